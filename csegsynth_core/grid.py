@@ -27,8 +27,8 @@ CENTRE_MM: Final[tuple[float, float, float]] = (0.0, -18.0, 4.0)
 SPACE: Final[str] = "ICBM152Rigid2mm"
 """BIDS `space-` entity: rigidly aligned to ICBM152 axes, never scaled."""
 
-BOX: Final[tuple[slice, slice, slice]] = (slice(0, 80), slice(14, 114), slice(20, 108))
-"""The part of the grid that brains can occupy (80×100×88 voxels); outside it all is background."""
+BOX: Final[tuple[slice, slice, slice]] = (slice(0, 80), slice(12, 116), slice(24, 104))
+"""The part of the grid that brains occupy (80×104×80 voxels); outside it all is background."""
 
 
 def affine() -> NDArray[np.float64]:

@@ -1,0 +1,82 @@
+"""`python -m csegsynth_core prepare SOURCE DEST` and its siblings."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import sys
+from pathlib import Path
+
+from csegsynth_core import __version__
+from csegsynth_core.errors import CSegSynthError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(prog="python -m csegsynth_core", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"csegsynth {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    prepare = commands.add_parser(
+        "prepare", help="turn a folder of scans into a prepared cohort", description="Scans to a prepared cohort."
+    )
+    prepare.add_argument("source", type=Path, help="folder of raw T1s, T1s with labels, or tissue maps")
+    prepare.add_argument("dest", type=Path, help="folder for the BIDS derivative; run again to resume")
+    prepare.add_argument("--kind", choices=["t1", "labels", "maps"], help="take SOURCE to hold this kind")
+    prepare.add_argument(
+        "--backend", choices=["auto", "builtin", "fsl"], default="auto", help="segmentation of raw T1s"
+    )
+    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    prepare.add_argument("--limit", type=int, metavar="N", help="only the first N people")
+    prepare.add_argument("--quiet", action="store_true", help="no progress bar")
+    prepare.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    prepare.set_defaults(run=_prepare)
+    return parser
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.prepare import prepare, run_asdict
+
+    outcome = prepare(
+        args.source,
+        args.dest,
+        kind=args.kind,
+        backend=args.backend,
+        workers=args.workers,
+        limit=args.limit,
+        progress=not args.quiet,
+    )
+    if args.json:
+        print(json.dumps(run_asdict(outcome), indent=1))
+    else:
+        print(f"{outcome.prepared} prepared, {outcome.reused} already there, {len(outcome.failures)} failed.")
+        if outcome.failures:
+            print(f"Reasons are in {args.dest / 'failures.tsv'}.", file=sys.stderr)
+    return 0 if outcome.prepared + outcome.reused else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors a user can mend are one message, not a traceback."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except CSegSynthError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = error.filename or "the destination"
+        print(
+            f"The disk is full: could not write {where}. What was finished is kept; free some space and run the "
+            "same command again to go on.",
+            file=sys.stderr,
+        )
+        return 3
+    except KeyboardInterrupt:
+        print("\nStopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,168 @@
+"""Reading NIfTI images with checks at the door, and writing them so that nothing half-made survives."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from csegsynth_core.errors import ImageError
+
+MAX_VOXELS = 512**3
+"""Largest image that is read (voxels): larger ones are almost always a mistake."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3-D image on a RAS+ grid: `data` of shape (i, j, k), `affine` (4, 4) voxel → mm."""
+
+    data: NDArray[np.float32]
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """Edge lengths of a voxel in mm, shape (3,)."""
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in mL."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+
+def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -> Volume:
+    """Read one 3-D image as float32, reoriented to RAS+.
+
+    A trailing fourth axis of length one is dropped.
+
+    Raises:
+        ImageError: not there, not an image, truncated, not 3-D, not finite, empty, or without a
+            usable affine. The message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{what} {path} does not exist", expected="a NIfTI file (.nii or .nii.gz)")
+    try:
+        image = nib.load(path)
+        shape = tuple(int(s) for s in image.shape)
+        if len(shape) == 4 and shape[3] == 1:
+            shape = shape[:3]
+        if len(shape) != 3:
+            raise ImageError(
+                f"{what} {path} is not a 3-D image",
+                expected="shape (i, j, k)",
+                got=f"shape {tuple(image.shape)}",
+                fix="extract one volume, for example with `fslroi` or nilearn's `index_img`",
+            )
+        if min(shape) < 2 or int(np.prod(shape, dtype=np.int64)) > MAX_VOXELS:
+            raise ImageError(
+                f"{what} {path} has an unusable size", expected=f"2 to {MAX_VOXELS} voxels", got=str(shape)
+            )
+        data = np.asanyarray(image.dataobj).reshape(shape).astype(np.float32)
+    except ImageFileError as error:
+        raise ImageError(
+            f"{what} {path} is not a NIfTI image",
+            expected="a NIfTI-1 or NIfTI-2 file",
+            got=_first_bytes(path),
+            fix="export it again as .nii.gz (dcm2niix does)",
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
+            raise
+        raise ImageError(
+            f"{what} {path} is truncated or damaged",
+            got=f"{type(error).__name__}: {str(error)[:120]}",
+            fix="copy or download the file again and compare its size",
+        ) from error
+    affine = np.asarray(image.affine, np.float64)
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise ImageError(f"{what} {path} has no usable affine (sform/qform)", got=str(affine.tolist()))
+    bad = int(data.size - np.count_nonzero(np.isfinite(data)))
+    if bad:
+        raise ImageError(
+            f"{what} {path} holds values that are not numbers",
+            expected="finite intensities",
+            got=f"{bad} voxels with NaN or infinity",
+            fix="set them to 0, for example with `fslmaths IN -nan OUT`",
+        )
+    if not allow_empty and not np.any(data):
+        raise ImageError(
+            f"{what} {path} is empty",
+            expected="a scan of a head",
+            got="every voxel is 0",
+            fix="export it again",
+        )
+    return to_ras(Volume(data, affine))
+
+
+def to_ras(volume: Volume) -> Volume:
+    """The same image with its axes permuted and flipped so that they run to the right, front and top."""
+    orientation = nib.io_orientation(volume.affine)
+    data = np.ascontiguousarray(nib.apply_orientation(volume.data, orientation))
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.data.shape)
+    return Volume(data, affine)
+
+
+def write_nifti(path: Path, data: NDArray, affine: NDArray[np.float64], *, description: str = "") -> None:
+    """Write a NIfTI-1 image, all or nothing: to a temporary file beside it first, then renamed.
+
+    uint8 data are written as labels; float data in [0, 1] as uint16 with slope 1/65535 would lose
+    nibabel's exactness, so float32 is kept as it is.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing is left behind.
+    """
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = description.encode("latin-1", "replace")[:79]
+    image.set_sform(affine, code="aligned")
+    image.set_qform(affine, code="aligned")
+    path = Path(path)
+    payload = image.to_bytes()
+    if path.name.endswith(".gz"):
+        payload = gzip.compress(payload, compresslevel=4, mtime=0)
+    write_bytes(path, payload)
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write a file so that it is either whole or absent.
+
+    Raises:
+        OSError: with the file's name, when the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` for text (UTF-8)."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def _first_bytes(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(24)
+    return f"a file that starts with {head!r}"
