@@ -71,7 +71,7 @@ class LevelStats:
     """Share of each kept level among the people with a kept level."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """What a network sees, and what was done to get there."""
 
@@ -172,9 +172,10 @@ class Encoder:
         """Encode people; what is missing or implausible is filled in and flagged.
 
         Missing age or sex: median or mode of the training people. Other numbers: linear regression on age
-        and sex among the training people, kept within their range, as is the age (the mean, where fewer than 12 have all
-        three). Other levels: the most frequent of the same sex and age decade, overall where fewer than 3
-        training people are alike. Values outside the training range are flagged, not changed.
+        and sex among the training people (their mean, where fewer than 12 have all three); age and outcome
+        are kept within the training range. Other levels: the most frequent of the same sex and age decade,
+        overall where fewer than 3 training people are alike. Values outside the training range are
+        flagged, not changed.
 
         Raises:
             TableError: `parsed` was made with another schema.
@@ -349,7 +350,8 @@ class Encoder:
             scaled = None
             if ages is not None and age is not None:
                 scaled = _standardise(np.clip(ages, age.minimum, age.maximum), age.mean, age.sd)[:, 0]
-            guess = _design(scaled, sexes, self.schema.sex, people) @ np.asarray(stats.impute)
+            design = _design(scaled, sexes, self.schema.sex, people)
+            guess = (design * np.asarray(stats.impute)).sum(axis=1)  # no BLAS: the same in any batch
         return guess
 
     def _vote(

@@ -37,11 +37,11 @@ _GROUP_STEMS: Final[dict[FeatureGroup, str]] = {
     "lifestyle": "smok cigar tobacco drink alcohol activit exercis sport sleep diet coffee "
     "caffein cannabis drug",
     "cognitive": "raven neo vstm cattell mmse moca iq memory stroop cognit reaction fluency vocab intellig "
-    "trail wais recall reasoning",
+    "trail wais ist recall reasoning",
     "demographic": "age sex gender height weight bmi ethnic race educat qualif handed",
     "interview": "marital occupation employ religi income household",
 }
-_SHORT_STEMS: Final = frozenset({"age", "sex", "neo", "iq", "race", "bmi"})  # whole words only
+_SHORT_STEMS: Final = frozenset({"age", "sex", "neo", "iq", "ist", "race", "bmi"})  # whole words only
 _NO: Final = frozenset({"no", "n", "false", "0", "never", "absent", "negative"})
 _YES: Final = frozenset({"yes", "y", "true", "1", "ever", "present", "positive"})
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -258,10 +258,10 @@ def _group(name: str) -> FeatureGroup:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'height'?` when something known is close to `name`, otherwise an empty text."""
+    """`perhaps 'height' was meant` when something known is close to `name`, otherwise an empty text."""
     options = {loose(k): k for k in reversed(list(known))}
     near = difflib.get_close_matches(loose(name), list(options), n=1, cutoff=0.6)
-    return f"did you mean {options[near[0]]!r}?" if near else ""
+    return f"perhaps {options[near[0]]!r} was meant" if near else ""
 
 
 def loose(text: str) -> str:

@@ -30,7 +30,7 @@ _FORMAT: Final = "csegsynth-schema"
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parsed:
     """A table whose every cell is known to be a value of its feature, or missing.
 
@@ -229,7 +229,8 @@ class Schema:
 
         Args:
             df: strings as from `read_table`, or numbers and strings made in Python. With an index named
-                `line` messages give lines of the file; otherwise rows are counted from 1.
+                `line` messages give lines of the file; otherwise rows are counted from 1. Ids are the
+                column or the index `participant_id`; without, they are `row-1`, `row-2`, …
             source: name of the table for messages; by default that under which it was read.
             extra: whether a column that the schema does not know is an error or ignored.
 
@@ -259,6 +260,8 @@ class Schema:
             )
         if ID in columns:
             ids = normalise_ids(list(df[ID]), rows, source=source)
+        elif df.index.name == ID:
+            ids = normalise_ids(list(df.index), rows, source=source)
         else:
             ids = [f"row-{i + 1}" for i in range(len(rows))]
         index = pd.Index(ids, name=ID, dtype=object)

@@ -1,0 +1,103 @@
+"""Building blocks shared by the networks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from monai.networks.utils import pixelshuffle, pixelunshuffle
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of every voxel (Ba et al. 2016)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n c i j k"]:
+        last = x.permute(0, 2, 3, 4, 1)
+        out = F.layer_norm(last, (x.shape[1],), self.weight, self.bias, self.eps)
+        return out.permute(0, 4, 1, 2, 3)
+
+
+class ConvNeXt3d(nn.Module):
+    """ConvNeXt block in 3-D (Liu et al. 2022; CSegSynth paper, Fig. 5).
+
+    Depthwise convolution → layer norm → pointwise ×`expansion` → GELU → pointwise → scale → residual.
+
+    Args:
+        channels: in and out.
+        kernel: of the depthwise convolution; the paper's is (3, 5, 5).
+        expansion: of the pointwise layers; the paper's is 4.
+        scale: initial value of the per-channel scale; the reference's is 1e-6.
+    """
+
+    def __init__(
+        self, channels: int, kernel: tuple[int, int, int] = (3, 5, 5), expansion: int = 4, scale: float = 1e-6
+    ) -> None:
+        super().__init__()
+        padding = tuple(k // 2 for k in kernel)
+        self.depthwise = nn.Conv3d(channels, channels, kernel, padding=padding, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.widen = nn.Linear(channels, expansion * channels)
+        self.narrow = nn.Linear(expansion * channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n c i j k"]:
+        out = self.depthwise(x).permute(0, 2, 3, 4, 1)
+        out = self.narrow(F.gelu(self.widen(self.norm(out))))
+        return x + (self.scale * out).permute(0, 4, 1, 2, 3)
+
+
+class PriorNetwork(nn.Module):
+    """P_ψ: features to the shift of the noise vector, ẑ_cnd = ẑ_rnd + FFN_prior(y) (paper, section IV-C4).
+
+    Three linear layers with LeakyReLU between them, widths F → 64 → 256 → latent as in the reference.
+
+    Args:
+        features: width of the encoded feature vector.
+        latent: width of the code.
+        dropout: on the hidden layers while training (0 in the paper; a small one helps with few people).
+    """
+
+    def __init__(self, features: int, latent: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(features, 64),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(64, 256),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(256, latent),
+        )
+
+    def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n latent"]:
+        return self.layers(y)
+
+
+class CodeDiscriminator(nn.Module):
+    """C_η: tells codes from draws of the prior; three linear layers with GELU (paper, section IV-B4)."""
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1)
+        )
+
+    def forward(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, " n"]:
+        return self.layers(z).squeeze(-1)
+
+
+def shuffle_up(x: Float[Tensor, "n c8 i j k"]) -> Float[Tensor, "n c i2 j2 k2"]:
+    """Sub-pixel shuffle: eight channels become one of twice the resolution (Shi et al. 2016)."""
+    return pixelshuffle(x, 3, 2)
+
+
+def shuffle_down(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n c8 i2 j2 k2"]:
+    """Inverse of `shuffle_up`: every 2×2×2 block becomes eight channels."""
+    return pixelunshuffle(x, 3, 2)
