@@ -163,7 +163,9 @@ def to_sitk(volume: Volume) -> sitk.Image:
 
 
 def _shrunk(volume: Volume) -> sitk.Image:
-    image = to_sitk(volume)
+    # A few bright vessels must not stretch the histogram.
+    ceiling = np.percentile(volume.data[volume.data > 0], 99.0) if np.any(volume.data > 0) else 1.0
+    image = to_sitk(Volume(np.clip(volume.data, 0.0, ceiling), volume.affine))
     shrink = [max(1, round(2.0 / s)) for s in volume.spacing_mm]
     return sitk.Cast(sitk.BinShrink(image, shrink), sitk.sitkFloat32)
 

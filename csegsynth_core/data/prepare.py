@@ -410,8 +410,7 @@ def quality_table(records: list[dict[str, Any]]) -> pd.DataFrame:
             continue
         z = deviation / scale
         if column == "alignment_score":
-            z = -z  # only a low score is bad
-            z[z < 0] = 0
+            z = np.minimum(z, 0.0)  # only a low score is bad
         for row in np.flatnonzero(np.abs(z) > 3.5):
             reasons.iloc[row] += ("; " if reasons.iloc[row] else "") + f"{column} z={z[row]:+.1f}"
     table["outlier"] = np.where(reasons == "", "no", "yes")

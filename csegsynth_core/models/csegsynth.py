@@ -2,8 +2,8 @@
 
 Two presets share one interface. `paper` has the reference's networks. `compact` is made for a laptop: its
 generator carries a template brain through a map that the code chooses (affine, smooth velocity field, fine
-displacement) and shifts the tissues' log-ratios at 4 mm, so that gyri stay as crisp as the template's and
-no convolution runs at full resolution. Where the idea comes from: Dalca et al. 2019 ("Learning conditional
+displacement) and shifts the tissues' log-ratios at 8 mm, so that gyri stay as crisp as the template's and
+no convolution runs at more than 8 mm. Where the idea comes from: Dalca et al. 2019 ("Learning conditional
 deformable templates"), log-Euclidean integration by scaling and squaring (Arsigny et al. 2006).
 """
 
@@ -73,7 +73,7 @@ class TemplateGenerator(nn.Module):
     With ψ(x) = A(x + u(x) + w(x)), where A is affine, u integrates a stationary velocity field given at
     8 mm and w is a bounded displacement given at 4 mm, the output is
     softmax(T(ψ(x)) + r(x)); T holds the template's log-ratios tissue : background and r is a log-ratio
-    field given at 4 mm. All of A, u, w and r depend on the code; T does not.
+    field given at 8 mm, too coarse to blur a gyrus. All of A, u, w and r depend on the code; T does not.
     """
 
     region: Region = grid.BOX
@@ -98,12 +98,13 @@ class TemplateGenerator(nn.Module):
         self.norm_8mm = ChannelNorm(width)
         self.block_8mm = ConvNeXt3d(width, (3, 3, 3), expansion=2, scale=0.1)
         self.velocity = nn.Conv3d(width, 3, 3, padding=1)
-        self.fine = nn.Conv3d(width, 8 * (3 + len(TISSUES)), 3, padding=1)
+        self.ratios = nn.Conv3d(width, len(TISSUES), 3, padding=1)
+        self.fine = nn.Conv3d(width, 8 * 3, 3, padding=1)
         self.affine = nn.Linear(config.latent, 12)
         # The part of the log-ratio field that everybody shares, so that training starts at the average brain.
-        self.shared = nn.Parameter(torch.zeros(len(TISSUES), *self.middle))
+        self.shared = nn.Parameter(torch.zeros(len(TISSUES), *self.coarse))
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
-        for head in (self.velocity, self.fine, self.affine):
+        for head in (self.velocity, self.fine, self.ratios, self.affine):
             nn.init.normal_(head.weight, std=1e-2)
             nn.init.zeros_(head.bias)
         self.register_buffer("_extent_mm", torch.tensor(size) * grid.VOXEL_MM, persistent=False)
@@ -115,7 +116,7 @@ class TemplateGenerator(nn.Module):
         template = self.template if resolution == 1 else self._coarser(resolution)
         where = self._locations(displacement, size)
         warped = _sample(template.unsqueeze(0), where)
-        if size != list(self.middle):
+        if size != list(self.coarse):
             ratios = F.interpolate(ratios, size=size, mode="trilinear", align_corners=False)
         logits = warped + ratios
         background = torch.zeros_like(logits[:, :1])
@@ -123,8 +124,8 @@ class TemplateGenerator(nn.Module):
 
     def fields(
         self, z: Float[Tensor, "n latent"]
-    ) -> tuple[Float[Tensor, "n 3 i2 j2 k2"], Float[Tensor, "n 3 i2 j2 k2"]]:
-        """Displacement in mm and log-ratio field that the code chooses, both at 4 mm."""
+    ) -> tuple[Float[Tensor, "n 3 i2 j2 k2"], Float[Tensor, "n 3 i4 j4 k4"]]:
+        """Displacement in mm at 4 mm and log-ratio field at 8 mm that the code chooses."""
         n = z.shape[0]
         x = self.expand(z).view(n, self.deep, *self.start)
         x = F.gelu(self.norm_start(x.contiguous(memory_format=torch.channels_last_3d)))
@@ -136,7 +137,7 @@ class TemplateGenerator(nn.Module):
         smooth = _integrate(4.0 * self.velocity(x), self._extent_mm)
         fine = shuffle_up(self.fine(x))
         moved = F.interpolate(smooth, size=list(self.middle), mode="trilinear", align_corners=False)
-        moved = moved + self.FINE_MM * torch.tanh(fine[:, :3])
+        moved = moved + self.FINE_MM * torch.tanh(fine)
         position = _identity_mm(self.middle, self._extent_mm)
         change = 0.1 * self.affine(z).view(n, 3, 4)
         shift = torch.tensor([0.0, 0.0, 0.0, 100.0], device=z.device, dtype=z.dtype)
@@ -144,7 +145,7 @@ class TemplateGenerator(nn.Module):
         offset = (change * shift)[:, :, 3]
         target = position + moved
         displacement = moved + torch.einsum("nab,nbijk->naijk", linear, target) + offset[:, :, None, None, None]
-        return displacement, fine[:, 3:] + self.shared
+        return displacement, self.ratios(x) + self.shared
 
     def _coarser(self, resolution: int) -> Tensor:
         stacked = torch.cat([self.template, torch.zeros_like(self.template[:1])])

@@ -1,0 +1,69 @@
+"""The template that the compact generator deforms, and where its training starts.
+
+The template is ICBM152 with its tissue probabilities sharpened at 1 mm and averaged to 2 mm: crisp gyri,
+real partial volumes at their borders, no person's anatomy. It stays as it is; what is learned is how to move it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from csegsynth_core.data import icbm
+from csegsynth_core.data.align import block_average
+from csegsynth_core.models.csegsynth import Region, TemplateGenerator
+from csegsynth_core.tissue import TISSUES
+
+SHARPNESS = 3.0
+"""Exponent on ICBM152's tissue probabilities at 1 mm."""
+FLOOR = 0.003
+"""Least fraction kept before the logarithm, so that log-ratios stay finite."""
+
+
+def template_fractions(region: Region) -> Float[Tensor, "4 i j k"]:
+    """Sharpened ICBM152 fractions inside `region` at 2 mm, channels in the order of `CHANNELS`."""
+    fine = icbm.on_grid(factor=2)
+    tissues = torch.stack([torch.from_numpy(fine[t]) for t in TISSUES])
+    background = (1.0 - tissues.sum(dim=0, keepdim=True)).clamp(0.0, 1.0)
+    sharp = torch.cat([tissues, background]).clamp(0.0, 1.0) ** SHARPNESS
+    sharp = sharp / sharp.sum(dim=0, keepdim=True).clamp_min(1e-8)
+    return torch.from_numpy(block_average(sharp.numpy(), 2))[(slice(None), *region)].contiguous()
+
+
+def set_template(generator: TemplateGenerator) -> None:
+    """Store the template's log-ratios tissue : background in the generator."""
+    fractions = template_fractions(generator.region).clamp_min(FLOOR)
+    generator.template.copy_(torch.log(fractions[:-1]) - torch.log(fractions[-1:]))
+
+
+def start_at_average(
+    generator: TemplateGenerator, average: Float[Tensor, "4 i2 j2 k2"], *, steps: int = 80
+) -> float:
+    """Fit size, place and regional tissue shares of the undisturbed template to the average training brain.
+
+    Only the affine's bias and the shared log-ratio field move. Both brains are compared after averaging over
+    12 mm, so that the template keeps its gyri where the average's have been blurred away.
+
+    Args:
+        average: mean training maps inside the generator's region, at 4 mm.
+
+    Returns:
+        Final mean absolute difference of the compared fractions.
+    """
+    parameters = [generator.affine.bias, generator.shared]
+    optimiser = torch.optim.Adam(
+        [{"params": parameters[:1], "lr": 0.03}, {"params": parameters[1:], "lr": 0.05}], betas=(0.9, 0.99)
+    )
+    code = torch.zeros(1, generator.expand.in_features)
+    target = F.avg_pool3d(average.unsqueeze(0), 3)
+    loss = torch.tensor(0.0)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        found = F.avg_pool3d(generator(code, 2), 3)
+        loss = (found - target).abs().mean()
+        (loss + 1e-4 * generator.shared.square().mean()).backward()
+        optimiser.step()
+    generator.zero_grad()
+    return float(loss.detach())
