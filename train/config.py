@@ -56,6 +56,8 @@ class TrainConfig:
     critic_rate: float = 3e-4
     critic_every: int = 1
     """Steps of encoder and generator per step of the discriminators."""
+    triplet_every: int = 1
+    """Steps between uses of the triplet term, which costs a brain of its own; its weight is multiplied by this."""
     freeze_discriminator: bool = False
     """The reference keeps the image discriminator fixed while fine-tuning."""
     prior_decay: float = 0.05
@@ -80,10 +82,10 @@ class TrainConfig:
         if preset == "compact":
             stages = (
                 Stage("pretrain", 2, 700, 1e-3),
-                Stage("finetune", 2, 900, 7e-4),
-                Stage("finetune", 1, 250, 3e-4),
+                Stage("finetune", 2, 1300, 1e-3),
+                Stage("finetune", 1, 250, 4e-4),
             )
-            return cls("compact", stages, ours)
+            return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4)
         if preset == "tiny":
             stages = (Stage("pretrain", 2, 2, 1e-3), Stage("finetune", 2, 2, 1e-3), Stage("finetune", 1, 1, 1e-3))
             return cls("tiny", stages, ours, batch=2, log_every=1, validate_every=3, save_every=1)

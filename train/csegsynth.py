@@ -226,16 +226,14 @@ class Trainer:
         target_code, target_volume = code.detach(), volume
         if self.config.mixup:
             share = torch.distributions.Beta(0.4, 0.4).sample((len(y), 1)).to(y.device)
-            other = torch.randperm(len(y), device=y.device)
-            y = share * y + (1 - share) * y[other]
-            target_volume = share * volume + (1 - share) * volume[other]
-            target_code = share * target_code + (1 - share) * target_code[other]
+            order = torch.randperm(len(y), device=y.device)
+            y = share * y + (1 - share) * y[order]
+            target_volume = share * volume + (1 - share) * volume[order]
+            target_code = share * target_code + (1 - share) * target_code[order]
         noise = torch.randn_like(code)
         shift = net["prior"](y)
-        wrong = net["prior"](y + torch.randn_like(y))
         reconstructed = net["generator"](code, resolution)
         conditioned = net["generator"](noise + shift, resolution)
-        other_person = net["generator"](noise + wrong, resolution)
         found = volumes_ml(conditioned, resolution)
         terms = {
             "adversarial": -w.adversarial
@@ -245,8 +243,12 @@ class Trainer:
             "volume": w.volume
             * (volume_l1(found, target_volume) + volume_l1(volumes_ml(reconstructed, resolution), volume)),
             "reconstruction": w.reconstruction * reconstruction_bce(reconstructed, real),
-            "triplet": w.triplet * volume_triplet(target_volume, found, volumes_ml(other_person, resolution)),
         }
+        if self.done % self.config.triplet_every == 0:
+            wrong = net["prior"](y + torch.randn_like(y))
+            other = volumes_ml(net["generator"](noise + wrong, resolution), resolution)
+            weight = w.triplet * self.config.triplet_every
+            terms["triplet"] = weight * volume_triplet(target_volume, found, other)
         if w.code_regression:
             terms["code_regression"] = w.code_regression * (shift - target_code).square().mean()
         codes = [(noise + shift).detach(), code.detach(), noise]
