@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
@@ -24,6 +25,17 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--stop-after", type=int, default=0, metavar="N", help="stop after N steps; resume later")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.set_defaults(run=_csegsynth)
+    pack = commands.add_parser("pack", help="make a model pack from a finished run, and measure it")
+    pack.add_argument("--run", type=Path, required=True, dest="run_folder", help="folder of the run")
+    pack.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
+    pack.add_argument("--out", type=Path, required=True, help="folder of the pack, e.g. assets/models/ixi")
+    pack.add_argument("--about", type=Path, help="JSON with name, title, licence, attribution (default: IXI's)")
+    pack.set_defaults(run=_pack)
+    score = commands.add_parser("evaluate", help="measure a pack on the people that its training never saw")
+    score.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
+    score.add_argument("--cohort", type=Path, required=True, help="the prepared cohort")
+    score.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    score.set_defaults(run=_evaluate)
     return parser
 
 
@@ -34,6 +46,28 @@ def _csegsynth(args: argparse.Namespace) -> int:
     config = TrainConfig.named(args.preset).with_overrides(args.set)
     path = train(args.cohort, args.out, config, progress=not args.quiet, stop_after=args.stop_after)
     print(f"Checkpoint: {path}")
+    return 0
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from train.evaluate import as_text
+    from train.pack import IXI, make_pack
+
+    about = json.loads(args.about.read_text("utf-8")) if args.about else IXI
+    print(as_text(make_pack(args.run_folder, args.cohort, args.out, about)))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.cohort import Cohort
+    from csegsynth_core.data.nifti import write_text
+    from csegsynth_core.pack import load_pack
+    from train.evaluate import as_text, evaluate
+
+    metrics = evaluate(load_pack(args.pack), Cohort.open(args.cohort))
+    print(as_text(metrics))
+    if args.json:
+        write_text(args.json, json.dumps(metrics, indent=1))
     return 0
 
 

@@ -1,0 +1,126 @@
+"""Generated brains as BIDS derivatives: maps, dseg, sidecars and tables, on disk or in a zip."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from csegsynth_core import __version__, grid
+from csegsynth_core.data import bids
+from csegsynth_core.data.nifti import write_bytes
+from csegsynth_core.generate import Brain
+from csegsynth_core.pack import Pack
+from csegsynth_core.tissue import ALL
+
+README = """Synthetic brain tissue maps made by CSegSynth {version} with the model pack "{pack}".
+
+These are not scans of anybody. They are samples of a generative model trained on cross-sectional data:
+a hypothesis about a population, not a measurement of a person and not a forecast. Research use only,
+not for diagnosis.
+
+Maps: partial-volume fractions in [0, 1] of white matter (WM), grey matter (GM) and cerebrospinal fluid (CSF),
+80 x 128 x 128 voxels of 2 mm, RAS+, rigidly aligned to ICBM152 axes, never scaled. Volume in mL = sum x 0.008.
+Each sidecar holds features, seed, model hash and software version: with them the command
+
+    python -m csegsynth_core generate --pack {pack} --table participants.tsv --out DIR --seed {seed}
+
+makes the same maps again.
+
+{attribution}
+"""
+
+
+def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes]]:
+    """Relative path and content of every file of a derivative with these brains, person by person."""
+    volumes, people, seed = [], [], 0
+    for brain in brains:
+        yield from _person_files(brain, pack)
+        seed = brain.seed
+        volumes.append({"participant_id": participant_label(brain), **brain.volumes_ml, "wm_gm_csf": brain.total_ml})
+        people.append({"participant_id": participant_label(brain), **brain.features})
+    name = f"Synthetic brains, CSegSynth pack {pack.name}"
+    licence = str(pack.about.get("licence", ""))
+    yield "dataset_description.json", bids.dataset_description(name, synthetic=True, licence=licence).encode()
+    attribution = str(pack.about.get("attribution", ""))
+    readme = README.format(version=__version__, pack=pack.name, seed=seed, attribution=attribution)
+    yield "README.md", readme.encode()
+    yield "dseg.tsv", bids.dseg_table().encode()
+    yield "volumes.tsv", pd.DataFrame(volumes).to_csv(sep="\t", index=False, float_format="%.3f").encode()
+    meta = {t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}
+    yield "volumes.json", json.dumps(meta, indent=1).encode()
+    yield "participants.tsv", pd.DataFrame(people).to_csv(sep="\t", index=False, na_rep="n/a").encode()
+    yield "participants.json", json.dumps(pack.schema.to_participants_json(), indent=1, ensure_ascii=False).encode()
+
+
+def zip_bytes(brains: Iterable[Brain], pack: Pack) -> bytes:
+    """The derivative as a zip file, with dates left out so that the same brains give the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in bids_files(brains, pack):
+            kind = zipfile.ZIP_STORED if name.endswith(".gz") else zipfile.ZIP_DEFLATED
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = kind
+            archive.writestr(info, content)
+    return out.getvalue()
+
+
+def write_folder(brains: Iterable[Brain], pack: Pack, folder: Path) -> int:
+    """Write the derivative to `folder`; each file is whole or absent. Returns the number of files."""
+    count = 0
+    for name, content in bids_files(brains, pack):
+        write_bytes(folder / name, content)
+        count += 1
+    return count
+
+
+def participant_label(brain: Brain) -> str:
+    """`sub-…` with letters and digits only, safe as a file name."""
+    return "sub-" + (re.sub(r"[^A-Za-z0-9]", "", brain.participant_id.removeprefix("sub-")) or "synthetic")
+
+
+def sidecar_fields(brain: Brain, pack: Pack) -> dict[str, Any]:
+    """What every sidecar of a generated map says."""
+    return {
+        "Synthetic": True,
+        "Description": "Sample of a generative model; not a scan of a person",
+        "Seed": brain.seed,
+        "ModelPack": brain.pack_name,
+        "ModelHash": brain.pack_hash,
+        "SimulatedTrainingData": pack.simulated,
+        "Features": brain.features,
+        "FeatureFlags": brain.flags,
+        "VolumesML": {k: round(v, 3) for k, v in brain.volumes_ml.items()},
+    }
+
+
+def _person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
+    label = participant_label(brain)
+    stem = f"{label}/anat/{label}_space-{grid.SPACE}_desc-synthetic"
+    fields = sidecar_fields(brain, pack)
+    for k, tissue in enumerate(ALL):
+        name = f"{stem}_label-{tissue.bids}_probseg"
+        yield f"{name}.nii.gz", _nifti(brain.maps[k], f"SYNTHETIC {tissue.bids} partial volume")
+        yield f"{name}.json", bids.sidecar({"Type": "Probabilistic", "Label": tissue.bids} | fields).encode()
+    yield f"{stem}_dseg.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
+    yield f"{stem}_dseg.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
+
+
+def _nifti(data: NDArray[Any], description: str) -> bytes:
+    affine = grid.affine()
+    image = nib.Nifti1Image(np.ascontiguousarray(data), affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = description.encode()[:79]
+    image.set_sform(affine, code="aligned")
+    image.set_qform(affine, code="aligned")
+    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)

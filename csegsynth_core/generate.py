@@ -1,0 +1,119 @@
+"""Features to brains: what every page and command calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from csegsynth_core.data.encoder import Encoded
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.pack import Pack
+from csegsynth_core.tissue import TISSUES
+from csegsynth_core.volumes import volume_table, volumes_ml
+
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One generated brain."""
+
+    participant_id: str
+    maps: NDArray[np.float32]
+    """(3, 80, 128, 128) fractions of WM, GM and CSF on the grid, in [0, 1], sum ≤ 1."""
+    volumes_ml: dict[str, float]
+    """mL by tissue."""
+    features: dict[str, Any]
+    """Natural values that the model saw, after filling in."""
+    flags: dict[str, str]
+    """What was imputed, out of range or rare, by feature; empty strings left out."""
+    seed: int
+    """Of the latent draw: the same person and seed give the same brain, bit for bit."""
+    pack_name: str
+    pack_hash: str
+
+    @property
+    def total_ml(self) -> float:
+        """WM + GM + CSF in mL."""
+        return float(sum(self.volumes_ml.values()))
+
+
+def encode(pack: Pack, people: pd.DataFrame | Mapping[str, Any], *, source: str = "person") -> Encoded:
+    """Check and encode people's features.
+
+    Args:
+        people: a table as from `read_table`, or one person's features by name (None for unknown).
+
+    Raises:
+        TableError: unknown column or level, wrong type; names file, row and column.
+    """
+    if isinstance(people, Mapping):
+        people = pd.DataFrame([{k: v for k, v in people.items() if v is not None}])
+        if people.shape[1] == 0:
+            people = pd.DataFrame([{pack.schema.names[0]: None}])
+    return pack.encoder.encode(pack.schema.validate(people, source=source))
+
+
+def generate(
+    pack: Pack, people: pd.DataFrame | Mapping[str, Any], *, seed: int = 0, source: str = "person"
+) -> Iterator[Brain]:
+    """Generate one brain per person: x̂ = G(P(ẑ | y)), ẑ ~ N(0, I) from `seed` (paper, section IV-C4).
+
+    Everybody gets the same draw, so that differences between brains come from features alone.
+
+    Raises:
+        TableError: see `encode`.
+        CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1.
+    """
+    encoded = encode(pack, people, source=source)
+    z = pack.model.draw(1, _checked_seed(seed))
+    for row, participant in enumerate(encoded.natural.index):
+        with torch.inference_mode():
+            y = torch.from_numpy(encoded.x[row : row + 1])
+            maps = pack.model.on_grid(pack.model(y, z))[0, : len(TISSUES)].contiguous().numpy()
+        flags = {str(k): str(v) for k, v in encoded.flags.iloc[row].items() if v}
+        yield Brain(
+            participant_id=str(participant),
+            maps=maps,
+            volumes_ml=volume_table(maps),
+            features={str(k): v for k, v in encoded.natural.iloc[row].items()},
+            flags=flags,
+            seed=seed,
+            pack_name=pack.name,
+            pack_hash=pack.hash,
+        )
+
+
+def generate_one(pack: Pack, person: Mapping[str, Any], *, seed: int = 0) -> Brain:
+    """`generate` for one person."""
+    return next(generate(pack, person, seed=seed))
+
+
+def volumes_over_draws(
+    pack: Pack, people: pd.DataFrame | Mapping[str, Any], *, draws: int = 8, seed: int = 0
+) -> NDArray[np.float32]:
+    """Volumes in mL of `draws` latent draws of each person, shape (people, draws, 3).
+
+    The same `draws` are used for everybody. Their spread is the model's, not a prediction interval.
+    """
+    encoded = encode(pack, people)
+    z = pack.model.draw(draws, _checked_seed(seed))
+    out = np.zeros((len(encoded.x), draws, len(TISSUES)), np.float32)
+    with torch.inference_mode():
+        for row, x in enumerate(encoded.x):
+            y = torch.from_numpy(x[None])
+            for d in range(draws):
+                out[row, d] = volumes_ml(pack.model(y, z[d : d + 1]))[0, : len(TISSUES)].numpy()
+    return out
+
+
+def _checked_seed(seed: int) -> int:
+    if not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) <= MAX_SEED:
+        raise CSegSynthError("unusable seed", expected=f"a whole number from 0 to {MAX_SEED}", got=repr(seed))
+    return int(seed)

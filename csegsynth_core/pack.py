@@ -1,0 +1,210 @@
+"""A model pack: everything that generation needs, in one folder, without pickle.
+
+| file | holds |
+|---|---|
+| `pack.json` | format, version, name, data, licence, hash of every other file |
+| `config.json` | shapes of the networks |
+| `weights.safetensors` | generator and prior network, half precision |
+| `features.json` | feature schema, training statistics, regressions on age, volume centiles |
+| `metrics.json` | what `python -m train pack` measured on people that training never saw |
+| `card.md` | the model card |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from csegsynth_core import __version__
+from csegsynth_core.data.age_regression import AgeRegressions
+from csegsynth_core.data.encoder import Encoder
+from csegsynth_core.data.nifti import write_bytes, write_text
+from csegsynth_core.data.schema import Schema
+from csegsynth_core.data.volume_centiles import VolumeCentiles
+from csegsynth_core.errors import PackError
+from csegsynth_core.models.csegsynth import Config, CSegSynth
+
+FORMAT = "csegsynth-pack"
+VERSION = 1
+SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "models"
+"""Where the packs that come with the project are."""
+
+_FILES = ("config.json", "weights.safetensors", "features.json", "metrics.json", "card.md")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A loaded model pack."""
+
+    folder: Path
+    about: dict[str, Any]
+    """`name`, `title`, `simulated`, `licence`, `attribution`, `created`, …"""
+    model: CSegSynth
+    """Generator and prior network, in evaluation mode."""
+    encoder: Encoder
+    regressions: AgeRegressions | None
+    """Cubic regressions of the features on age; None for a schema without age."""
+    centiles: VolumeCentiles
+    metrics: dict[str, Any]
+    hash: str
+    """SHA-256 of `pack.json`, which itself holds the hashes of all other files."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pack, such as `ixi`."""
+        return str(self.about["name"])
+
+    @property
+    def schema(self) -> Schema:
+        """The features that the model knows."""
+        return self.encoder.schema
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the people it was trained on are simulated."""
+        return bool(self.about["simulated"])
+
+    @cached_property
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return (self.folder / "card.md").read_text("utf-8")
+
+
+def available(*folders: Path) -> dict[str, Path]:
+    """Folders of packs by name: the shipped ones, and those found in `folders`."""
+    out: dict[str, Path] = {}
+    for root in (SHIPPED, *folders):
+        for path in sorted(root.glob("*/pack.json")) if root.is_dir() else []:
+            out.setdefault(path.parent.name, path.parent)
+    return out
+
+
+def find(name: str | Path) -> Path:
+    """Folder of a pack given its name or its folder.
+
+    Raises:
+        PackError: there is none.
+    """
+    path = Path(name)
+    if (path / "pack.json").is_file():
+        return path
+    known = available()
+    if str(name) in known:
+        return known[str(name)]
+    raise PackError(
+        f"no model pack {str(name)!r}",
+        expected=f"a folder with a pack.json, or one of {', '.join(known) or '(none shipped)'}",
+        fix="check the name; a clone without large files may lack assets/models",
+    )
+
+
+def load_pack(name: str | Path) -> Pack:
+    """Load a pack after checking its version and the hash of every file.
+
+    Raises:
+        PackError: missing, damaged or of another version.
+    """
+    folder = find(name)
+    about_bytes = (folder / "pack.json").read_bytes()
+    try:
+        about = json.loads(about_bytes)
+        if about["format"] != FORMAT or about["version"] != VERSION:
+            raise PackError(
+                f"{folder} is a pack of another version",
+                expected=f"{FORMAT} version {VERSION}",
+                got=f"{about['format']} version {about['version']}",
+                fix=f"use the CSegSynth release it was made with ({about.get('software', 'unknown')})",
+            )
+        contents = {file: _checked(folder / file, about["files"][file]) for file in _FILES}
+        config = Config(**json.loads(contents["config.json"]))
+        features = json.loads(contents["features.json"])
+        model = CSegSynth(config, training_networks=False)
+        tensors = {k: v.float() for k, v in load(contents["weights.safetensors"]).items()}
+        model.load_state_dict(tensors)
+        model.eval().requires_grad_(False)
+        for module in model.modules():
+            if isinstance(module, nn.Conv3d):
+                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        regressions = features["regressions"]
+        return Pack(
+            folder=folder,
+            about=about,
+            model=model,
+            encoder=Encoder.from_dict(features["encoder"]),
+            regressions=AgeRegressions.from_dict(regressions) if regressions else None,
+            centiles=VolumeCentiles.from_dict(features["centiles"]),
+            metrics=json.loads(contents["metrics.json"]),
+            hash=hashlib.sha256(about_bytes).hexdigest(),
+        )
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise PackError(f"pack {folder} is damaged", got=str(error)[:200], fix="restore the folder") from error
+
+
+def save_pack(
+    folder: Path,
+    *,
+    about: dict[str, Any],
+    model: CSegSynth,
+    encoder: Encoder,
+    regressions: AgeRegressions | None,
+    centiles: VolumeCentiles,
+    metrics: dict[str, Any],
+    card: str,
+) -> Path:
+    """Write a pack; `pack.json`, which makes it one, comes last.
+
+    Args:
+        about: `name`, `title`, `simulated`, `data`, `licence`, `attribution`, `created`.
+    """
+    tensors = {
+        k: v.detach().half().contiguous()
+        for k, v in model.state_dict().items()
+        if k.startswith(("generator.", "prior."))
+    }
+    features = {
+        "encoder": encoder.to_dict(),
+        "regressions": regressions.to_dict() if regressions else None,
+        "centiles": centiles.to_dict(),
+    }
+    payloads = {
+        "config.json": _json(model.config.to_dict()),
+        "weights.safetensors": save(tensors),
+        "features.json": _json(features),
+        "metrics.json": _json(metrics),
+        "card.md": card.encode(),
+    }
+    for file, payload in payloads.items():
+        write_bytes(folder / file, payload)
+    hashes = {file: hashlib.sha256(payload).hexdigest() for file, payload in payloads.items()}
+    text = _json({"format": FORMAT, "version": VERSION, "software": __version__, **about, "files": hashes})
+    write_text(folder / "pack.json", text.decode())
+    return folder
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _checked(path: Path, expected: str) -> bytes:
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        raise PackError(f"pack {path.parent} lacks {path.name}", fix="restore the folder") from error
+    found = hashlib.sha256(payload).hexdigest()
+    if found != expected:
+        raise PackError(
+            f"{path} is damaged or was changed",
+            expected=f"SHA-256 {expected[:16]}…",
+            got=f"{found[:16]}… ({len(payload)} bytes)",
+            fix="restore the file from the release (with Git LFS or a shallow copy it may be a pointer)",
+        )
+    return payload
