@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from csegsynth_core import __version__
@@ -18,7 +20,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"csegsynth {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser(
-        "prepare", help="turn a folder of scans into a prepared cohort", description="Scans to a prepared cohort."
+        "prepare",
+        help="turn a folder of scans into a prepared cohort",
+        description="Scans to a prepared cohort.",
     )
     prepare.add_argument("source", type=Path, help="folder of raw T1s, T1s with labels, or tissue maps")
     prepare.add_argument("dest", type=Path, help="folder for the BIDS derivative; run again to resume")
@@ -26,12 +30,24 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--backend", choices=["auto", "builtin", "fsl"], default="auto", help="segmentation of raw T1s"
     )
-    prepare.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    prepare.add_argument("--limit", type=int, metavar="N", help="only the first N people")
+    prepare.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one per core)")
+    prepare.add_argument("--limit", type=_positive, metavar="N", help="only the first N people")
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
     prepare.add_argument("--json", action="store_true", help="print the outcome as JSON")
     prepare.set_defaults(run=_prepare)
     return parser
+
+
+def _positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def _stop(*_: object) -> None:
+    """A request to end (SIGTERM) is treated like Ctrl-C: clean up, then go."""
+    raise KeyboardInterrupt
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -58,15 +74,20 @@ def _prepare(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors a user can mend are one message, not a traceback."""
     args = build_parser().parse_args(argv)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _stop) if in_main else None
     try:
         return int(args.run(args))
     except CSegSynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
         where = error.filename or "the destination"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            print(f"Cannot write or read {where}: {error.strerror}.", file=sys.stderr)
+            return 3
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         print(
             f"The disk is full: could not write {where}. What was finished is kept; free some space and run the "
             "same command again to go on.",
@@ -76,6 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
         return 130
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ class TrainConfig:
         if preset == "compact":
             stages = (
                 Stage("pretrain", 2, 700, 1e-3),
-                Stage("finetune", 2, 1300, 1e-3),
-                Stage("finetune", 1, 250, 4e-4),
+                Stage("finetune", 2, 700, 1e-3),
+                Stage("finetune", 1, 160, 4e-4),
             )
             return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4)
         if preset == "tiny":

@@ -33,6 +33,9 @@ IXI = {
 }
 
 
+_STAGES = {"pretrain": "α-GAN pre-training (Eq. 6–8)", "finetune": "fine-tuning (Eq. 13–15)"}
+
+
 def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) -> dict[str, Any]:
     """Assemble a pack from the averaged weights of a run, measure it and write its card.
 
@@ -110,11 +113,11 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         for name, by in metrics["influence"].items()
     ]
     stages = "; ".join(
-        f"{s['steps']} steps {'α-GAN pre-training (Eq. 6–8)' if s['kind'] == 'pretrain' else 'fine-tuning (Eq. 13–15)'}"
-        f" at {2 * s['resolution']} mm"
+        f"{s['steps']} steps {_STAGES[s['kind']]} at {2 * s['resolution']} mm"
         for s in settings["stages"]
     )
     lines = "\n".join
+    spread = metrics["spread_over_draws_ml"]
     return f"""# Model card: `{pack.name}`
 
 **{pack.about["title"]}.** CSegSynth {__version__}, preset `{settings["preset"]}`, made {pack.about["created"]}.
@@ -131,7 +134,7 @@ Licence of the pack: {pack.about["licence"]}.
 
 ## Training
 {stages}; batch {settings["batch"]}, seed {settings["seed"]}. Averaged weights of the last step; the people kept
-aside chose nothing. {metrics["parameters"] / 1e6:.2f} M parameters and template values in generator and prior network.
+aside chose nothing. Generator and prior network: {metrics["parameters"] / 1e6:.2f} M parameters and template values.
 The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted.
 
 ## Volumes of the {metrics["n_validation"]} people kept aside
@@ -143,7 +146,7 @@ MAPE % / MAE mL / R², against the prepared maps' volumes; mean over {metrics["d
 {lines(rows)}
 
 Ratio of MAPE to ridge's: {", ".join(f"{t.upper()} {metrics['mape_over_ridge'][t]:.2f}" for t in TISSUES)}.
-Standard deviation over draws: {", ".join(f"{t.upper()} {metrics['spread_over_draws_ml'][t]:.1f} mL" for t in TISSUES)}.
+Standard deviation over draws: {", ".join(f"{t.upper()} {sd:.1f} mL" for t, sd in spread.items())}.
 It is the model's own spread and narrower than the spread of real people with these features.
 
 ## The typical person at {AGES[0]:.0f} and {AGES[1]:.0f} years, all else equal (mL)

@@ -7,21 +7,21 @@ On disk it is a BIDS derivative (see `prepare`) with a packed copy of all maps f
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from csegsynth_core import grid
-from csegsynth_core.data.nifti import write_text
+from csegsynth_core.data.nifti import read_volume, write_text
 from csegsynth_core.data.tables import read_table
-from csegsynth_core.errors import SourceError
+from csegsynth_core.errors import ImageError, SourceError, TableError
 from csegsynth_core.tissue import ALL, TISSUES
 
 
@@ -52,12 +52,18 @@ class Cohort:
             index = json.loads((folder / "packed.json").read_text("utf-8"))
             description = json.loads((folder / "dataset_description.json").read_text("utf-8"))
             volumes = pd.read_csv(folder / "volumes.tsv", sep="\t").set_index("participant_id")
-        except (OSError, ValueError, KeyError) as error:
+            volumes = volumes.loc[index["participants"], list(TISSUES)]
+            ids, box = tuple(index["participants"]), tuple(slice(a, b) for a, b in index["box"])
+            shape = np.load(folder / "packed.npy", mmap_mode="r", allow_pickle=False).shape
+            expected = (len(ids), len(TISSUES), *(s.stop - s.start for s in box))
+            if shape != expected:
+                raise ValueError(f"packed.npy has shape {shape}, packed.json says {expected}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SourceError(
                 f"{folder} is not a prepared cohort",
                 expected="packed.json, packed.npy, volumes.tsv and dataset_description.json",
                 got=str(error),
-                fix="run `python -m csegsynth_core prepare SOURCE DEST`",
+                fix="run `python -m csegsynth_core prepare SOURCE DEST` (again: what is finished is kept)",
             ) from error
         table, features = folder / "participants.tsv", None
         if table.is_file():
@@ -67,9 +73,9 @@ class Cohort:
         meta = folder / "participants.json"
         return cls(
             folder=folder,
-            ids=tuple(index["participants"]),
-            box=tuple(slice(a, b) for a, b in index["box"]),  # type: ignore[arg-type]
-            volumes_ml=volumes.loc[index["participants"], list(TISSUES)],
+            ids=ids,
+            box=box,  # type: ignore[arg-type]
+            volumes_ml=volumes,
             features=features,
             participants_json=json.loads(meta.read_text("utf-8")) if meta.is_file() else {},
             simulated=bool(description.get("Simulated", False)),
@@ -91,29 +97,44 @@ class Cohort:
         return out
 
 
-def read_features(folder: Path, ids: list[str]) -> tuple[pd.DataFrame | None, dict[str, Any]]:
-    """Rows of the source's participants table for `ids`, and its `participants.json`.
+def read_features(
+    folder: Path, ids: list[str]
+) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, list[str]]]:
+    """The source's participants table for `ids`, its `participants.json`, and who lacks a scan or a row.
 
     The table is checked against its schema here, so that a bad value is told before hours of work.
 
     Raises:
-        TableError: the table cannot be used; names file, row and column.
+        TableError: the table cannot be used (names file, row and column), or has nobody of `ids`.
     """
     from csegsynth_core.data.schema import Schema
 
-    meta: dict[str, Any] = {}
-    if (folder / "participants.json").is_file():
-        meta = json.loads((folder / "participants.json").read_text("utf-8"))
+    described = folder / "participants.json"
+    schema = (
+        Schema.from_participants_json(described) if described.is_file() else None
+    )  # is it readable at all?
+    meta: dict[str, Any] = json.loads(described.read_text("utf-8-sig")) if schema is not None else {}
     for name in ("participants.tsv", "participants.csv", "participants.xlsx"):
         path = folder / name
         if path.is_file():
             table = read_table(path)
-            if meta:
-                Schema.from_participants_json(meta, table).validate(table, source=str(path))
+            if schema is not None:
+                Schema.from_participants_json(described, table).validate(table, source=name)
             table = table.set_index("participant_id")
-            table = table.reindex([i for i in ids])
-            return table, meta
-    return None, meta
+            rows, scans = set(table.index), set(ids)
+            if ids and not rows & scans:
+                raise TableError(
+                    f"{path}, column participant_id: nobody of the table has a scan",
+                    expected=f"ids such as {ids[0]}",
+                    got=f"ids such as {table.index[0]}",
+                    fix="write the ids as in the names of the scans",
+                )
+            unmatched = {
+                "rows_without_scan": [i for i in table.index if i not in scans],
+                "scans_without_row": [i for i in ids if i not in rows],
+            }
+            return table.reindex(ids), meta, unmatched
+    return None, meta, {}
 
 
 def write_features(dest: Path, ids: list[str], table: pd.DataFrame | None, meta: dict[str, Any]) -> None:
@@ -130,17 +151,24 @@ def write_packed(dest: Path, ids: list[str]) -> None:
     """Gather the maps of `ids` into `packed.npy`, one person in memory at a time."""
     low = np.asarray([s.start for s in grid.BOX])
     high = np.asarray([s.stop for s in grid.BOX])
-    shape = (len(ids), len(TISSUES), *(high - low))
+    shape = (len(ids), len(TISSUES), *(int(n) for n in high - low))
+    # Without its index the array counts as unfinished, so the index goes first and comes last.
+    (dest / "packed.json").unlink(missing_ok=True)
     part = dest / ".part-packed.npy"
     try:
-        packed = open_memmap(part, mode="w+", dtype=np.uint8, shape=tuple(int(s) for s in shape))
-        for row, participant in enumerate(ids):
-            maps = _read_person(dest, participant)
-            inside = maps[(slice(None), *grid.BOX)]
-            packed[row] = np.rint(inside * 255.0).astype(np.uint8)
-        packed.flush()
-        del packed
+        # Written as a stream: a full disk is then an error, where in a memory map it kills the process.
+        with part.open("wb") as file:
+            write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for participant in ids:
+                inside = _read_person(dest, participant)[(slice(None), *grid.BOX)]
+                file.write(np.rint(inside * 255.0).astype(np.uint8).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(dest / "packed.npy")
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(dest / "packed.npy")) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
     index = {
@@ -153,8 +181,20 @@ def write_packed(dest: Path, ids: list[str]) -> None:
     write_text(dest / "packed.json", json.dumps(index, indent=1))
 
 
-def _read_person(dest: Path, participant: str) -> NDArray[np.float32]:
+def map_paths(dest: Path, participant: str) -> list[Path]:
+    """Files of a prepared person's maps in the order of `TISSUES`."""
     stem = f"{participant}_space-{grid.SPACE}"
-    folder = dest / participant / "anat"
-    paths = [folder / f"{stem}_label-{t.bids}_probseg.nii.gz" for t in ALL]
-    return np.stack([np.asarray(nib.load(p).dataobj, np.float32) for p in paths])
+    return [dest / participant / "anat" / f"{stem}_label-{t.bids}_probseg.nii.gz" for t in ALL]
+
+
+def _read_person(dest: Path, participant: str) -> NDArray[np.float32]:
+    maps = [read_volume(path, what="prepared map") for path in map_paths(dest, participant)]
+    for path, volume in zip(map_paths(dest, participant), maps, strict=True):
+        if volume.data.shape != grid.SHAPE or not np.allclose(volume.affine, grid.affine(), atol=1e-3):
+            raise ImageError(
+                f"{path} does not lie on the grid of prepared maps",
+                expected=f"shape {grid.SHAPE} and the grid's affine",
+                got=f"shape {volume.data.shape}",
+                fix=f"remove the folder {dest / participant} and run prepare again",
+            )
+    return np.stack([volume.data for volume in maps])

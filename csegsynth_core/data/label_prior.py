@@ -35,12 +35,13 @@ _STEPS = np.linspace(0.05, 0.95, 10, dtype=np.float32)
 
 @dataclass(frozen=True)
 class LabelledMaps:
-    """Tissue maps, T1 and labels on a grid `factor` times as fine as ours."""
+    """Tissue maps and T1 on a grid `factor` times as fine as ours, and labels."""
 
     maps: NDArray[np.float32]
     """(3, i, j, k) in the order of `TISSUES`; what is missing from 1 is background."""
     t1: NDArray[np.float32]
     labels: NDArray[np.int32]
+    """Anatomical labels on our grid (not the finer one)."""
     rigid: Rigid
     factor: int
 
@@ -121,10 +122,19 @@ def segment_with_labels(
             got=f"shape {labels.data.shape}",
             fix="resample the labels onto the T1 with nearest-neighbour interpolation",
         )
-    hard = np.zeros(labels.data.shape, np.uint8)
     whole = np.rint(labels.data).astype(np.int32)
+    if float(np.abs(labels.data - whole).max()) > 0.01 or int(whole.min()) < 0:
+        raise ImageError(
+            "the label image does not hold labels",
+            expected="whole numbers, 0 or above",
+            got=f"values such as {float(labels.data.flat[np.abs(labels.data - whole).argmax()]):.3g}"
+            f" and a minimum of {float(labels.data.min()):.3g}",
+            fix="resample labels with nearest-neighbour interpolation only",
+        )
+    lookup = np.zeros(max(int(whole.max()), *tissue_of) + 1, np.uint8)
     for value, name in tissue_of.items():
-        hard[whole == value] = TISSUES.index(name) + 1
+        lookup[value] = TISSUES.index(name) + 1
+    hard = lookup[whole]
     inside = hard > 0
     brain_ml = float(inside.sum()) * labels.voxel_ml
     if not 400.0 < brain_ml < 2500.0:
@@ -145,7 +155,7 @@ def segment_with_labels(
             for k in range(len(TISSUES))
         ]
     )
-    aligned = resample(Volume(whole.astype(np.float32), t1.affine), rigid, factor=factor, labels=True)
+    aligned = resample(Volume(whole.astype(np.float32), t1.affine), rigid, labels=True)
     maps = partial_volumes(intensity, shares, spacing_mm=2.0 / factor)
     return LabelledMaps(maps, intensity * (shares.sum(0) > 0.5), aligned.astype(np.int32), rigid, factor)
 

@@ -13,12 +13,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from csegsynth_core.errors import ImageError
 
 MAX_VOXELS = 512**3
 """Largest image that is read (voxels): larger ones are almost always a mistake."""
+SPACING_MM = (0.1, 12.0)
+"""Smallest and largest edge of a voxel (mm) that a scan of a head can have."""
+MAX_SHEAR = 0.02
+"""Largest cosine between two axes of an image; above it the affine was made by more than a scanner."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,28 @@ def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -
     A trailing fourth axis of length one is dropped.
 
     Raises:
-        ImageError: not there, not an image, truncated, not 3-D, not finite, empty, or without a
-            usable affine. The message names the file.
+        ImageError: not there, not an image, truncated, not 3-D, not real numbers, not finite, empty, or
+            without a usable affine. The message names the file.
     """
     path = Path(path)
     if not path.is_file():
-        raise ImageError(f"{what} {path} does not exist", expected="a NIfTI file (.nii or .nii.gz)")
+        raise ImageError(
+            f"{what} {path} does not exist",
+            expected="a NIfTI file (.nii or .nii.gz)",
+            got="a link whose target is missing" if path.is_symlink() else "no such file",
+            fix="fetch its content, for example with `datalad get`" if path.is_symlink() else "",
+        )
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ImageError(
+            f"{what} {path} is not a NIfTI image",
+            expected="a file ending in .nii or .nii.gz",
+            got=f"the ending {path.suffix or '(none)'!r}",
+            fix="convert it, for example with `mri_convert IN OUT.nii.gz` or dcm2niix",
+        )
     try:
         image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image):
+            raise ImageFileError(f"{path} is a {type(image).__name__}")
         shape = tuple(int(s) for s in image.shape)
         if len(shape) == 4 and shape[3] == 1:
             shape = shape[:3]
@@ -65,27 +84,34 @@ def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -
             )
         if min(shape) < 2 or int(np.prod(shape, dtype=np.int64)) > MAX_VOXELS:
             raise ImageError(
-                f"{what} {path} has an unusable size", expected=f"2 to {MAX_VOXELS} voxels", got=str(shape)
+                f"{what} {path} has an unusable size",
+                expected=f"at least 2 voxels along each axis and at most {MAX_VOXELS} in all",
+                got=f"shape {shape}",
             )
-        data = np.asanyarray(image.dataobj).reshape(shape).astype(np.float32)
+        dtype = image.get_data_dtype()
+        if dtype.kind not in "iufb":
+            raise ImageError(
+                f"{what} {path} does not hold one real number a voxel",
+                expected="integer or floating-point intensities",
+                got="colours (RGB)" if dtype.names else f"values of type {dtype}",
+                fix="export the magnitude image in grey",
+            )
+        # Scaled in float32, not in float64: half the memory, and enough for intensities and labels.
+        data = np.asarray(image.get_fdata(caching="unchanged", dtype=np.float32)).reshape(shape)
     except ImageFileError as error:
+        if _is_cut(path):
+            raise _damaged(path, what, "a compressed file that ends within its header") from error
         raise ImageError(
             f"{what} {path} is not a NIfTI image",
             expected="a NIfTI-1 or NIfTI-2 file",
             got=_first_bytes(path),
             fix="export it again as .nii.gz (dcm2niix does)",
         ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, OSError) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, HeaderDataError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
             raise
-        raise ImageError(
-            f"{what} {path} is truncated or damaged",
-            got=f"{type(error).__name__}: {str(error)[:120]}",
-            fix="copy or download the file again and compare its size",
-        ) from error
-    affine = np.asarray(image.affine, np.float64)
-    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise ImageError(f"{what} {path} has no usable affine (sform/qform)", got=str(affine.tolist()))
+        raise _damaged(path, what, f"{type(error).__name__}: {str(error)[:120]}") from error
+    affine = _checked_affine(image, f"{what} {path}")
     bad = int(data.size - np.count_nonzero(np.isfinite(data)))
     if bad:
         raise ImageError(
@@ -104,6 +130,44 @@ def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -
     return to_ras(Volume(data, affine))
 
 
+def _checked_affine(image: nib.Nifti1Image, what: str) -> NDArray[np.float64]:
+    """Voxel-to-world affine of an image in mm.
+
+    Raises:
+        ImageError: the header does not say where left is, or says something that no scanner does.
+    """
+    affine = np.asarray(image.affine, np.float64)
+    header = image.header
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        raise ImageError(
+            f"{what} does not say which side is left",
+            expected="an orientation in the header: sform_code or qform_code above 0",
+            got="both are 0",
+            fix="convert the scan again with dcm2niix; or, if you know that its affine is right, run "
+            "`fslorient -setsformcode 1 FILE`",
+        )
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ImageError(f"{what} has no usable affine (sform/qform)", got=str(affine.tolist()))
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
+        raise ImageError(
+            f"{what} has implausible voxel sizes",
+            expected=f"edges of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm",
+            got=" × ".join(f"{s:.3g}" for s in spacing) + " mm",
+            fix="check the units of the header: voxel sizes must be in mm",
+        )
+    axes = affine[:3, :3] / spacing
+    shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if shear > MAX_SHEAR:
+        raise ImageError(
+            f"{what} has axes that are not at right angles",
+            expected="an affine made of rotation, shift and voxel sizes only",
+            got=f"a cosine of {shear:.2f} between two axes",
+            fix="use the image in scanner space, or resample it onto a regular grid",
+        )
+    return affine
+
+
 def to_ras(volume: Volume) -> Volume:
     """The same image with its axes permuted and flipped so that they run to the right, front and top."""
     orientation = nib.io_orientation(volume.affine)
@@ -115,8 +179,7 @@ def to_ras(volume: Volume) -> Volume:
 def write_nifti(path: Path, data: NDArray, affine: NDArray[np.float64], *, description: str = "") -> None:
     """Write a NIfTI-1 image, all or nothing: to a temporary file beside it first, then renamed.
 
-    uint8 data are written as labels; float data in [0, 1] as uint16 with slope 1/65535 would lose
-    nibabel's exactness, so float32 is kept as it is.
+    Values keep their type: labels as integers, maps as exact float32.
 
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
@@ -160,6 +223,27 @@ def write_bytes(path: Path, payload: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` for text (UTF-8)."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def _damaged(path: Path, what: str, got: str) -> ImageError:
+    return ImageError(
+        f"{what} {path} is truncated or damaged",
+        got=got,
+        fix="copy or download the file again and compare its size",
+    )
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file begins like a compressed one but not even a header can be unpacked from it."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path.stat().st_size == 0
+    try:
+        with gzip.open(path) as unpacked:
+            unpacked.read(352)
+    except (EOFError, zlib.error, OSError):
+        return True
+    return False
 
 
 def _first_bytes(path: Path) -> str:

@@ -9,6 +9,7 @@ its final name is finished. Running the command again takes up where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -16,8 +17,13 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,19 +37,25 @@ from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids, cohort
 from csegsynth_core.data.nifti import Volume, read_volume, write_bytes, write_nifti, write_text
 from csegsynth_core.data.sources import Kind, Person, Source, find
-from csegsynth_core.errors import CSegSynthError, ImageError, PipelineError
+from csegsynth_core.errors import CSegSynthError, ImageError, PipelineError, SourceError
 from csegsynth_core.tissue import ALL, TISSUES
 
 logger = logging.getLogger(__name__)
 
 RECORD_VERSION = 1
 """Raise when a change makes people prepared before it unusable beside new ones."""
+LOW_ALIGNMENT = 0.5
+"""Alignment score below which a person is an outlier in any cohort (IXI, 150 people: 0.60 to 0.72)."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_UNLISTED = 0.02
+"""Largest share of labelled voxels whose label the table may not know."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a worker needs to know beside the person."""
 
+    source: str
     dest: str
     backend: str
     tissue_of: dict[int, str]
@@ -53,7 +65,8 @@ class Settings:
 
     def fingerprint(self, person: Person) -> str:
         """Changes when the person's result would: input files, their sizes and dates, method, version."""
-        stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(person.files.values())]
+        files = sorted(p.absolute() for p in person.files.values())
+        stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
         parts = [RECORD_VERSION, person.kind, self.backend, sorted(self.tissue_of.items()), stats]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -89,19 +102,39 @@ def prepare(
         limit: only the first so many people.
 
     Raises:
-        SourceError: nothing to prepare.
+        SourceError: nothing to prepare, or `dest` holds something else that must not be overwritten.
+        TableError: the participants table or the label table cannot be used.
         OSError: the disk is full or not writable. What was finished stays; run again to go on.
     """
-    found = find(source, kind=kind)
-    people = sorted(found.people, key=lambda p: p.participant_id)[:limit]
-    table, schema = cohort.read_features(found.folder, [p.participant_id for p in people])
-    dest = Path(dest)
+    source, dest = Path(source), Path(dest)
+    _check_dest(source, dest)
+    found = find(source, kind=kind, apart_from=dest)
+    everyone = sorted(found.people, key=lambda p: p.participant_id)
+    table, meta, unmatched = cohort.read_features(found.folder, [p.participant_id for p in everyone])
+    for problem, ids in unmatched.items():
+        if ids:
+            shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+            logger.warning("%d %s: %s", len(ids), problem.replace("_", " "), shown)
+    people = everyone[:limit]
     dest.mkdir(parents=True, exist_ok=True)
-    for leftover in dest.glob(".part-*"):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    with _alone(dest):
+        _remove_unfinished(dest)
+        return _prepare_all(found, people, dest, backend, workers, progress, (table, meta, unmatched))
+
+
+def _prepare_all(
+    found: Source,
+    people: list[Person],
+    dest: Path,
+    backend: str,
+    workers: int | None,
+    progress: bool,
+    features: tuple[pd.DataFrame | None, dict[str, Any], dict[str, list[str]]],
+) -> Outcome:
     cores = os.cpu_count() or 1
     workers = max(1, min(workers or cores, len(people)))
     settings = Settings(
+        source=str(found.folder),
         dest=str(dest),
         backend=backend,
         tissue_of=found.tissue_of,
@@ -110,53 +143,182 @@ def prepare(
         threads=max(1, cores // workers),
     )
     todo = [p for p in people if not _finished(p, settings)]
+    write_text(
+        dest / "dataset_description.json", bids.dataset_description(f"prepared from {found.folder.name}")
+    )
     failures = _run(todo, settings, workers, progress)
+    reasons = pd.DataFrame(
+        {"participant_id": list(failures), "reason": [" ".join(r.split()) for r in failures.values()]}
+    ).sort_values("participant_id")
+    write_text(dest / "failures.tsv", reasons.to_csv(sep="\t", index=False))
     done = [p for p in people if p.participant_id not in failures]
     records = [_read_record(dest / p.participant_id) for p in done]
     if records:
-        _write_cohort(found, dest, records, table, schema, failures)
+        _write_cohort(found, dest, records, *features)
+    else:
+        (dest / "packed.json").unlink(missing_ok=True)  # an earlier run's array is not this run's outcome
     return Outcome(len(todo) - len(failures), len(people) - len(todo), failures)
 
 
+def _check_dest(source: Path, dest: Path) -> None:
+    """Refuse a destination in which something that is not ours would be overwritten.
+
+    Raises:
+        SourceError: `dest` is the source, a file, or holds another dataset.
+    """
+    if source.resolve() == dest.resolve():
+        raise SourceError(
+            f"DEST {dest} is SOURCE, whose files would be overwritten",
+            expected="a folder of its own for the results",
+            fix=f"write to another folder, for example {source / 'derivatives' / 'csegsynth'}",
+        )
+    if not dest.exists():
+        return
+    if not dest.is_dir():
+        raise SourceError(f"DEST {dest} is a file", expected="a new folder, or one of an earlier run")
+    foreign = [p.name for p in sorted(dest.glob("sub-*")) if not (p / _record_name(p.name)).is_file()]
+    try:
+        makers = json.loads((dest / "dataset_description.json").read_text("utf-8"))["GeneratedBy"]
+        ours = any(maker["Name"] == "CSegSynth" for maker in makers)
+    except FileNotFoundError:
+        ours = True
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if foreign or not ours:
+        raise SourceError(
+            f"DEST {dest} holds another dataset",
+            expected="a new folder, an empty one, or one of an earlier run of prepare",
+            got=", ".join(foreign[:3]) if foreign else "a dataset_description.json of other software",
+            fix="write to another folder",
+        )
+
+
+@contextlib.contextmanager
+def _alone(dest: Path) -> Iterator[None]:
+    """Hold the destination: two runs at once would take each other's unfinished people for leftovers.
+
+    Raises:
+        SourceError: another run is writing there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (dest / ".prepare.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SourceError(
+                f"another run of prepare is writing to {dest}", fix="wait for it to end, or stop it"
+            ) from error
+        except OSError:  # a file system without locks
+            logger.debug("%s cannot be locked", dest)
+        try:
+            yield
+        finally:
+            Path(lock.name).unlink(missing_ok=True)
+
+
+def _remove_unfinished(dest: Path) -> None:
+    for leftover in dest.glob(".part-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def _run(todo: list[Person], settings: Settings, workers: int, progress: bool) -> dict[str, str]:
+    """Prepare people in worker processes; returns the reason by participant that failed."""
     failures: dict[str, str] = {}
     if not todo:
         return failures
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    before = set(multiprocessing.active_children())
     bar = tqdm(total=len(todo), unit="person", desc="prepare", disable=not progress)
+
+    def note(person: Person, error: Exception | None) -> None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise error
+        if error is not None:
+            if not isinstance(error, CSegSynthError | OSError | MemoryError):
+                logger.debug("%s failed", person.participant_id, exc_info=error)
+            failures[person.participant_id] = f"{type(error).__name__}: {error}"
+            tqdm.write(f"{person.participant_id} failed: {failures[person.participant_id]}", file=sys.stderr)
+        bar.update()
+
     try:
-        waiting = iter(todo)
-        running: dict[Future[None], Person] = {}
-        while True:
-            # Only as many tasks in flight as there are workers: an interrupt then loses little.
-            while len(running) < workers and (person := next(waiting, None)) is not None:
-                running[pool.submit(_prepare_person, person, settings)] = person
-            if not running:
+        left = list(todo)
+        while left:
+            suspects = _run_pool(left, settings, workers, note)
+            # A worker died and took its pool with it. Who was in work is tried once more, alone.
+            for person in suspects:
+                if _run_pool([person], settings, 1, note):
+                    note(
+                        person,
+                        PipelineError(
+                            "the process that worked on this person was killed",
+                            got="no message, as when memory runs out",
+                            fix="run again with fewer --workers, or look at the scan's size",
+                        ),
+                    )
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+            process.join(10)
+        _remove_unfinished(Path(settings.dest))
+        raise
+    finally:
+        bar.close()
+    _remove_unfinished(Path(settings.dest))  # of workers that were killed
+    return failures
+
+
+def _run_pool(
+    left: list[Person], settings: Settings, workers: int, note: Callable[[Person, Exception | None], None]
+) -> list[Person]:
+    """Work `left` off from its front; returns the people in work when a worker died, else nothing."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    running: dict[Future[None], Person] = {}
+    suspects: list[Person] = []
+    try:
+        # Only as many tasks in flight as there are workers: an interrupt then loses little.
+        while running or (left and not suspects):
+            try:
+                while left and not suspects and len(running) < workers:
+                    running[pool.submit(_prepare_person, left[0], settings)] = left[0]
+                    left.pop(0)
+            except BrokenProcessPool:
+                suspects.extend(running.values())
                 break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 person = running.pop(future)
-                try:
-                    future.result()
-                except OSError as error:
-                    if error.errno == errno.ENOSPC:
-                        raise
-                    failures[person.participant_id] = f"{type(error).__name__}: {error}"
-                except (CSegSynthError, ValueError, RuntimeError, MemoryError, ArithmeticError) as error:
-                    failures[person.participant_id] = f"{type(error).__name__}: {error}"
-                if person.participant_id in failures:
-                    tqdm.write(f"{person.participant_id} failed: {failures[person.participant_id]}")
-                bar.update()
-        pool.shutdown()
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    suspects.append(person)
+                elif error is None or isinstance(error, Exception):
+                    note(person, error)
+                else:
+                    raise error
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
         raise
-    finally:
-        bar.close()
-    return failures
+    pool.shutdown()
+    return suspects
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the main process, and end when it ends, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _prepare_person(person: Person, settings: Settings) -> None:
@@ -175,7 +337,9 @@ def _prepare_person(person: Person, settings: Settings) -> None:
             "record_version": RECORD_VERSION,
             "source_kind": person.kind,
             "note": "; ".join(n for n in (person.note, record.pop("note", "")) if n),
-            "volumes_ml": {t: float(maps[k].sum(dtype=np.float64) * grid.VOXEL_ML) for k, t in enumerate(TISSUES)},
+            "volumes_ml": {
+                t: float(maps[k].sum(dtype=np.float64) * grid.VOXEL_ML) for k, t in enumerate(TISSUES)
+            },
             "partial_volume_fraction": _partial_fraction(maps),
         }
         _write_person(staging / "anat", person, settings, maps, t1, labels)
@@ -196,16 +360,18 @@ def _compute(
     if person.kind == "labels":
         t1 = read_volume(person.files["t1"], what="T1")
         labels = read_volume(person.files["labels"], what="label image")
+        _check_listed(labels, settings.label_names, person.files["labels"])
         fine = label_prior.segment_with_labels(t1, labels, settings.tissue_of, threads=settings.threads)
-        aligned = fine.labels[:: fine.factor, :: fine.factor, :: fine.factor]
-        aligned, swapped = bids.mend_left_right(aligned, settings.label_names)
+        aligned, mended = bids.mend_left_right(fine.labels, settings.label_names)
+        counts = np.bincount(labels.data.astype(np.int32).ravel())
         hard_ml = {
-            t: float(sum((labels.data == v).sum() for v, n in settings.tissue_of.items() if n == t) * labels.voxel_ml)
+            t: float(sum(counts[v] for v, n in settings.tissue_of.items() if n == t and v < len(counts)))
+            * labels.voxel_ml
             for t in TISSUES
         }
         record = _alignment(fine.rigid) | {"label_volumes_ml": hard_ml, "method": "T1 with labels"}
-        if swapped:
-            record["note"] = "left and right labels were swapped: mended"
+        if mended:
+            record["note"] = f"{mended:.0%} of left and right labels lay on the wrong side: mended"
         maps = align.block_average(fine.maps, fine.factor)
         return maps, align.block_average(fine.t1, fine.factor), aligned, record
     if person.kind == "t1":
@@ -231,6 +397,20 @@ def _compute(
     aligned_t1 = align.block_average(align.resample(brain, rigid, factor=factor), factor)
     native_ml = {t: float(native[t].data.sum(dtype=np.float64) * native[t].voxel_ml) for t in TISSUES}
     return maps, aligned_t1, None, _alignment(rigid) | extra | {"native_volumes_ml": native_ml}
+
+
+def _check_listed(labels: Volume, names: dict[int, str], path: Path) -> None:
+    """Raise ImageError if much of a label image is not in the label table: it then belongs to another."""
+    values, counts = np.unique(labels.data[labels.data != 0], return_counts=True)
+    unknown = ~np.isin(values, list(names))
+    share = float(counts[unknown].sum()) / max(float(counts.sum()), 1.0)
+    if share > _UNLISTED:
+        raise ImageError(
+            f"{path} holds labels that dseg.tsv does not list",
+            expected="labels of the table only",
+            got=f"{share:.0%} of the labelled voxels, such as {', '.join(f'{v:g}' for v in values[unknown][:4])}",
+            fix="give the table that belongs to these labels, with `tissue` n/a for what is not brain",
+        )
 
 
 def _alignment(rigid: Any) -> dict[str, Any]:
@@ -261,7 +441,7 @@ def _read_maps(person: Person) -> dict[str, Volume]:
                 got=f"{volume.data.min():.3g} to {volume.data.max():.3g}",
                 fix="divide by the scale factor (255 or 100); modulated maps cannot be used",
             )
-    total = np.sum([v.data for v in maps.values()], axis=0)
+    total = sum(v.data for v in maps.values()) + np.zeros(1, np.float32)
     if total.max() > 1.05:
         raise ImageError(
             f"the maps of {person.participant_id} add up to more than one",
@@ -282,16 +462,19 @@ def _check(maps: NDArray[np.float32]) -> None:
             got=", ".join(f"{t.upper()} {v:.0f} mL" for t, v in volumes.items()),
             fix="look at the scan: is it a whole, upright head in millimetres?",
         )
-    margin = max(float(maps[:, face].sum()) for face in (0, -1)) + max(
-        float(maps[:, :, :, face].sum()) for face in (0, -1)
-    )
-    if margin > 200:
-        raise PipelineError("the brain runs out of the grid", fix="check the voxel size in the scan's header")
+    kept = float(maps[(slice(None), *grid.BOX)].sum() * grid.VOXEL_ML) / sum(volumes.values())
+    if kept < 0.995:
+        raise PipelineError(
+            "the brain runs out of the box of the packed array",
+            expected="at least 99.5 % of WM+GM+CSF in the middle 160×208×160 mm of the grid",
+            got=f"{kept:.1%}",
+            fix="look at the scan: does its mask hold neck or skull, and are voxel sizes in mm?",
+        )
 
 
 def _partial_fraction(maps: NDArray[np.float32]) -> float:
     brain = maps.sum(axis=0) > 0.5
-    partial = ((maps > 0.05) & (maps < 0.95)).any(axis=0)
+    partial = np.any((maps > 0.05) & (maps < 0.95), axis=0)
     return round(float(partial[brain].mean()), 4)
 
 
@@ -307,15 +490,19 @@ def _write_person(
 
     affine = grid.affine()
     stem = f"{person.participant_id}_space-{grid.SPACE}"
-    sources = [str(p) for p in person.files.values()]
+    sources = [p.relative_to(settings.source).as_posix() for p in person.files.values()]
     for k, tissue in enumerate(ALL):
         path = folder / f"{stem}_label-{tissue.bids}_probseg.nii.gz"
         write_nifti(path, maps[k], affine, description=f"{tissue.bids} partial volume")
         write_text(
             path.with_name(path.name.replace(".nii.gz", ".json")),
-            bids.sidecar({"Type": "Probabilistic", "Label": tissue.bids, "Sources": sources, "Synthetic": False}),
+            bids.sidecar(
+                {"Type": "Probabilistic", "Label": tissue.bids, "Sources": sources, "Synthetic": False}
+            ),
         )
-    write_nifti(folder / f"{stem}_dseg.nii.gz", bids.hard_segmentation(maps), affine, description="tissue classes")
+    write_nifti(
+        folder / f"{stem}_dseg.nii.gz", bids.hard_segmentation(maps), affine, description="tissue classes"
+    )
     scaled = t1 / max(float(np.percentile(t1[t1 > 0], 99.9)), 1e-6) * 1000.0 if np.any(t1 > 0) else t1
     write_nifti(folder / f"{stem}_desc-brain_T1w.nii.gz", np.clip(scaled, 0, 4000).astype(np.uint16), affine)
     if labels is not None:
@@ -335,7 +522,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _finished(person: Person, settings: Settings) -> bool:
     folder = Path(settings.dest) / person.participant_id
     try:
-        return bool(_read_record(folder)["fingerprint"] == settings.fingerprint(person))
+        same = bool(_read_record(folder)["fingerprint"] == settings.fingerprint(person))
+        return same and all(p.is_file() for p in cohort.map_paths(folder.parent, person.participant_id))
     except (OSError, ValueError, KeyError):
         return False
 
@@ -352,17 +540,17 @@ def _write_cohort(
     dest: Path,
     records: list[dict[str, Any]],
     table: pd.DataFrame | None,
-    schema: Any,
-    failures: dict[str, str],
+    meta: dict[str, Any],
+    unmatched: dict[str, list[str]],
 ) -> None:
     ids = [r["participant_id"] for r in records]
-    write_text(dest / "dataset_description.json", bids.dataset_description(f"prepared from {found.folder.name}"))
+    (dest / "packed.json").unlink(missing_ok=True)  # unfinished until the array below is whole
     write_text(dest / "dseg.tsv", bids.dseg_table())
     if found.label_names:
         rows = [f"{i}\t{found.label_names[i]}\t{found.tissue_of[i]}" for i in sorted(found.tissue_of)]
         name = f"desc-{_label_desc(found) or 'labels'}_dseg.tsv"
         write_text(dest / name, "\n".join(["index\tname\ttissue", *rows]) + "\n")
-    cohort.write_features(dest, ids, table, schema)
+    cohort.write_features(dest, ids, table, meta)
     volumes = pd.DataFrame([{"participant_id": r["participant_id"], **r["volumes_ml"]} for r in records])
     volumes["wm_gm_csf"] = volumes[list(TISSUES)].sum(axis=1)
     write_text(dest / "volumes.tsv", volumes.to_csv(sep="\t", index=False, float_format="%.3f"))
@@ -371,15 +559,16 @@ def _write_cohort(
         json.dumps({t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}, indent=1),
     )
     write_text(dest / "quality.tsv", quality_table(records).to_csv(sep="\t", index=False, na_rep="n/a"))
-    failed = pd.DataFrame({"participant_id": list(failures), "reason": list(failures.values())})
-    write_text(dest / "failures.tsv", failed.to_csv(sep="\t", index=False))
-    cohort.write_packed(dest, ids)
     settings = {"software": f"csegsynth {__version__}", "source_kind": found.kind, "skipped": found.skipped}
-    write_text(dest / "prepare.json", json.dumps(settings, indent=1))
+    write_text(dest / "prepare.json", json.dumps(settings | unmatched, indent=1))
+    cohort.write_packed(dest, ids)
 
 
 def quality_table(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a person: brain volume, tissue fractions, alignment, outliers (robust z above 3.5).
+    """One row a person: brain volume, tissue fractions, alignment, outliers.
+
+    An outlier is further than 3.5 robust standard deviations from the median (of ten people or more), or has
+    an alignment score below `LOW_ALIGNMENT`.
 
     Args:
         records: what `prepare` remembers of each person.
@@ -400,8 +589,13 @@ def quality_table(records: list[dict[str, Any]]) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    reasons = pd.Series([""] * len(table))
-    watched = ["wm_gm_csf_ml", *(f"{t}_fraction" for t in TISSUES), "partial_volume_fraction", "alignment_score"]
+    reasons: list[list[str]] = [[] for _ in rows]
+    watched = [
+        "wm_gm_csf_ml",
+        *(f"{t}_fraction" for t in TISSUES),
+        "partial_volume_fraction",
+        "alignment_score",
+    ]
     for column in watched:
         values = table[column].to_numpy(float)
         deviation = values - np.median(values)
@@ -412,9 +606,11 @@ def quality_table(records: list[dict[str, Any]]) -> pd.DataFrame:
         if column == "alignment_score":
             z = np.minimum(z, 0.0)  # only a low score is bad
         for row in np.flatnonzero(np.abs(z) > 3.5):
-            reasons.iloc[row] += ("; " if reasons.iloc[row] else "") + f"{column} z={z[row]:+.1f}"
-    table["outlier"] = np.where(reasons == "", "no", "yes")
-    table["outlier_reason"] = reasons.where(reasons != "", "n/a")
+            reasons[row].append(f"{column} z={z[row]:+.1f}")
+    for row in np.flatnonzero(table["alignment_score"].to_numpy(float) < LOW_ALIGNMENT):
+        reasons[row].append(f"alignment_score below {LOW_ALIGNMENT}")
+    table["outlier"] = ["yes" if r else "no" for r in reasons]
+    table["outlier_reason"] = ["; ".join(r) or "n/a" for r in reasons]
     return table
 
 

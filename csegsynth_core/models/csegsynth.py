@@ -23,6 +23,7 @@ from csegsynth_core.models.blocks import (
     CodeDiscriminator,
     ConvNeXt3d,
     PriorNetwork,
+    convolve,
     shuffle_down,
     shuffle_up,
 )
@@ -81,6 +82,8 @@ class TemplateGenerator(nn.Module):
 
     FINE_MM = 3.0
     """Bound of the fine displacement, mm."""
+    template: Tensor
+    _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -103,9 +106,11 @@ class TemplateGenerator(nn.Module):
         # The part of the log-ratio field that everybody shares, so that training starts at the average brain.
         self.shared = nn.Parameter(torch.zeros(len(TISSUES), *self.coarse))
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
-        for head in (self.heads, self.affine):
-            nn.init.normal_(head.weight, std=1e-2)
-            nn.init.zeros_(head.bias)
+        for weight in (self.heads.weight, self.affine.weight):
+            nn.init.normal_(weight, std=1e-2)
+        for bias in (self.heads.bias, self.affine.bias):
+            assert bias is not None  # noqa: S101 - both layers have one
+            nn.init.zeros_(bias)
         self.register_buffer("_extent_mm", torch.tensor(size) * grid.VOXEL_MM, persistent=False)
 
     def forward(self, z: Float[Tensor, "n latent"], resolution: int = 1) -> Float[Tensor, "n 4 i j k"]:
@@ -129,10 +134,10 @@ class TemplateGenerator(nn.Module):
         x = self.expand(z).view(n, self.deep, *self.start)
         x = F.gelu(self.norm_start(x.contiguous(memory_format=torch.channels_last_3d)))
         x = F.interpolate(x, size=[s // 2 for s in self.coarse], mode="trilinear", align_corners=False)
-        x = F.gelu(self.norm_16mm(self.conv_16mm(x)))
+        x = F.gelu(self.norm_16mm(convolve(self.conv_16mm, x)))
         x = F.interpolate(x, size=list(self.coarse), mode="trilinear", align_corners=False)
-        x = F.gelu(self.norm_8mm(self.conv_8mm(x)))
-        heads = self.heads(x)
+        x = F.gelu(self.norm_8mm(convolve(self.conv_8mm, x)))
+        heads = convolve(self.heads, x)
         smooth = _integrate(4.0 * heads[:, :3], self._extent_mm)
         fine = shuffle_up(heads[:, 6:30])
         moved = F.interpolate(smooth, size=list(self.middle), mode="trilinear", align_corners=False)
@@ -208,13 +213,14 @@ class CompactTrunk(nn.Module):
         channels = 8 * len(CHANNELS)
         self.region_size = _extent(TemplateGenerator.region)
         widths = (width, 2 * width, 4 * width)
-        self.downs = nn.ModuleList()
-        self.norms = nn.ModuleList()
         before = channels
+        downs: list[nn.Conv3d] = []
         for after in widths:
-            self.downs.append(nn.Conv3d(before, after, 3, stride=2, padding=1))
-            self.norms.append(ChannelNorm(after))
+            downs.append(nn.Conv3d(before, after, 3, stride=2, padding=1))
             before = after
+        self.stem = downs[0]
+        self.downs = nn.ModuleList(downs[1:])
+        self.norms = nn.ModuleList([ChannelNorm(width) for width in widths])
         self.block = ConvNeXt3d(before, (3, 3, 3), expansion=2, scale=0.1)
         self.pool = pool
         if pool:
@@ -229,16 +235,14 @@ class CompactTrunk(nn.Module):
             self.head = nn.Linear(32 * places, out)
 
     def forward(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n out"]:
-        first = self.downs[0]
         if x.shape[-1] == self.region_size[-1]:
-            x = first(shuffle_down(x).contiguous(memory_format=torch.channels_last_3d))
+            x = self.stem(shuffle_down(x).contiguous(memory_format=torch.channels_last_3d))
         else:  # the same as repeating every voxel eight times, without the work
-            weight = first.weight.unflatten(1, (len(CHANNELS), 8)).sum(dim=2)
-            x = F.conv3d(x, weight, first.bias, stride=2, padding=1)
-        for stage, norm in enumerate(self.norms):
-            x = F.gelu(norm(x))
-            if stage + 1 < len(self.downs):
-                x = self.downs[stage + 1](x)
+            weight = self.stem.weight.unflatten(1, (len(CHANNELS), 8)).sum(dim=2)
+            x = F.conv3d(x, weight, self.stem.bias, stride=2, padding=1)
+        x = F.gelu(self.norms[0](x))
+        for down, norm in zip(self.downs, self.norms[1:], strict=True):
+            x = F.gelu(norm(down(x)))
         x = self.block(x)
         return self.head(x.mean(dim=(2, 3, 4)) if self.pool else self.squeeze(x).flatten(1))
 

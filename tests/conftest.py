@@ -1,0 +1,153 @@
+"""What tests share: seeded randomness, no windows, a synthetic person, and where the real data lie."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+os.environ["MPLBACKEND"] = "Agg"
+
+Floats = NDArray[np.float32]
+
+LABELS = {
+    1: ("Cerebrum_WM_L", "wm"),
+    2: ("Cerebrum_WM_R", "wm"),
+    3: ("Cortex_L", "gm"),
+    4: ("Cortex_R", "gm"),
+    5: ("CSF", "csf"),
+    6: ("Lesion_L", "csf"),
+    9: ("Skull", "n/a"),
+}
+
+
+@dataclass(frozen=True)
+class Brain:
+    """A made-up person: ICBM152 made smaller, turned and shifted, with a cavity in the left hemisphere only."""
+
+    t1: Floats
+    labels: NDArray[np.uint8]
+    maps: dict[str, Floats]
+    affine: NDArray[np.float64]
+    """Voxel → scanner mm."""
+    rigid: NDArray[np.float64]
+    """(4, 4) from ICBM152 space to scanner space: what `align` should find."""
+
+    def volume_ml(self, tissue: str) -> float:
+        return float(self.maps[tissue].sum(dtype=np.float64) * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    def stored(self, axes: str) -> Brain:
+        """The same brain with its voxels stored in another order, such as `LAS` or `PIR`."""
+        turn = nib.orientations.ornt_transform(
+            nib.io_orientation(np.diag(np.sign(np.diag(self.affine[:3, :3])).tolist() + [1.0])),
+            nib.orientations.axcodes2ornt(axes),
+        )
+
+        def turned(data: NDArray) -> NDArray:
+            return np.ascontiguousarray(nib.apply_orientation(data, turn))
+
+        affine = self.affine @ nib.orientations.inv_ornt_aff(turn, self.t1.shape)
+        return replace(
+            self,
+            t1=turned(self.t1),
+            labels=turned(self.labels),
+            maps={name: turned(data) for name, data in self.maps.items()},
+            affine=affine,
+        )
+
+    def write_maps(self, folder: Path, person: str) -> dict[str, Path]:
+        paths = {}
+        for name, data in self.maps.items():
+            paths[name] = folder / person / "anat" / f"{person}_label-{name.upper()}_probseg.nii.gz"
+            write_image(paths[name], data, self.affine)
+        return paths
+
+    def write_labels(self, folder: Path, person: str) -> None:
+        anat = folder / person / "anat"
+        write_image(anat / f"{person}_desc-brain_T1w.nii.gz", self.t1, self.affine)
+        write_image(anat / f"{person}_desc-test_dseg.nii.gz", self.labels, self.affine)
+        rows = [f"{value}\t{name}\t{tissue}" for value, (name, tissue) in LABELS.items()]
+        (folder / "desc-test_dseg.tsv").write_text("\n".join(["index\tname\ttissue", *rows]) + "\n", "utf-8")
+
+
+def write_image(path: Path, data: NDArray, affine: NDArray[np.float64]) -> Path:
+    """Save a NIfTI image, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(data, affine), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The global generators start alike in every test, whatever ran before."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (for libraries that use it)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is absent."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("no ../shared beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def brain() -> Brain:
+    """Turned by 15.7°, shifted by 17 mm, RAS order, edges of 1.86 mm, about 1500 mL; cavity at x < 0 only."""
+    from scipy.spatial.transform import Rotation
+
+    from csegsynth_core import grid
+    from csegsynth_core.data import icbm
+
+    maps = {name: data[grid.BOX].copy() for name, data in icbm.on_grid().items() if name != "t1"}
+    shape = maps["wm"].shape
+    rotation = Rotation.from_euler("xyz", [9, -6, 11], degrees=True).as_matrix()
+    scale = 1.86
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    mm = scale * (index - (np.asarray(shape) - 1) / 2)  # ICBM152 axes, from the middle of the grid
+    left = mm[..., 0] < 0
+    cavity = np.linalg.norm(mm - [-28.0, -5.0, 22.0], axis=-1) < 14.0
+    inside = sum(maps.values()) * cavity
+    for name in maps:
+        maps[name][cavity] = 0.0
+    maps["csf"] += inside.astype(np.float32)
+    hard = np.stack([maps["wm"], maps["gm"], maps["csf"]]).argmax(0)
+    labels = np.choose(hard, [np.where(left, 1, 2), np.where(left, 3, 4), np.full(shape, 5)])
+    labels[cavity] = 6
+    labels[sum(maps.values()) < 0.5] = 0
+    noise = np.random.default_rng(7).normal(0, 15, shape)
+    t1 = (1000 * maps["wm"] + 700 * maps["gm"] + 300 * maps["csf"] + noise) * (labels > 0)
+    rigid = np.eye(4)
+    centre = np.asarray(grid.CENTRE_MM)
+    rigid[:3, :3] = rotation
+    rigid[:3, 3] = centre + [7.0, -12.0, 9.0] - rotation @ centre
+    own = np.diag([scale, scale, scale, 1.0])
+    own[:3, 3] = centre - scale * (np.asarray(shape) - 1) / 2
+    return Brain(np.maximum(t1, 0).astype(np.float32), labels.astype(np.uint8), maps, rigid @ own, rigid)
+
+
+@pytest.fixture
+def known_alignment(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No search for the alignment (seconds): the true one of `brain` is at hand. For runs in this process."""
+    from csegsynth_core.data import align, label_prior
+
+    def found(*_: object, **__: object) -> align.Rigid:
+        return align.Rigid(brain.rigid, 0.9)
+
+    monkeypatch.setattr(align, "align", found)
+    monkeypatch.setattr(label_prior, "align", found)
+    yield

@@ -1,0 +1,191 @@
+"""Training: what moves, exact resumption, divergence, packs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from csegsynth_core.data.cohort import Cohort
+from csegsynth_core.errors import CSegSynthError, PackError
+from csegsynth_core.export import bids_files
+from csegsynth_core.generate import generate_one, volumes_over_draws
+from csegsynth_core.models.csegsynth import CSegSynth
+from csegsynth_core.pack import load_pack
+from tests.toy import make_cohort
+from train import checkpoint
+from train.__main__ import main
+from train.config import TrainConfig
+from train.csegsynth import NETWORKS, Trainer, _shapes, train
+from train.pack import make_pack
+from train.people import gather, maps_of, split
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def finished(cohort, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    train(cohort, out, TrainConfig.named("tiny"), progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def pack_folder(cohort, finished, tmp_path_factory):
+    about = {"name": "toy", "title": "Toy", "licence": "CC0", "attribution": "nobody"}
+    out = tmp_path_factory.mktemp("packs") / "toy"
+    make_pack(finished, cohort, out, about)
+    return out
+
+
+def make_trainer(cohort, **settings):
+    config = TrainConfig.named("tiny").with_overrides([f"{k}={v}" for k, v in settings.items()])
+    people = gather(Cohort.open(cohort), _region(), config.validation_fraction, config.seed)
+    torch.manual_seed(0)
+    return Trainer(CSegSynth(_shapes(config, people.encoder.width)), people, config)
+
+
+def _region():
+    from csegsynth_core import grid
+
+    return grid.BOX
+
+
+def test_validation_people_are_never_in_training(cohort):
+    people = gather(Cohort.open(cohort), _region(), 0.2, 0)
+    assert not set(people.train) & set(people.validation)
+    assert len(people.train) + len(people.validation) == 12 and len(people.validation) in (2, 3)
+    assert [people.cohort.ids[i] for i in people.images_only] == ["sub-toy12"]
+    everybody = people.parsed
+    assert split(everybody, 0.2, 0) == split(everybody, 0.2, 0) != split(everybody, 0.2, 1)
+
+
+def test_maps_have_the_cohorts_volumes(cohort):
+    opened = Cohort.open(cohort)
+    maps = maps_of(opened, [0, 3], _region(), 2)
+    assert torch.allclose(maps.sum(dim=1), torch.ones_like(maps[:, 0]), atol=1e-5)
+    volumes = maps.sum(dim=(2, 3, 4))[:, :3] * 0.064
+    assert np.allclose(volumes.numpy(), opened.volumes_ml.iloc[[0, 3]].to_numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "moved"), [("pretrain", {"encoder", "generator"}), ("finetune", {"encoder", "generator", "prior"})])
+def test_each_optimiser_moves_its_own_networks(cohort, kind, moved):
+    """Eq. 6/13 move encoder, generator (and prior network); Eq. 7/14 the discriminator; Eq. 8/15 the other."""
+    trainer = make_trainer(cohort)
+    people = trainer.people
+    real = maps_of(people.cohort, people.train[:2], trainer.model.region, 2)
+    index = torch.from_numpy(people.train[:2])
+    losses = trainer.finetune_losses if kind == "finetune" else trainer.pretrain_losses
+    before = {n: [p.clone() for p in getattr(trainer.model, n).parameters()] for n in NETWORKS}
+
+    def changed():
+        return {
+            n
+            for n in NETWORKS
+            if any(not torch.equal(a, b) for a, b in zip(before[n], getattr(trainer.model, n).parameters(), strict=True))
+        }
+
+    trainer._set_rates(trainer.config.stages[0], 0.0)
+    terms, fakes, codes = losses(real, trainer.features[index], trainer.volumes[index], 2)
+    trainer._descend(sum(terms.values()), trainer.main, ("encoder", "generator", "prior"))
+    assert changed() == moved
+    trainer._train_discriminator(real, fakes)
+    assert changed() == moved | {"discriminator"}
+    trainer._train_code_discriminator(codes)
+    assert changed() == moved | {"discriminator", "code_discriminator"}
+
+
+def test_run_resumes_bit_for_bit(cohort, finished, tmp_path):
+    config = TrainConfig.named("tiny")
+    train(cohort, tmp_path, config, progress=False, stop_after=3)
+    assert checkpoint.read(tmp_path / "checkpoint.safetensors")["done"] == 3
+    train(cohort, tmp_path, config, progress=False)
+    one, two = (checkpoint.read(p / "checkpoint.safetensors") for p in (finished, tmp_path))
+    for part in ("model", "averaged"):
+        assert all(torch.equal(one[part][k], two[part][k]) for k in one[part]), part
+    assert (finished / "metrics.csv").read_text() == (tmp_path / "metrics.csv").read_text()
+
+
+def test_resuming_with_other_settings_is_refused(cohort, finished):
+    with pytest.raises(CSegSynthError, match="started with other settings"):
+        train(cohort, finished, TrainConfig.named("tiny").with_overrides(["seed=1"]), progress=False)
+
+
+def test_divergence_stops_the_run(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "step", lambda self: {"reconstruction": float("nan")})
+    with pytest.raises(CSegSynthError, match=r"diverged at step 0.*last good checkpoint"):
+        train(cohort, tmp_path, TrainConfig.named("tiny"), progress=False)
+
+
+def test_checkpoint_refuses_what_it_cannot_hold(tmp_path):
+    with pytest.raises(TypeError, match="cannot store set"):
+        checkpoint.write(tmp_path / "x.safetensors", {"a": {1, 2}})
+    (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(PackError, match="cannot be read"):
+        checkpoint.read(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("text", ["steps=1,2", "nonsense=1", "batch=many"])
+def test_bad_settings_are_told(text, cohort, tmp_path, capsys):
+    status = main(["csegsynth", "--cohort", str(cohort), "--out", str(tmp_path / "r"), "--preset", "tiny", "--set", text])
+    assert status == 2 and "Expected" in capsys.readouterr().err
+
+
+def test_pack_round_trip(pack_folder, cohort):
+    pack = load_pack(pack_folder)
+    assert (pack.name, pack.simulated, pack.schema.names) == ("toy", False, ("age", "sex", "height", "marital_status"))
+    brain = generate_one(pack, {"age": 40, "sex": "F"}, seed=3)
+    assert brain.maps.shape == (3, 80, 128, 128) and 0 <= brain.maps.min() and brain.maps.sum(axis=0).max() <= 1 + 1e-5
+    assert set(brain.flags) == {"height", "marital_status"}
+    again = generate_one(load_pack(pack_folder), {"age": 40, "sex": "F"}, seed=3)
+    assert np.array_equal(brain.maps, again.maps)
+    draws = volumes_over_draws(pack, {"age": 40, "sex": "F"}, draws=2, seed=3)
+    assert draws.shape == (1, 2, 3)
+    assert draws[0, 0] == pytest.approx(list(brain.volumes_ml.values()), rel=1e-4)
+    metrics = json.loads((pack_folder / "metrics.json").read_text())
+    assert set(metrics["volumes"]) == {"csegsynth_mean_of_draws", "csegsynth_single_draw", "ridge", "training_mean"}
+    assert "sub-toy" not in "".join(p.read_text() for p in pack_folder.glob("*.json"))  # nobody is named
+
+
+def test_export_says_that_it_is_synthetic(pack_folder):
+    pack = load_pack(pack_folder)
+    files = dict(bids_files([generate_one(pack, {"age": 40}, seed=1)], pack))
+    assert json.loads(files["dataset_description.json"])["DatasetType"] == "derivative"
+    sidecars = [json.loads(v) for k, v in files.items() if k.startswith("sub-") and k.endswith(".json")]
+    assert len(sidecars) == 4
+    for sidecar in sidecars:
+        assert sidecar["Synthetic"] is True and sidecar["Seed"] == 1 and sidecar["ModelHash"] == pack.hash
+    assert sum(k.endswith(".nii.gz") for k in files) == 4
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "features.json", "config.json", "card.md"])
+def test_damaged_pack_is_refused(pack_folder, tmp_path, file):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(pack_folder, copy)
+    payload = bytearray((copy / file).read_bytes())
+    payload[len(payload) // 2] ^= 1
+    (copy / file).write_bytes(payload)
+    with pytest.raises(PackError, match=rf"{file} is damaged or was changed"):
+        load_pack(copy)
+
+
+def test_other_version_and_missing_pack(pack_folder, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(pack_folder, copy)
+    about = json.loads((copy / "pack.json").read_text())
+    (copy / "pack.json").write_text(json.dumps(about | {"version": 99}))
+    with pytest.raises(PackError, match="another version"):
+        load_pack(copy)
+    with pytest.raises(PackError, match="no model pack 'nothing'"):
+        load_pack("nothing")
+    (copy / "card.md").unlink()
+    (copy / "pack.json").write_text(json.dumps(about))
+    with pytest.raises(PackError, match=r"lacks card\.md"):
+        load_pack(copy)
