@@ -35,6 +35,13 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
     prepare.add_argument("--json", action="store_true", help="print the outcome as JSON")
     prepare.set_defaults(run=_prepare)
+    make = commands.add_parser("generate", help="make synthetic brains for the people of a table")
+    make.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
+    make.add_argument("--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person")
+    make.add_argument("--out", type=Path, required=True, help="folder for the BIDS derivative")
+    make.add_argument("--seed", type=int, default=0, help="of the latent draw (default: 0)")
+    make.add_argument("--quiet", action="store_true", help="no progress bar")
+    make.set_defaults(run=_generate)
     return parser
 
 
@@ -69,6 +76,23 @@ def _prepare(args: argparse.Namespace) -> int:
         if outcome.failures:
             print(f"Reasons are in {args.dest / 'failures.tsv'}.", file=sys.stderr)
     return 0 if outcome.prepared + outcome.reused else 1
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from csegsynth_core.data.tables import read_table
+    from csegsynth_core.export import write_folder
+    from csegsynth_core.generate import generate
+    from csegsynth_core.pack import load_pack
+
+    pack = load_pack(args.pack)
+    table = read_table(args.table)
+    brains = generate(pack, table, seed=args.seed, source=str(args.table))
+    progress = tqdm(brains, total=len(table), unit="brain", disable=args.quiet)
+    files = write_folder(progress, pack, args.out)
+    print(f"{len(table)} synthetic brains, {files} files in {args.out}.")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -46,7 +46,7 @@ class Brain:
     def stored(self, axes: str) -> Brain:
         """The same brain with its voxels stored in another order, such as `LAS` or `PIR`."""
         turn = nib.orientations.ornt_transform(
-            nib.io_orientation(np.diag(np.sign(np.diag(self.affine[:3, :3])).tolist() + [1.0])),
+            nib.io_orientation(np.eye(4)),
             nib.orientations.axcodes2ornt(axes),
         )
 
@@ -134,7 +134,7 @@ def brain() -> Brain:
     rigid = np.eye(4)
     centre = np.asarray(grid.CENTRE_MM)
     rigid[:3, :3] = rotation
-    rigid[:3, 3] = centre + [7.0, -12.0, 9.0] - rotation @ centre
+    rigid[:3, 3] = centre + np.array([7.0, -12.0, 9.0]) - rotation @ centre
     own = np.diag([scale, scale, scale, 1.0])
     own[:3, 3] = centre - scale * (np.asarray(shape) - 1) / 2
     return Brain(np.maximum(t1, 0).astype(np.float32), labels.astype(np.uint8), maps, rigid @ own, rigid)

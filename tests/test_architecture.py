@@ -30,7 +30,10 @@ def files(folder: str) -> list[Path]:
 RULES = [
     ("csegsynth_core", ("streamlit", "train", "pages", "app")),
     ("csegsynth_core/models", ("csegsynth_core.data", "csegsynth_core.pack", "csegsynth_core.generate")),
-    ("csegsynth_core/data", ("csegsynth_core.models", "csegsynth_core.pack", "csegsynth_core.generate", "torch")),
+    (
+        "csegsynth_core/data",
+        ("csegsynth_core.models", "csegsynth_core.pack", "csegsynth_core.generate", "torch"),
+    ),
     ("train", ("streamlit", "pages", "app")),
     ("pages", ("train", "torch")),
 ]
@@ -50,7 +53,9 @@ def test_import_rules(folder, forbidden):
 
 @pytest.mark.parametrize("module", ["grid", "tissue", "errors"])
 def test_foundations_import_nothing_of_ours(module):
-    assert not [n for n in imports(ROOT / "csegsynth_core" / f"{module}.py") if n.startswith("csegsynth_core")]
+    assert not [
+        n for n in imports(ROOT / "csegsynth_core" / f"{module}.py") if n.startswith("csegsynth_core")
+    ]
 
 
 def test_core_loads_without_streamlit():
@@ -64,7 +69,9 @@ def test_pages_are_short():
 
 
 def test_top_level_is_the_design_cards():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     if not tracked:
         pytest.skip("not a git checkout")
     folders = {t.split("/")[0] for t in tracked if "/" in t}
@@ -78,6 +85,13 @@ def test_no_unsafe_calls():
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.Call):
                     name = ast.unparse(node.func)
-                    assert name not in ("eval", "exec", "os.system", "torch.load", "pickle.load", "pickle.loads"), path
+                    assert name not in (
+                        "eval",
+                        "exec",
+                        "os.system",
+                        "torch.load",
+                        "pickle.load",
+                        "pickle.loads",
+                    ), path
                     shell = [k for k in node.keywords if k.arg == "shell"]
                     assert not shell, path

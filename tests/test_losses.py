@@ -22,13 +22,17 @@ def test_gradient_penalty_is_per_sample():
 
 def test_gradient_penalty_is_taken_between_real_and_fake():
     # critic(x) = x² has gradient 2x: at 0.25·4 + 0.75·0 = 1 it is 2, so the penalty is 1.
-    value = gradient_penalty(lambda x: (x**2).sum(dim=1), torch.tensor([[4.0]]), torch.zeros(1, 1), torch.tensor([0.25]))
+    value = gradient_penalty(
+        lambda x: (x**2).sum(dim=1), torch.tensor([[4.0]]), torch.zeros(1, 1), torch.tensor([0.25])
+    )
     assert value.item() == pytest.approx(1.0)
 
 
 def test_gradient_penalty_trains_the_critic():
     weight = torch.tensor([2.0], requires_grad=True)
-    gradient_penalty(lambda x: (x * weight).sum(dim=1), torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1)).backward()
+    gradient_penalty(
+        lambda x: (x * weight).sum(dim=1), torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1)
+    ).backward()
     assert weight.grad.item() == pytest.approx(2.0)  # d(w − 1)²/dw at 2
 
 
@@ -44,7 +48,9 @@ def test_volume_terms_are_in_ml():
     volumes = volumes_ml(x)
     assert float(volumes[0, 1]) == pytest.approx(50**3 * 0.5 * 0.008)
     assert float(volumes_ml(x[..., ::2, ::2, ::2], resolution=2)[0, 1]) == pytest.approx(25**3 * 0.5 * 0.064)
-    assert float(volume_l1(torch.tensor([[500.0, 600.0]]), torch.tensor([[510.0, 560.0]]))) == pytest.approx(25.0)
+    assert float(volume_l1(torch.tensor([[500.0, 600.0]]), torch.tensor([[510.0, 560.0]]))) == pytest.approx(
+        25.0
+    )
 
 
 def test_triplet_prefers_the_right_persons_volume():

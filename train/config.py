@@ -19,6 +19,8 @@ class Stage:
     steps: int
     rate: float
     """Learning rate of encoder and generator at the stage's start; falls to a tenth along a cosine."""
+    volume_factor: float = 1.0
+    """Multiplies the weights of the volume and triplet terms in this stage."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class TrainConfig:
     """Ours: fine-tune on mixtures of two people's features, volumes and codes, which keeps the prior network
     near-linear between them."""
     flips: bool = True
+    average_steps: int = 80
+    """Steps that put the untrained compact generator at the average training brain."""
     average_decay: float = 0.995
     """Of the averaged weights that are shipped."""
     clip: float = 1.0
@@ -83,12 +87,13 @@ class TrainConfig:
             stages = (
                 Stage("pretrain", 2, 700, 1e-3),
                 Stage("finetune", 2, 700, 1e-3),
-                Stage("finetune", 1, 160, 4e-4),
+                Stage("finetune", 2, 350, 1e-3, volume_factor=5.0),
+                Stage("finetune", 1, 120, 4e-4, volume_factor=5.0),
             )
             return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4)
         if preset == "tiny":
             stages = (Stage("pretrain", 2, 2, 1e-3), Stage("finetune", 2, 2, 1e-3), Stage("finetune", 1, 1, 1e-3))
-            return cls("tiny", stages, ours, batch=2, log_every=1, validate_every=3, save_every=1)
+            return cls("tiny", stages, ours, batch=2, average_steps=4, log_every=1, validate_every=3, save_every=1)
         if preset == "paper":
             paper = Weights(1.0, 1.0, 10.0, 100.0 / 5242.88, 100.0 / 5242.88, 1.0, 0.0)
             stages = (Stage("pretrain", 1, 78_000, 2e-5), Stage("finetune", 1, 9_200, 1e-6))

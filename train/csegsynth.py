@@ -166,7 +166,8 @@ class Trainer:
             mean = torch.zeros(())
             for row in rows:
                 mean = mean + maps_of(self.people.cohort, [int(row)], self.model.region, 2)[0] / len(rows)
-            error = start_at_average(self.model.generator, mean.to(self.fabric.device))
+            average = mean.to(self.fabric.device)
+            error = start_at_average(self.model.generator, average, steps=self.config.average_steps)
             logger.info("start at the average brain: mean difference %.4f over 12 mm", error)
             self.averaged.module["generator"].load_state_dict(self.model.generator.state_dict())  # type: ignore[index]
 
@@ -187,6 +188,9 @@ class Trainer:
         self._set_rates(stage, through)
         losses_of = self.finetune_losses if stage.kind == "finetune" else self.pretrain_losses
         terms, fakes, codes = losses_of(real, self.features[index], self.volumes[index], stage.resolution)
+        for name in ("volume", "triplet"):
+            if name in terms:
+                terms[name] = stage.volume_factor * terms[name]
         total = sum(terms.values(), torch.zeros((), device=real.device))
         self._descend(total, self.main, ("encoder", "generator", "prior"))
         self.averaged.update_parameters(

@@ -69,6 +69,7 @@ def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -
             fix="convert it, for example with `mri_convert IN OUT.nii.gz` or dcm2niix",
         )
     try:
+        _check_whole(path)
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
             raise ImageFileError(f"{path} is a {type(image).__name__}")
@@ -99,8 +100,6 @@ def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -
         # Scaled in float32, not in float64: half the memory, and enough for intensities and labels.
         data = np.asarray(image.get_fdata(caching="unchanged", dtype=np.float32)).reshape(shape)
     except ImageFileError as error:
-        if _is_cut(path):
-            raise _damaged(path, what, "a compressed file that ends within its header") from error
         raise ImageError(
             f"{what} {path} is not a NIfTI image",
             expected="a NIfTI-1 or NIfTI-2 file",
@@ -110,7 +109,11 @@ def read_volume(path: Path, *, what: str = "image", allow_empty: bool = False) -
     except (EOFError, zlib.error, gzip.BadGzipFile, HeaderDataError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
             raise
-        raise _damaged(path, what, f"{type(error).__name__}: {str(error)[:120]}") from error
+        raise ImageError(
+            f"{what} {path} is truncated or damaged",
+            got=f"{type(error).__name__}: {str(error)[:120]}",
+            fix="copy or download the file again and compare its size",
+        ) from error
     affine = _checked_affine(image, f"{what} {path}")
     bad = int(data.size - np.count_nonzero(np.isfinite(data)))
     if bad:
@@ -225,25 +228,24 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def _damaged(path: Path, what: str, got: str) -> ImageError:
-    return ImageError(
-        f"{what} {path} is truncated or damaged",
-        got=got,
-        fix="copy or download the file again and compare its size",
-    )
+def _check_whole(path: Path) -> None:
+    """Unpack a compressed file to its end, so that its checksum is compared: nibabel stops before.
 
-
-def _is_cut(path: Path) -> bool:
-    """Whether a file begins like a compressed one but not even a header can be unpacked from it."""
+    Raises:
+        EOFError, zlib.error, OSError: it is cut off or damaged.
+        ImageFileError: it is not compressed although its name says so.
+    """
+    if path.stat().st_size == 0:
+        raise EOFError("the file is empty")
+    if path.suffix != ".gz":
+        return
     with path.open("rb") as file:
         if file.read(2) != b"\x1f\x8b":
-            return path.stat().st_size == 0
-    try:
-        with gzip.open(path) as unpacked:
-            unpacked.read(352)
-    except (EOFError, zlib.error, OSError):
-        return True
-    return False
+            raise ImageFileError(f"{path} is not compressed")
+    with gzip.open(path) as unpacked:
+        left = MAX_VOXELS * 8
+        while left > 0 and (block := unpacked.read(1 << 20)):
+            left -= len(block)
 
 
 def _first_bytes(path: Path) -> str:

@@ -325,6 +325,7 @@ def _prepare_person(person: Person, settings: Settings) -> None:
     """Everything for one person, in a worker process."""
     dest = Path(settings.dest)
     staging = dest / f".part-{person.participant_id}"
+    outdated = dest / f".part-old-{person.participant_id}"
     final = dest / person.participant_id
     shutil.rmtree(staging, ignore_errors=True)
     started = time.perf_counter()
@@ -345,10 +346,12 @@ def _prepare_person(person: Person, settings: Settings) -> None:
         _write_person(staging / "anat", person, settings, maps, t1, labels)
         record["seconds"] = round(time.perf_counter() - started, 1)
         write_text(staging / _record_name(person.participant_id), json.dumps(record, indent=1))
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():  # an earlier result: out of the way in one step, too
+            final.replace(outdated)
         staging.replace(final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(outdated, ignore_errors=True)
 
 
 def _compute(
@@ -363,7 +366,7 @@ def _compute(
         _check_listed(labels, settings.label_names, person.files["labels"])
         fine = label_prior.segment_with_labels(t1, labels, settings.tissue_of, threads=settings.threads)
         aligned, mended = bids.mend_left_right(fine.labels, settings.label_names)
-        counts = np.bincount(labels.data.astype(np.int32).ravel())
+        counts = np.bincount(np.rint(labels.data).astype(np.int32).ravel())
         hard_ml = {
             t: float(sum(counts[v] for v, n in settings.tissue_of.items() if n == t and v < len(counts)))
             * labels.voxel_ml

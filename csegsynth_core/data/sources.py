@@ -198,7 +198,9 @@ def _labels(images: list[Path], folder: Path, desc: str, skipped: dict[str, str]
 def _raw(images: list[Path], folder: Path, skipped: dict[str, str]) -> list[Person]:
     whole: list[Person] = []
     for path in images:
-        if not _stem(path).endswith("_T1w"):
+        # Programs put their letters before the name: `mwp1sub-1_T1w`, `y_sub-1_T1w`, `msub-1_T1w` are not raw.
+        derived = path.name in skipped or path.name.find("sub-") > 0 or _map_name(path, {}) is not None
+        if not _stem(path).endswith("_T1w") or derived:
             continue
         space = _entity(path.name, "space")
         if space and space not in _NATIVE:

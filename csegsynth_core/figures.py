@@ -1,0 +1,507 @@
+"""Arrays and numbers → Plotly figures: linked slices of tissue maps, and volumes among their centiles.
+
+Screen axes of a slice are world millimetres. Display conventions (radiological, nose left) reverse an
+axis and mirror the picture; a point that was clicked therefore always carries true coordinates.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from PIL import Image
+
+from csegsynth_core import grid
+from csegsynth_core.data.pictures import hex_rgb, tissue_rgb
+from csegsynth_core.tissue import ALL, BY_NAME, TISSUES, index
+
+Plane = Literal["sagittal", "coronal", "axial"]
+PLANES: Final[tuple[Plane, ...]] = ("sagittal", "coronal", "axial")
+CENTRE: Final[tuple[int, int, int]] = (39, 68, 60)
+"""Voxel where a crosshair starts: beside the middle plane, at the height of the lateral ventricles."""
+
+MODES: Final[tuple[str, ...]] = ("tissues", *TISSUES)
+"""What a slice can show besides a difference: all tissues in their colours, or one of them."""
+
+_AXES: Final[dict[Plane, tuple[int, int, int]]] = {
+    "sagittal": (0, 1, 2),
+    "coronal": (1, 0, 2),
+    "axial": (2, 0, 1),
+}
+_LETTERS: Final = (("L", "R"), ("P", "A"), ("I", "S"))  # low and high end of x, y, z
+_MARGIN: Final = 3  # voxels of black around the brain's box; the letters stand there
+_ZOOM: Final = 3  # pixels of the picture for each voxel when smooth
+_GAP_MM: Final = 5.0
+_COLD: Final = ("#000000", "#0A4FA8", "#2F8FE8", "#BFE3FF")
+_HOT: Final = ("#000000", "#A82512", "#EE6A3C", "#FFE0C8")
+_STEPS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_FONT: Final = "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif"
+_LETTER_COLOUR, _LINE_COLOUR, _TEXT_COLOUR = "#9FB3C8", "rgba(255,255,255,0.55)", "#C9D3DE"
+
+Voxel = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Display:
+    """Display conventions."""
+
+    radiological: bool = False
+    """Left of the person on the right of the screen (coronal, axial). Neurological otherwise."""
+    nose_left: bool = False
+    """Anterior on the left of the screen (sagittal)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How one plane lies on the screen."""
+
+    plane: Plane
+    through: int
+    """Axis of the grid perpendicular to the plane."""
+    across: int
+    """Axis of the grid along the screen's horizontal."""
+    up: int
+    """Axis of the grid along the screen's vertical."""
+    mirrored: bool
+    """Whether the horizontal axis runs from right to left."""
+
+    @property
+    def letters(self) -> tuple[str, str, str, str]:
+        """Letters at the left, right, bottom and top of the screen."""
+        low, high = _LETTERS[self.across]
+        left, right = (high, low) if self.mirrored else (low, high)
+        return left, right, *_LETTERS[self.up]
+
+    def bounds(self, axis: int) -> tuple[int, int]:
+        """First voxel shown along an axis of the grid, and the one after the last; may leave the grid."""
+        box = grid.BOX[axis]
+        return box.start - _MARGIN, box.stop + _MARGIN
+
+    def range_mm(self, axis: int) -> tuple[float, float]:
+        """Edges of what is shown along an axis of the grid, mm."""
+        first, stop = self.bounds(axis)
+        return _mm(axis, first - 0.5), _mm(axis, stop - 0.5)
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        """Width and height of the plane on the screen, mm."""
+        (x0, x1), (y0, y1) = self.range_mm(self.across), self.range_mm(self.up)
+        return x1 - x0, y1 - y0
+
+    def cut(self, volume: NDArray[Any], at: int) -> NDArray[Any]:
+        """Slice `at` of a volume (…, 80, 128, 128) as it lies on the screen: (…, rows from the top, columns)."""
+        out = np.take(volume, at, axis=volume.ndim - 3 + self.through)
+        if self.across > self.up:
+            raise AssertionError("the horizontal axis comes first in every plane")
+        out = np.moveaxis(out, -1, -2)[..., ::-1, :]
+        out = _crop(out, self.bounds(self.across), -1)
+        low, high = self.bounds(self.up)
+        size = volume.shape[volume.ndim - 3 + self.up]
+        out = _crop(out, (size - high, size - low), -2)
+        return out[..., ::-1] if self.mirrored else out
+
+
+def view(plane: Plane, display: Display = Display()) -> View:
+    """The view of a plane under display conventions."""
+    through, across, up = _AXES[plane]
+    return View(
+        plane, through, across, up, display.nose_left if plane == "sagittal" else display.radiological
+    )
+
+
+def picked_voxel(plane: Plane, at: Voxel, across_mm: float, up_mm: float) -> Voxel:
+    """Voxel of a click at a point of a plane through `at`; conventions do not matter, axes are true mm."""
+    through, across, up = _AXES[plane]
+    mm = np.zeros(3)
+    mm[through], mm[across], mm[up] = _mm(through, at[through]), across_mm, up_mm
+    i, j, k = (int(v) for v in grid.mm_to_voxel(mm))
+    return i, j, k
+
+
+def picked_from_event(points: Sequence[Mapping[str, Any]], at: Voxel) -> Voxel | None:
+    """Voxel chosen by a click on `planes_figure`, from the points of Plotly's selection event."""
+    for point in points:
+        curve = point.get("curve_number", -1)
+        if 0 <= curve < len(PLANES) and "x" in point and "y" in point:
+            return picked_voxel(PLANES[curve], at, float(point["x"]), float(point["y"]))
+    return None
+
+
+def difference_limit(delta: NDArray[np.float32]) -> float:
+    """A round end for a symmetric scale of differences in fraction: all but the top 0.2 % of changed voxels."""
+    size = np.abs(delta[np.abs(delta) > 1e-3])
+    wanted = float(np.quantile(size, 0.998)) if size.size else 0.0
+    return next((step for step in _STEPS if wanted <= step), 1.0)
+
+
+def difference_rgb(t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colours of differences scaled to [−1, 1]: blue below, black at 0, red above; shape (…, 3)."""
+    size = np.clip(np.abs(t), 0.0, 1.0)[..., None] * (len(_HOT) - 1)
+    low = np.minimum(size.astype(int), len(_HOT) - 2)
+    part = size - low
+    hot, cold = (np.stack([hex_rgb(c) for c in colours]) for colours in (_HOT, _COLD))
+    mixed = [p[low[..., 0]] * (1 - part) + p[low[..., 0] + 1] * part for p in (cold, hot)]
+    return np.where(t[..., None] < 0, mixed[0], mixed[1]).astype(np.float32)
+
+
+def slice_rgb(
+    maps: NDArray[np.float32],
+    view: View,
+    at: int,
+    *,
+    mode: str = "tissues",
+    baseline: NDArray[np.float32] | None = None,
+    limit: float | None = None,
+) -> NDArray[np.float32]:
+    """Colours of one slice on the screen, (rows, columns, 3) in [0, 1].
+
+    Args:
+        maps: (3, 80, 128, 128) fractions in the order of `TISSUES`.
+        at: voxel along the axis through the plane.
+        mode: `tissues`, or the name of a tissue.
+        baseline: maps of another brain; then the difference of tissue `mode` is shown over faint anatomy.
+        limit: end of the scale of the difference; by default of these two brains.
+    """
+    cut = view.cut(maps[: len(TISSUES)], at)
+    if baseline is None:
+        if mode == "tissues":
+            return tissue_rgb(cut)
+        return np.clip(cut[index(mode)], 0, 1)[..., None] * hex_rgb(BY_NAME[mode].colour)
+    k = index(mode)
+    limit = difference_limit(maps[k] - baseline[k]) if limit is None else limit
+    other = view.cut(baseline[: len(TISSUES)], at)
+    faint = 0.16 * (other[index("wm")] + 0.55 * other[index("gm")])[..., None]
+    return np.clip(faint + difference_rgb((cut[k] - other[k]) / limit), 0.0, 1.0)
+
+
+def slice_figure(
+    maps: NDArray[np.float32],
+    plane: Plane,
+    at: Voxel = CENTRE,
+    *,
+    display: Display = Display(),
+    mode: str = "tissues",
+    baseline: NDArray[np.float32] | None = None,
+    smooth: bool = True,
+) -> go.Figure:
+    """One plane with crosshair, letters, hover read-out and a layer of points that can be clicked."""
+    return _figure(maps, (plane,), at, display, mode, baseline, smooth)
+
+
+def planes_figure(
+    maps: NDArray[np.float32],
+    at: Voxel = CENTRE,
+    *,
+    display: Display = Display(),
+    mode: str = "tissues",
+    baseline: NDArray[np.float32] | None = None,
+    smooth: bool = True,
+) -> go.Figure:
+    """Sagittal, coronal and axial planes through voxel `at`, at one scale, with a legend or colour bar.
+
+    Traces 0, 1 and 2 are the layers of points of `PLANES`; give the points of a selection event to
+    `picked_from_event`. See `slice_rgb` for `mode` and `baseline`.
+    """
+    return _figure(maps, PLANES, at, display, mode, baseline, smooth)
+
+
+def _figure(
+    maps: NDArray[np.float32],
+    planes: Sequence[Plane],
+    at: Voxel,
+    display: Display,
+    mode: str,
+    baseline: NDArray[np.float32] | None,
+    smooth: bool,
+) -> go.Figure:
+    views = [view(p, display) for p in planes]
+    width = sum(v.size_mm[0] for v in views) + _GAP_MM * (len(views) - 1)
+    height = max(v.size_mm[1] for v in views)
+    limit = None if baseline is None else difference_limit(maps[index(mode)] - baseline[index(mode)])
+    traces: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {
+        "images": [],
+        "shapes": [],
+        "annotations": [],
+        "paper_bgcolor": "#000000",
+        "plot_bgcolor": "#000000",
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "font": {"family": _FONT, "color": _TEXT_COLOUR},
+        "showlegend": False,
+        "hovermode": "closest",
+        "hoverdistance": 30,
+        "clickmode": "event+select",
+        "dragmode": False,
+        "hoverlabel": {
+            "bgcolor": "#10161D",
+            "bordercolor": "#3A4756",
+            "font": {"family": _FONT, "size": 13, "color": "#E8EDF2"},
+            "align": "left",
+        },
+    }
+    left = 0.0
+    for n, one in enumerate(views):
+        w, h = one.size_mm
+        x, y = ("x", "y") if n == 0 else (f"x{n + 1}", f"y{n + 1}")
+        axis = {"visible": False, "fixedrange": True, "constrain": "domain"}
+        low, high = one.range_mm(one.across)
+        across = axis | {"range": [high, low] if one.mirrored else [low, high], "anchor": y}
+        across["domain"] = [left / width, (left + w) / width]
+        if n:
+            across |= {"scaleanchor": "x", "scaleratio": 1}
+        layout[f"xaxis{x[1:]}"] = across
+        top = axis | {"range": list(one.range_mm(one.up)), "anchor": x, "scaleanchor": "x", "scaleratio": 1}
+        layout[f"yaxis{y[1:]}"] = top | {"domain": [1 - h / height, 1.0], "constraintoward": "top"}
+        rgb = slice_rgb(maps, one, at[one.through], mode=mode, baseline=baseline, limit=limit)
+        place = {"xref": f"{x} domain", "yref": f"{y} domain"}
+        picture = {"source": _png(rgb, smooth), "x": 0, "y": 1, "sizex": 1, "sizey": 1}
+        layout["images"].append(place | picture | {"sizing": "stretch", "layer": "below"})
+        layout["shapes"] += _crosshair(one, at, x, y)
+        layout["annotations"] += _letters(one, place)
+        traces.append(_click_layer(maps, one, at, x, y, mode, baseline))
+        left += w + _GAP_MM
+    if len(views) == len(PLANES):
+        _add_key(layout, mode, limit)
+    return go.Figure({"data": traces, "layout": layout})
+
+
+def _click_layer(
+    maps: NDArray[np.float32],
+    one: View,
+    at: Voxel,
+    x: str,
+    y: str,
+    mode: str,
+    baseline: NDArray[np.float32] | None,
+) -> dict[str, Any]:
+    """Invisible points at every voxel. `maxdisplayed` keeps Plotly from drawing them; hover and click find
+    them all the same."""
+    cross, rise = (grid.BOX[a] for a in (one.across, one.up))
+    columns, rows = np.meshgrid(np.arange(cross.start, cross.stop), np.arange(rise.start, rise.stop))
+    where: list[Any] = [slice(None)] * 4
+    where[1 + one.through], where[1 + one.across], where[1 + one.up] = at[one.through], cross, rise
+    data = [columns, rows, *(100 * np.swapaxes(maps[tuple(where)], 1, 2)[: len(TISSUES)])]
+    names = ["i", "j", "k"]
+    mm = ["", "", ""]
+    mm[one.through] = f"{_mm(one.through, at[one.through]):.0f}"
+    mm[one.across], mm[one.up] = "%{x}", "%{y}"
+    voxel = [str(at[a]) for a in range(3)]
+    voxel[one.across], voxel[one.up] = "%{customdata[0]}", "%{customdata[1]}"
+    parts = "   ".join(f"{t.bids} %{{customdata[{k + 2}]}} %" for k, t in enumerate(ALL))
+    text = f"<b>{parts}</b><br>x {mm[0]}  y {mm[1]}  z {mm[2]} mm<br>"
+    text += "voxel " + "  ".join(f"{n} {v}" for n, v in zip(names, voxel, strict=True))
+    if baseline is not None:
+        k = index(mode)
+        where[0] = k
+        data.append(1000 * (maps[tuple(where)] - baseline[tuple(where)]).T)
+        text = f"<b>Δ {BY_NAME[mode].bids} %{{customdata[5]:+d}} × 10⁻³</b><br>" + text
+    small = np.int8 if baseline is None else np.int16
+    custom = np.stack([np.rint(d) for d in data], axis=-1).astype(small).reshape(-1, len(data))
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": np.rint(_mm(one.across, columns.ravel())).astype(np.int16),
+        "y": np.rint(_mm(one.up, rows.ravel())).astype(np.int16),
+        "customdata": custom,
+        "hovertemplate": text + "<extra></extra>",
+        "xaxis": x,
+        "yaxis": y,
+        "marker": {"size": 4, "opacity": 0, "maxdisplayed": 1},
+        "selected": {"marker": {"opacity": 0}},
+        "unselected": {"marker": {"opacity": 0}},
+    }
+
+
+def _crosshair(one: View, at: Voxel, x: str, y: str) -> list[dict[str, Any]]:
+    """Two thin lines with a gap where they meet."""
+    h, v = _mm(one.across, at[one.across]), _mm(one.up, at[one.up])
+    (x0, x1), (y0, y1) = one.range_mm(one.across), one.range_mm(one.up)
+    edge, gap = 12.0, 5.0
+    ends = [
+        (x0 + edge, v, h - gap, v),
+        (h + gap, v, x1 - edge, v),
+        (h, y0 + edge, h, v - gap),
+        (h, v + gap, h, y1 - edge),
+    ]
+    line = {"color": _LINE_COLOUR, "width": 1}
+    return [
+        {"type": "line", "xref": x, "yref": y, "x0": a, "y0": b, "x1": c, "y1": d, "line": line}
+        for a, b, c, d in ends
+        if c > a or d > b
+    ]
+
+
+def _letters(one: View, place: dict[str, str]) -> list[dict[str, Any]]:
+    """Orientation letters at the four sides."""
+    left, right, bottom, top = one.letters
+    spots = [
+        (left, 0, 0.5, "left", "middle"),
+        (right, 1, 0.5, "right", "middle"),
+        (bottom, 0.5, 0, "center", "bottom"),
+        (top, 0.5, 1, "center", "top"),
+    ]
+    return [
+        place
+        | {"text": f"<b>{t}</b>", "x": px, "y": py, "xanchor": ax, "yanchor": ay, "showarrow": False}
+        | {"font": {"size": 13, "color": _LETTER_COLOUR}, "borderpad": 2}
+        for t, px, py, ax, ay in spots
+    ]
+
+
+def _add_key(layout: dict[str, Any], mode: str, limit: float | None) -> None:
+    """What the colours mean, in the corner below the sagittal plane."""
+
+    def say(text: str, x: float, y: float, anchor: str = "left", size: int = 12) -> None:
+        layout["annotations"].append(
+            {"text": text, "x": x, "y": y, "xref": "x domain", "yref": "paper", "showarrow": False}
+            | {"xanchor": anchor, "yanchor": "middle", "font": {"size": size, "color": _TEXT_COLOUR}}
+        )
+
+    if limit is None and mode == "tissues":
+        for n, t in enumerate(ALL):
+            x = 0.06 + n * 0.36
+            say(f'<span style="color:{t.colour}">■</span>  {t.bids}  {t.title}', x, 0.09)
+        return
+    ramp = np.linspace(0, 1, 128, dtype=np.float32)
+    if limit is None:
+        bar = ramp[:, None] * hex_rgb(BY_NAME[mode].colour)
+        title, ticks = f"{BY_NAME[mode].title.capitalize()}, fraction", ("0", "0.5", "1")
+    else:
+        bar = difference_rgb(2 * ramp - 1)
+        title = f"{BY_NAME[mode].title.capitalize()}, Δ fraction (person − baseline)"
+        ticks = (f"−{limit:g}", "0", f"+{limit:g}")
+    x0, width = 0.06, 0.62
+    layout["images"].append(
+        {"source": _png(bar[None], False), "xref": "x domain", "yref": "paper", "x": x0, "y": 0.105}
+        | {"sizex": width, "sizey": 0.03, "sizing": "stretch", "layer": "above"}
+    )
+    say(title, x0, 0.15)
+    for text, x, anchor in zip(ticks, (0, 0.5, 1), ("left", "center", "right"), strict=True):
+        say(text, x0 + x * width, 0.04, anchor)
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """One volume among its centiles."""
+
+    name: str
+    """As shown: `WM`, …, `WM+GM+CSF`."""
+    colour: str
+    ml: float
+    baseline_ml: float
+    centiles: tuple[float, float, float, float, float]
+    """5, 25, 50, 75 and 95 % of reference people of that age and sex, mL."""
+
+
+def centile_figure(rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = False) -> go.Figure:
+    """One strip for each volume: 5–95 and 25–75 centile bands, median, the baseline and the person."""
+    ink = "#E8EDF2" if dark else "#1F2A37"
+    band = "rgba(148,163,184,%.2f)"
+    layout: dict[str, Any] = {
+        "height": row_px * len(rows),
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "showlegend": False,
+        "hovermode": "closest",
+        "dragmode": False,
+        "shapes": [],
+        "annotations": [],
+        "font": {"family": _FONT, "color": ink},
+    }
+    traces: list[dict[str, Any]] = []
+    for n, row in enumerate(rows):
+        suffix = "" if n == 0 else str(n + 1)
+        points = [*row.centiles, row.ml, row.baseline_ml]
+        pad = 0.16 * (max(points) - min(points)) or 1.0
+        layout[f"xaxis{suffix}"] = {
+            "range": [min(points) - pad, max(points) + pad],
+            "visible": False,
+            "fixedrange": True,
+            "anchor": f"y{suffix}",
+        }
+        high = 1 - n / len(rows)
+        layout[f"yaxis{suffix}"] = {
+            "range": [-1, 1],
+            "visible": False,
+            "fixedrange": True,
+            "anchor": f"x{suffix}",
+            "domain": [max(0.0, high - 1 / len(rows)), high],
+        }
+        c5, c25, c50, c75, c95 = row.centiles
+        axes = {"xref": f"x{suffix}", "yref": f"y{suffix}", "line": {"width": 0}, "layer": "below"}
+        layout["shapes"] += [
+            axes | {"type": "rect", "x0": c5, "x1": c95, "y0": -0.22, "y1": 0.22, "fillcolor": band % 0.28},
+            axes | {"type": "rect", "x0": c25, "x1": c75, "y0": -0.22, "y1": 0.22, "fillcolor": band % 0.42},
+            axes
+            | {"type": "line", "x0": c50, "x1": c50, "y0": -0.34, "y1": 0.34}
+            | {"line": {"width": 1.5, "color": "rgba(120,134,156,0.95)"}},
+        ]
+        for value, anchor, shift in ((c5, "right", -6), (c95, "left", 6)):
+            near = any(0 <= (p - value) * (1 if shift > 0 else -1) < pad for p in (row.ml, row.baseline_ml))
+            if not near:
+                layout["annotations"].append(
+                    {"x": value, "y": 0, "text": f"{value:.0f}", "showarrow": False, "opacity": 0.7}
+                    | {"xref": f"x{suffix}", "yref": f"y{suffix}", "xanchor": anchor, "xshift": shift}
+                    | {"font": {"size": 11}}
+                )
+        for value, who, marker in (
+            (row.baseline_ml, "baseline", {"symbol": "circle-open", "size": 11, "line": {"width": 1.5}}),
+            (row.ml, "this person", {"symbol": "circle", "size": 11, "line": {"width": 1.5, "color": ink}}),
+        ):
+            traces.append(
+                {"type": "scatter", "mode": "markers", "x": [value], "y": [0], "cliponaxis": False}
+                | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+                | {"marker": {"color": ink if who == "baseline" else row.colour} | marker}
+                | {"hovertemplate": f"{row.name} {who}: %{{x:.0f}} mL<extra></extra>"}
+            )
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": list(row.centiles), "y": [0] * 5}
+            | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "marker": {"size": 8, "opacity": 0}}
+            | {"customdata": ["5th", "25th", "50th", "75th", "95th"]}
+            | {"hovertemplate": row.name + " %{customdata} centile: %{x:.0f} mL<extra></extra>"}
+        )
+    return go.Figure({"data": traces, "layout": layout})
+
+
+def centile_words(centile: float, *, low: float = 1.0, high: float = 99.0) -> str:
+    """`37th centile`; `below the 1st` and `above the 99th` where the data cannot tell more."""
+    if centile < low:
+        return "below the 1st centile"
+    if centile > high:
+        return "above the 99th centile"
+    number = round(centile)
+    tail = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{tail} centile"
+
+
+def _mm(axis: int, voxel: Any) -> Any:
+    """World coordinate of a voxel index along one axis of the grid, mm."""
+    return grid.CENTRE_MM[axis] + grid.VOXEL_MM * (voxel - (grid.SHAPE[axis] - 1) / 2)
+
+
+def _crop(data: NDArray[Any], bounds: tuple[int, int], axis: int) -> NDArray[Any]:
+    """Part of an array along one axis, with zeros where the bounds leave it."""
+    first, stop = bounds
+    size = data.shape[axis]
+    part = np.take(data, np.arange(max(first, 0), min(stop, size)), axis=axis)
+    pad = [(0, 0)] * data.ndim
+    pad[axis] = (max(-first, 0), max(stop - size, 0))
+    return np.pad(part, pad) if any(pad[axis]) else part
+
+
+def _png(rgb: NDArray[np.float32], smooth: bool) -> str:
+    """Data address of a PNG of colours in [0, 1]."""
+    image = Image.fromarray(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8))
+    if rgb.shape[0] > 1:
+        size = (image.width * _ZOOM, image.height * _ZOOM)
+        image = image.resize(size, Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=6)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

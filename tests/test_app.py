@@ -1,0 +1,199 @@
+"""The app without a browser: its numbers are the core's, and mistakes end in messages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csegsynth_core import pack as packs
+from csegsynth_core.errors import PackError, TableError
+from csegsynth_core.generate import generate_one
+
+testing = pytest.importorskip("streamlit.testing.v1")
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def pack() -> packs.Pack:
+    try:
+        return packs.load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture
+def app(pack) -> Any:
+    import streamlit as st
+
+    st.cache_resource.clear()
+    return testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+
+
+def _html(app: Any) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def _volumes(app: Any) -> dict[str, str]:
+    found = re.findall(r'data-volume="([a-z+]+)">.*?class="ml">([\d.]+)<', _html(app))
+    return dict(found)
+
+
+def _expected(brain: Any) -> dict[str, str]:
+    ml = {**brain.volumes_ml, "wm+gm+csf": brain.total_ml}
+    return {k: f"{v:.1f}" for k, v in ml.items()}
+
+
+def _by_label(widgets: Any, start: str) -> Any:
+    return next(w for w in widgets if w.label.startswith(start))
+
+
+def _unknown(app: Any, name: str) -> Any:
+    return next(w for w in app.checkbox if w.key.endswith(f"-{name}-na"))
+
+
+def _typical(pack: packs.Pack, sex: str) -> dict[str, Any]:
+    return {**pack.encoder.default_person(sex=sex), "age": 48.0}
+
+
+def test_opens_with_a_typical_brain(app, pack) -> None:
+    assert not app.exception
+    assert not app.error
+    brain = generate_one(pack, _typical(pack, pack.encoder.levels["sex"].mode), seed=0)
+    assert _volumes(app) == _expected(brain)
+    text = _html(app)
+    assert text.count("Research use only") == 1
+    assert "intracranial" not in text.casefold()
+    assert 'class="notes"' not in text
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_every_feature_has_a_control(app, pack) -> None:
+    for one in pack.encoder.ranges().values():
+        widgets = (
+            [*app.slider, *app.selectbox, *app.segmented_control] if hasattr(app, "segmented_control") else []
+        )
+        widgets = widgets or [*app.slider, *app.selectbox, *app.button_group]
+        control = _by_label(widgets, one.label)
+        if one.kind == "numeric":
+            assert control.min <= one.minimum < one.maximum <= control.max
+            assert one.units in control.label
+
+
+def test_moving_age_gives_the_cores_volumes(app, pack) -> None:
+    person = _typical(pack, pack.encoder.levels["sex"].mode)
+    _by_label(app.slider, "Age").set_value(75.0).run()
+    brain = generate_one(pack, {**person, "age": 75.0}, seed=0)
+    assert _volumes(app) == _expected(brain)
+    assert "aged 75" in _html(app)
+    app.number_input[0].set_value(5).run()
+    assert _volumes(app) == _expected(generate_one(pack, {**person, "age": 75.0}, seed=5))
+    _by_label(app.button, "Reset").click().run()
+    assert _volumes(app) == _expected(generate_one(pack, person, seed=5))
+
+
+def test_a_new_draw_is_the_next_seed(app) -> None:
+    _by_label(app.button, "New draw").click().run()
+    assert app.number_input[0].value == 1
+    assert "draw 1" in _html(app)
+
+
+def test_unknown_is_imputed_and_flagged(app, pack) -> None:
+    _unknown(app, "weight").check().run()
+    person = {**_typical(pack, pack.encoder.levels["sex"].mode), "weight": None}
+    brain = generate_one(pack, person, seed=0)
+    assert _volumes(app) == _expected(brain)
+    assert brain.flags["weight"].startswith("imputed")
+    assert re.search(r'class="notes".*<b>Weight</b> imputed \(missing\)', _html(app))
+
+
+def test_outside_the_training_range_is_said(app) -> None:
+    age = _by_label(app.slider, "Age")
+    age.set_value(age.max).run()
+    assert re.search(r'class="notes".*<b>Age</b> outside training range', _html(app))
+    assert not app.exception
+
+
+def test_a_baseline_is_kept(app) -> None:
+    _by_label(app.slider, "Age").set_value(70.0).run()
+    _by_label(app.button, "Set as baseline").click().run()
+    assert re.findall(r"<td>([^<]*\d)</td><td class=\"words\">", _html(app)) == ["±0.0"] * 4
+
+
+def test_an_own_table(app, pack, tmp_path) -> None:
+    table = b"participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n03,30,F,110\n"
+    app.file_uploader[0].set_value(("people.csv", table, "text/csv")).run()
+    assert not app.error
+    who = _by_label(app.selectbox, "Person")
+    assert who.options == ["sub-01", "sub-02", "sub-03"]
+    who.set_value("sub-01").run()
+    assert _by_label(app.slider, "Age").value == 63.5
+    brain = generate_one(pack, {"age": 63.5, "sex": "M", "height": 181.0}, seed=0)
+    assert _volumes(app) == _expected(brain)
+    assert "baseline: sub-01" in _html(app)
+    _by_label(app.selectbox, "Person").set_value("sub-03").run()
+    assert _unknown(app, "height").value
+    assert "height: 110 in people.csv is not plausible" in _html(app)
+
+
+def test_a_bad_table_names_row_and_column(app) -> None:
+    table = b"participant_id\tage\nsub-01\tforty\n"
+    app.file_uploader[0].set_value(("people.tsv", table, "text/tab-separated-values")).run()
+    assert len(app.error) == 1
+    assert "people.tsv, row 2, column age" in app.error[0].value
+    assert not app.exception
+
+
+def test_people_of_a_table(pack) -> None:
+    from pages._table import people_of
+
+    people = people_of(pack, b"participant_id,age,sex\n7,40,F\n", "a.csv")
+    person, notes = people["sub-7"]
+    assert (person["age"], person["sex"], person["height"], notes) == (40.0, "F", None, [])
+    with pytest.raises(TableError, match=r"a\.csv.*shoe"):
+        people_of(pack, b"participant_id,age,shoe\n7,40,44\n", "a.csv")
+
+
+def test_damaged_and_missing_packs_end_in_a_message(pack, tmp_path, monkeypatch) -> None:
+    import streamlit as st
+
+    for damage in ("truncated", "missing"):
+        root = tmp_path / damage
+        root.mkdir()
+        if damage == "truncated":
+            shutil.copytree(pack.folder, root / "ixi")
+            weights = root / "ixi" / "weights.safetensors"
+            weights.write_bytes(weights.read_bytes()[:1000])
+        st.cache_resource.clear()
+        monkeypatch.setattr(packs, "SHIPPED", root)
+        app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+        assert not app.exception
+        assert len(app.error) == 1
+        text = app.error[0].value
+        assert ("is damaged" if damage == "truncated" else "no model pack") in text
+        assert "Fix:" in text
+
+
+def test_a_simulated_pack_is_labelled(pack, tmp_path, monkeypatch) -> None:
+    import streamlit as st
+
+    shutil.copytree(pack.folder, tmp_path / "pretend")
+    about = json.loads((tmp_path / "pretend" / "pack.json").read_text())
+    (tmp_path / "pretend" / "pack.json").write_text(
+        json.dumps({**about, "simulated": True, "name": "pretend"})
+    )
+    st.cache_resource.clear()
+    monkeypatch.setattr(packs, "SHIPPED", tmp_path)
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert any("Simulated" in m.value for m in app.markdown)
+
+
+def test_no_page_is_long() -> None:
+    for path in (ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))):
+        assert len(path.read_text("utf-8").splitlines()) <= 150, path

@@ -1,0 +1,123 @@
+"""Exported brains: affine, sides, names, order of tissues, the command line."""
+
+import gzip
+import io
+import json
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from csegsynth_core import grid
+from csegsynth_core.__main__ import main
+from csegsynth_core.data.bids import hard_segmentation
+from csegsynth_core.export import participant_label, write_folder, zip_bytes
+from csegsynth_core.generate import Brain
+from csegsynth_core.pack import SHIPPED, load_pack
+from csegsynth_core.tissue import GM, TISSUES, index
+
+needs_pack = pytest.mark.skipif(
+    not (SHIPPED / "ixi" / "pack.json").is_file(), reason="the ixi pack is not there"
+)
+
+
+def lopsided() -> Brain:
+    """Grey matter in the left hemisphere only, white matter in the right only."""
+    maps = np.zeros((3, *grid.SHAPE), np.float32)
+    maps[index("gm"), 10:40, 40:80, 50:70] = 1.0
+    maps[index("wm"), 40:70, 40:80, 50:70] = 0.75
+    maps[index("csf"), 40:70, 40:80, 50:70] = 0.25
+    return Brain("sub-lopsided", maps, dict.fromkeys(TISSUES, 1.0), {"age": 40.0}, {}, 7, "ixi", "0" * 64)
+
+
+@needs_pack
+def test_left_stays_left_and_values_survive(tmp_path):
+    brain, pack = lopsided(), load_pack("ixi")
+    write_folder([brain], pack, tmp_path)
+    for name in TISSUES:
+        path = (
+            tmp_path
+            / "sub-lopsided"
+            / "anat"
+            / (f"sub-lopsided_space-{grid.SPACE}_desc-synthetic_label-{name.upper()}_probseg.nii.gz")
+        )
+        image = nib.load(path)
+        assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+        assert np.array_equal(image.affine, grid.affine())
+        assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (2, 2)
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert np.allclose(image.get_qform(), grid.affine(), atol=1e-5)
+        assert np.array_equal(np.asarray(image.dataobj), brain.maps[index(name)])
+        world = nib.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0))
+        assert (world[:, 0] < 0).all() if name == "gm" else (world[:, 0] > 0).all()
+
+
+@needs_pack
+def test_dseg_and_tables(tmp_path):
+    write_folder([lopsided()], load_pack("ixi"), tmp_path)
+    dseg = nib.load(next((tmp_path / "sub-lopsided" / "anat").glob("*_dseg.nii.gz")))
+    values = np.asarray(dseg.dataobj)
+    assert values[20, 50, 60] == GM.dseg and values[50, 50, 60] == 2 and values[0, 0, 0] == 0
+    table = (tmp_path / "dseg.tsv").read_text().splitlines()
+    assert table[0].split("\t")[:3] == ["index", "name", "abbreviation"]
+    assert [row.split("\t")[2] for row in table[1:]] == ["GM", "WM", "CSF"]
+    description = json.loads((tmp_path / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative" and description["Synthetic"] is True
+    assert "not scans of anybody" in (tmp_path / "README.md").read_text()
+
+
+@needs_pack
+def test_zip_is_reproducible_and_opens_in_nilearn(tmp_path):
+    from nilearn.image import load_img, resample_to_img
+
+    pack = load_pack("ixi")
+    payload = zip_bytes([lopsided()], pack)
+    assert payload == zip_bytes([lopsided()], pack)
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        name = next(n for n in archive.namelist() if n.endswith("label-GM_probseg.nii.gz"))
+        archive.extract(name, tmp_path)
+        assert len(gzip.decompress(archive.read(name))) > 352
+    image = load_img(str(tmp_path / name))
+    again = resample_to_img(image, image, force_resample=True, copy_header=True)
+    assert np.allclose(again.get_fdata(), image.get_fdata())
+
+
+def test_names_are_safe():
+    brain = lopsided()
+    for given, expected in (
+        ("sub-01", "sub-01"),
+        ("../../etc", "sub-etc"),
+        ("row-1", "sub-row1"),
+        ("///", "sub-synthetic"),
+    ):
+        object.__setattr__(brain, "participant_id", given)
+        assert participant_label(brain) == expected
+
+
+def test_hard_segmentation_prefers_the_larger_share():
+    maps = np.zeros((3, 1, 1, 2), np.float32)
+    maps[:, 0, 0, 0] = [0.3, 0.3, 0.1]  # 0.3 background ties with WM: a tissue wins
+    maps[:, 0, 0, 1] = [0.1, 0.1, 0.2]  # 0.6 background
+    assert hard_segmentation(maps)[0, 0].tolist() == [2, 0]
+
+
+@needs_pack
+def test_generate_command(tmp_path, capsys):
+    table = tmp_path / "people.tsv"
+    table.write_text("participant_id\tage\tsex\nsub-a\t30\tF\nsub-b\t70\tM\n")
+    assert main(["generate", "--table", str(table), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "2 synthetic brains" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").rglob("*_probseg.nii.gz"))) == 6
+    volumes = (tmp_path / "out" / "volumes.tsv").read_text().splitlines()
+    assert volumes[0].split("\t")[0] == "participant_id" and len(volumes) == 3
+
+
+@needs_pack
+def test_generate_command_names_row_and_column(tmp_path, capsys):
+    table = tmp_path / "people.tsv"
+    table.write_text("participant_id\tage\tsex\nsub-a\t30\tF\nsub-b\told\tM\n")
+    assert main(["generate", "--table", str(table), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    message = capsys.readouterr().err
+    assert "people.tsv" in message and "row 3" in message and "age" in message and "'old'" in message
+    assert not (tmp_path / "out").exists()
