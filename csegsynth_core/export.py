@@ -47,7 +47,9 @@ def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes
     for brain in brains:
         yield from _person_files(brain, pack)
         seed = brain.seed
-        volumes.append({"participant_id": participant_label(brain), **brain.volumes_ml, "wm_gm_csf": brain.total_ml})
+        volumes.append(
+            {"participant_id": participant_label(brain), **brain.volumes_ml, "wm_gm_csf": brain.total_ml}
+        )
         people.append({"participant_id": participant_label(brain), **brain.features})
     name = f"Synthetic brains, CSegSynth pack {pack.name}"
     licence = str(pack.about.get("licence", ""))
@@ -60,7 +62,10 @@ def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes
     meta = {t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}
     yield "volumes.json", json.dumps(meta, indent=1).encode()
     yield "participants.tsv", pd.DataFrame(people).to_csv(sep="\t", index=False, na_rep="n/a").encode()
-    yield "participants.json", json.dumps(pack.schema.to_participants_json(), indent=1, ensure_ascii=False).encode()
+    yield (
+        "participants.json",
+        json.dumps(pack.schema.to_participants_json(), indent=1, ensure_ascii=False).encode(),
+    )
 
 
 def zip_bytes(brains: Iterable[Brain], pack: Pack) -> bytes:

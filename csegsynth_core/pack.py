@@ -146,7 +146,9 @@ def load_pack(name: str | Path) -> Pack:
             hash=hashlib.sha256(about_bytes).hexdigest(),
         )
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise PackError(f"pack {folder} is damaged", got=str(error)[:200], fix="restore the folder") from error
+        raise PackError(
+            f"pack {folder} is damaged", got=str(error)[:200], fix="restore the folder"
+        ) from error
 
 
 def save_pack(

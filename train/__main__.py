@@ -20,16 +20,24 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, help="folder of the run; run again to resume")
     run.add_argument("--preset", choices=["compact", "paper", "tiny"], default="compact")
     run.add_argument(
-        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="override settings, e.g. batch=4 steps=10,10,5"
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override settings, e.g. batch=4 steps=10,10,5",
     )
-    run.add_argument("--stop-after", type=int, default=0, metavar="N", help="stop after N steps; resume later")
+    run.add_argument(
+        "--stop-after", type=int, default=0, metavar="N", help="stop after N steps; resume later"
+    )
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.set_defaults(run=_csegsynth)
     pack = commands.add_parser("pack", help="make a model pack from a finished run, and measure it")
     pack.add_argument("--run", type=Path, required=True, dest="run_folder", help="folder of the run")
     pack.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
     pack.add_argument("--out", type=Path, required=True, help="folder of the pack, e.g. assets/models/ixi")
-    pack.add_argument("--about", type=Path, help="JSON with name, title, licence, attribution (default: IXI's)")
+    pack.add_argument(
+        "--about", type=Path, help="JSON with name, title, licence, attribution (default: IXI's)"
+    )
     pack.set_defaults(run=_pack)
     score = commands.add_parser("evaluate", help="measure a pack on the people that its training never saw")
     score.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")

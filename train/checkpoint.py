@@ -42,7 +42,9 @@ def read(path: Path) -> dict[str, Any]:
             header = file.metadata() or {}
         tensors = load(Path(path).read_bytes())
     except (OSError, SafetensorError) as error:
-        raise PackError(f"checkpoint {path} cannot be read", got=str(error), fix="start the run anew") from error
+        raise PackError(
+            f"checkpoint {path} cannot be read", got=str(error), fix="start the run anew"
+        ) from error
     if header.get("version") != str(VERSION):
         raise PackError(
             f"checkpoint {path} is of another version", expected=str(VERSION), got=str(header.get("version"))

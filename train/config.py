@@ -92,8 +92,14 @@ class TrainConfig:
             )
             return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4)
         if preset == "tiny":
-            stages = (Stage("pretrain", 2, 2, 1e-3), Stage("finetune", 2, 2, 1e-3), Stage("finetune", 1, 1, 1e-3))
-            return cls("tiny", stages, ours, batch=2, average_steps=4, log_every=1, validate_every=3, save_every=1)
+            stages = (
+                Stage("pretrain", 2, 2, 1e-3),
+                Stage("finetune", 2, 2, 1e-3),
+                Stage("finetune", 1, 1, 1e-3),
+            )
+            return cls(
+                "tiny", stages, ours, batch=2, average_steps=4, log_every=1, validate_every=3, save_every=1
+            )
         if preset == "paper":
             paper = Weights(1.0, 1.0, 10.0, 100.0 / 5242.88, 100.0 / 5242.88, 1.0, 0.0)
             stages = (Stage("pretrain", 1, 78_000, 2e-5), Stage("finetune", 1, 9_200, 1e-6))
@@ -137,7 +143,11 @@ class TrainConfig:
                 )
             current = getattr(out, name)
             try:
-                parsed = value.lower() in ("1", "true", "yes") if isinstance(current, bool) else type(current)(value)
+                parsed = (
+                    value.lower() in ("1", "true", "yes")
+                    if isinstance(current, bool)
+                    else type(current)(value)
+                )
             except ValueError as error:
                 raise CSegSynthError(
                     f"setting {name}", expected=f"a {type(current).__name__}", got=repr(value)

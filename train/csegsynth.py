@@ -40,7 +40,9 @@ NETWORKS = ("encoder", "generator", "discriminator", "code_discriminator", "prio
 VALIDATION_DRAWS = 4
 
 
-def train(cohort_folder: Path, out: Path, config: TrainConfig, *, progress: bool = True, stop_after: int = 0) -> Path:
+def train(
+    cohort_folder: Path, out: Path, config: TrainConfig, *, progress: bool = True, stop_after: int = 0
+) -> Path:
     """Train CSegSynth on a prepared cohort, or go on with a run that was stopped.
 
     Args:
@@ -146,12 +148,15 @@ class Trainer:
             betas=(0.5, 0.99),
         )
         image = torch.optim.Adam(model.discriminator.parameters(), lr=config.critic_rate, betas=(0.5, 0.9))
-        code = torch.optim.Adam(model.code_discriminator.parameters(), lr=config.critic_rate * 3, betas=(0.5, 0.9))
+        code = torch.optim.Adam(
+            model.code_discriminator.parameters(), lr=config.critic_rate * 3, betas=(0.5, 0.9)
+        )
         self.fabric.launch()
         self.net = {name: self.fabric.setup_module(getattr(model, name)) for name in NETWORKS}
         self.main, self.image, self.code = self.fabric.setup_optimizers(main, image, code)
-        self.averaged = AveragedModel(nn.ModuleDict({n: getattr(model, n) for n in ("generator", "prior")}),
-                                      avg_fn=self._average)
+        self.averaged = AveragedModel(
+            nn.ModuleDict({n: getattr(model, n) for n in ("generator", "prior")}), avg_fn=self._average
+        )
         self.features = self.fabric.to_device(people.features)
         self.volumes = self.fabric.to_device(people.volumes_ml)
 
@@ -178,7 +183,9 @@ class Trainer:
         stage, through = self.config.stage_at(self.done)
         torch.manual_seed(self.config.seed * 1_000_003 + self.done)
         people = self.people
-        rows = people.train if stage.kind == "finetune" else np.concatenate([people.train, people.images_only])
+        rows = (
+            people.train if stage.kind == "finetune" else np.concatenate([people.train, people.images_only])
+        )
         chosen = rows[torch.randint(len(rows), (self.config.batch,)).numpy()]
         real = self.fabric.to_device(maps_of(people.cohort, chosen, self.model.region, stage.resolution))
         if self.config.flips:

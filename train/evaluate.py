@@ -89,9 +89,7 @@ def evaluate(pack: Pack, cohort: Cohort) -> dict[str, Any]:
         "ridge": table_metrics(ridge, true),
         "training_mean": table_metrics(mean, true),
     }
-    ratio = {
-        t: volumes["csegsynth_mean_of_draws"][t]["mape"] / volumes["ridge"][t]["mape"] for t in TISSUES
-    }
+    ratio = {t: volumes["csegsynth_mean_of_draws"][t]["mape"] / volumes["ridge"][t]["mape"] for t in TISSUES}
     return {
         "n_train": len(training),
         "n_validation": len(table),
@@ -161,9 +159,10 @@ def _frame(people: Parsed) -> pd.DataFrame:
 
 def as_text(metrics: dict[str, Any]) -> str:
     """The volume table as fixed-width text."""
-    lines = [f"{'method':26s}" + "".join(f"{t.upper() + ' ' + m:>13s}" for t in TISSUES for m in ("MAPE %", "r"))]
+    lines = [
+        f"{'method':26s}" + "".join(f"{t.upper() + ' ' + m:>13s}" for t in TISSUES for m in ("MAPE %", "r"))
+    ]
     for method, by_tissue in metrics["volumes"].items():
         cells = "".join(f"{by_tissue[t]['mape']:13.2f}{by_tissue[t]['pearson']:13.2f}" for t in TISSUES)
         lines.append(f"{method:26s}{cells}")
     return "\n".join(lines)
-

@@ -77,7 +77,9 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     parts = {
         "model": model,
         "encoder": people.encoder,
-        "regressions": AgeRegressions.fit(schema, training) if not AgeRegressions.unavailable(schema) else None,
+        "regressions": AgeRegressions.fit(schema, training)
+        if not AgeRegressions.unavailable(schema)
+        else None,
         "centiles": VolumeCentiles.fit(ages, sexes, {t: volumes[t].to_numpy(float) for t in TISSUES}),
     }
     # Measure what is shipped: written once without measurements, loaded, measured, written again.
@@ -109,14 +111,15 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         if sex == "ages":
             continue
         for key, (young, old) in values.items():
-            ageing.append(f"| {sex} | {key.replace('_', ' ')} | {young:.1f} | {old:.1f} | {old - young:+.1f} |")
+            ageing.append(
+                f"| {sex} | {key.replace('_', ' ')} | {young:.1f} | {old:.1f} | {old - young:+.1f} |"
+            )
     influence = [
         f"| {name} | " + " | ".join(f"{by[t.name]:.1f}" for t in ALL) + " |"
         for name, by in metrics["influence"].items()
     ]
     stages = "; ".join(
-        f"{s['steps']} steps {_STAGES[s['kind']]} at {2 * s['resolution']} mm"
-        for s in settings["stages"]
+        f"{s['steps']} steps {_STAGES[s['kind']]} at {2 * s['resolution']} mm" for s in settings["stages"]
     )
     lines = "\n".join
     spread = metrics["spread_over_draws_ml"]
@@ -136,7 +139,8 @@ Licence of the pack: {pack.about["licence"]}.
 
 ## Training
 {stages}; batch {settings["batch"]}, seed {settings["seed"]}. Averaged weights of the last step.
-{pack.about.get("notes", "")} Generator and prior network: {metrics["parameters"] / 1e6:.2f} M parameters and template values.
+{pack.about.get("notes", "")}
+Generator and prior network: {metrics["parameters"] / 1e6:.2f} M parameters and template values.
 The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted.
 
 ## Volumes of the {metrics["n_validation"]} people kept aside

@@ -41,9 +41,7 @@ class People:
     """(people, 4): WM, GM, CSF and background of the region, mL."""
 
 
-def split(
-    parsed: Parsed, fraction: float, seed: int
-) -> tuple[list[str], list[str]]:
+def split(parsed: Parsed, fraction: float, seed: int) -> tuple[list[str], list[str]]:
     """Identifiers of training and validation people, alike in age and sex.
 
     People are sorted by sex and age and one of every 1/fraction neighbours is drawn for validation.
@@ -75,7 +73,9 @@ def gather(cohort: Cohort, region: Region, fraction: float, seed: int) -> People
     schema = Schema.from_participants_json(cohort.participants_json, table)
     parsed = schema.validate(table.loc[known].reset_index(), source=str(cohort.folder / "participants.tsv"))
     if len(parsed) < 5:
-        raise TableError("too few people with features to train on", expected="5 or more", got=str(len(parsed)))
+        raise TableError(
+            "too few people with features to train on", expected="5 or more", got=str(len(parsed))
+        )
     train_ids, validation_ids = split(parsed, fraction, seed)
     encoder = Encoder.fit(schema, parsed.select(train_ids))
     encoded = encoder.encode(parsed)

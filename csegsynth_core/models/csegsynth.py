@@ -148,7 +148,9 @@ class TemplateGenerator(nn.Module):
         linear = change[:, :, :3]
         offset = (change * shift)[:, :, 3]
         target = position + moved
-        displacement = moved + torch.einsum("nab,nbijk->naijk", linear, target) + offset[:, :, None, None, None]
+        displacement = (
+            moved + torch.einsum("nab,nbijk->naijk", linear, target) + offset[:, :, None, None, None]
+        )
         return displacement, heads[:, 3:6] + self.shared
 
     def _coarser(self, resolution: int) -> Tensor:
@@ -173,7 +175,9 @@ def _identity_mm(size: tuple[int, ...] | list[int], extent_mm: Tensor) -> Float[
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 
-def _sample(image: Float[Tensor, "1 c i j k"], where: Float[Tensor, "n a b d 3"]) -> Float[Tensor, "n c a b d"]:
+def _sample(
+    image: Float[Tensor, "1 c i j k"], where: Float[Tensor, "n a b d 3"]
+) -> Float[Tensor, "n c a b d"]:
     """Trilinear look-up of one image at n sets of places.
 
     torch runs 3-D look-ups on one thread per item: a single brain is cut into slabs so that all cores help.

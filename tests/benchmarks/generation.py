@@ -27,7 +27,9 @@ def measure(preset: str, runs: int, threads: int) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    model = CSegSynth(Config.paper(20) if preset == "paper" else Config.compact(20), training_networks=False).eval()
+    model = CSegSynth(
+        Config.paper(20) if preset == "paper" else Config.compact(20), training_networks=False
+    ).eval()
     if preset == "compact":
         for module in model.modules():
             if isinstance(module, torch.nn.Conv3d):
@@ -67,8 +69,19 @@ def main() -> int:
     for preset, runs in (("compact", args.runs), ("paper", args.paper_runs)):
         if not runs:
             continue
-        command = [sys.executable, __file__, "--one", preset, "--runs", str(runs), "--threads", str(args.threads)]
-        out = subprocess.run(command, cwd=ROOT, env=_environment(), check=True, capture_output=True, text=True).stdout
+        command = [
+            sys.executable,
+            __file__,
+            "--one",
+            preset,
+            "--runs",
+            str(runs),
+            "--threads",
+            str(args.threads),
+        ]
+        out = subprocess.run(
+            command, cwd=ROOT, env=_environment(), check=True, capture_output=True, text=True
+        ).stdout
         r = found[preset] = json.loads(out)
         print(
             f"{preset:8s} {r['median_ms']:9.0f} {r['fastest_ms']:9.0f} {r['peak_mb']:8.0f} "
