@@ -27,6 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="override settings, e.g. batch=4 steps=10,10,5",
     )
     run.add_argument(
+        "--from", type=Path, dest="start_from", metavar="RUN", help="start from another run's networks"
+    )
+    run.add_argument(
         "--stop-after", type=int, default=0, metavar="N", help="stop after N steps; resume later"
     )
     run.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -52,7 +55,14 @@ def _csegsynth(args: argparse.Namespace) -> int:
     from train.csegsynth import train
 
     config = TrainConfig.named(args.preset).with_overrides(args.set)
-    path = train(args.cohort, args.out, config, progress=not args.quiet, stop_after=args.stop_after)
+    path = train(
+        args.cohort,
+        args.out,
+        config,
+        progress=not args.quiet,
+        stop_after=args.stop_after,
+        start_from=args.start_from,
+    )
     print(f"Checkpoint: {path}")
     return 0
 

@@ -87,8 +87,8 @@ class TrainConfig:
             stages = (
                 Stage("pretrain", 2, 700, 1e-3),
                 Stage("finetune", 2, 700, 1e-3),
-                Stage("finetune", 2, 350, 1e-3, volume_factor=5.0),
-                Stage("finetune", 1, 120, 4e-4, volume_factor=5.0),
+                Stage("finetune", 2, 600, 1e-3, volume_factor=5.0),
+                Stage("finetune", 1, 100, 4e-4, volume_factor=5.0),
             )
             return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4)
         if preset == "tiny":

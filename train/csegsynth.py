@@ -41,7 +41,13 @@ VALIDATION_DRAWS = 4
 
 
 def train(
-    cohort_folder: Path, out: Path, config: TrainConfig, *, progress: bool = True, stop_after: int = 0
+    cohort_folder: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    progress: bool = True,
+    stop_after: int = 0,
+    start_from: Path | None = None,
 ) -> Path:
     """Train CSegSynth on a prepared cohort, or go on with a run that was stopped.
 
@@ -50,6 +56,7 @@ def train(
         out: folder of the run: `config.json`, `split.json`, `metrics.csv`, `checkpoint.safetensors`, TensorBoard.
         config: settings; a run is resumed only with the same ones.
         stop_after: stop after so many steps of this call (0: to the end).
+        start_from: folder of another run; a new run starts from its networks.
 
     Returns:
         Path of the last checkpoint.
@@ -70,7 +77,10 @@ def train(
     if path.is_file():
         trainer.resume(path)
     else:
-        trainer.start()
+        if start_from is None:
+            trainer.start()
+        else:
+            trainer.inherit(start_from / "checkpoint.safetensors")
         write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
         write_text(out / "split.json", json.dumps(_split_record(people), indent=1))
     log = _Log(out, trainer.done)
@@ -343,6 +353,25 @@ class Trainer:
             "image": self.image.state_dict(),
             "code": self.code.state_dict(),
         }
+
+    def inherit(self, path: Path) -> None:
+        """Take over the networks of another run; those that it lacks, or has in other shapes, stay as they are.
+
+        Raises:
+            PackError: the checkpoint cannot be read.
+            CSegSynthError: it has no generator of these shapes.
+        """
+        state = checkpoint.read(path)["model"]
+        own = self.model.state_dict()
+        fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        if not any(k.startswith("generator.") for k in fitting):
+            raise CSegSynthError(
+                f"{path} holds no generator of this preset", fix="use a run of the same preset"
+            )
+        logger.info("inherited %d of %d tensors from %s", len(fitting), len(own), path)
+        self.model.load_state_dict(fitting, strict=False)
+        for name, network in self.averaged.module.named_children():
+            network.load_state_dict(getattr(self.model, name).state_dict())
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint. Raises CSegSynthError if it was made with other settings."""

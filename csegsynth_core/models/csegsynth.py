@@ -103,6 +103,13 @@ class TemplateGenerator(nn.Module):
         # of a few channels are slow on a CPU. Two channels are left over to make 32.
         self.heads = nn.Conv3d(width, 32, 3, padding=1)
         self.affine = nn.Linear(config.latent, 12)
+        # A straight way from the code to velocity and log-ratios at 16 mm: without it the regional balance of
+        # tissues, and so the volume of CSF, is learned very slowly.
+        self.linear = nn.Linear(
+            config.latent, 6 * (self.coarse[0] // 2) * (self.coarse[1] // 2) * (self.coarse[2] // 2)
+        )
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
         # The part of the log-ratio field that everybody shares, so that training starts at the average brain.
         self.shared = nn.Parameter(torch.zeros(len(TISSUES), *self.coarse))
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
@@ -138,7 +145,11 @@ class TemplateGenerator(nn.Module):
         x = F.interpolate(x, size=list(self.coarse), mode="trilinear", align_corners=False)
         x = F.gelu(self.norm_8mm(convolve(self.conv_8mm, x)))
         heads = convolve(self.heads, x)
-        smooth = _integrate(4.0 * heads[:, :3], self._extent_mm)
+        straight = self.linear(z).view(n, 6, *(s // 2 for s in self.coarse))
+        both = heads[:, :6] + F.interpolate(
+            straight, size=list(self.coarse), mode="trilinear", align_corners=False
+        )
+        smooth = _integrate(4.0 * both[:, :3], self._extent_mm)
         fine = shuffle_up(heads[:, 6:30])
         moved = F.interpolate(smooth, size=list(self.middle), mode="trilinear", align_corners=False)
         moved = moved + self.FINE_MM * torch.tanh(fine)
@@ -151,7 +162,7 @@ class TemplateGenerator(nn.Module):
         displacement = (
             moved + torch.einsum("nab,nbijk->naijk", linear, target) + offset[:, :, None, None, None]
         )
-        return displacement, heads[:, 3:6] + self.shared
+        return displacement, both[:, 3:] + self.shared
 
     def _coarser(self, resolution: int) -> Tensor:
         stacked = torch.cat([self.template, torch.zeros_like(self.template[:1])])
