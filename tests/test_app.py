@@ -115,7 +115,7 @@ def test_unknown_is_imputed_and_flagged(app, pack) -> None:
 def test_outside_the_training_range_is_said(app) -> None:
     age = _by_label(app.slider, "Age")
     age.set_value(age.max).run()
-    assert re.search(r'class="notes".*<b>Age</b> outside training range', _html(app))
+    assert re.search(r'class="notes".*<b>Age</b> 92 years, outside training range', _html(app))
     assert not app.exception
 
 

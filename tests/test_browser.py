@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,9 +13,19 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pytest
+
+from csegsynth_core import figures, grid
+from csegsynth_core.errors import PackError
+from csegsynth_core.generate import generate_one
+from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.tissue import ALL, TISSUES
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = float(os.environ.get("CSEGSYNTH_TEST_PATIENCE", "3"))
@@ -60,3 +72,160 @@ def wait_for_brain(page: Any) -> None:
     page.wait_for_selector(
         ".st-key-planes .layer-below image, .st-key-planes .imagelayer image", timeout=60_000
     )
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """A page of the app on which the first brain has been drawn; `page.opened_in` says after how many seconds."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = chromium_path()
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    try:
+        load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+    with server() as address, api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.failures = []
+            page.on("pageerror", lambda error: page.failures.append(str(error)))
+            page.on("requestfailed", lambda request: page.failures.append(request.url))
+            start = time.monotonic()
+            page.goto(address)
+            wait_for_brain(page)
+            page.opened_in = time.monotonic() - start
+            settle(page)
+            yield page
+        finally:
+            browser.close()
+
+
+def settle(page: Any) -> None:
+    """Until the server has answered everything."""
+    page.wait_for_timeout(150)
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+    page.wait_for_timeout(350)
+
+
+def read_out(page: Any) -> tuple[list[int], dict[str, float]]:
+    """Voxel and fractions below the planes."""
+    text = page.locator(".readout").inner_text()
+    voxel = [int(v) for v in re.search(r"voxel (\d+) (\d+) (\d+)", text).groups()]
+    return voxel, {k.lower(): float(v) for k, v in re.findall(r"(WM|GM|CSF)\s+([\d.]+)", text)}
+
+
+def click_plane(page: Any, n: int, across: float, down: float) -> None:
+    """Click plane `n` at a share of its width and height."""
+    box = page.locator(".st-key-planes .nsewdrag").nth(n).bounding_box()
+    before = read_out(page)
+    x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
+    page.mouse.move(x, y)
+    page.wait_for_timeout(200)
+    page.mouse.click(x, y)
+    end = time.monotonic() + 10 * PATIENCE
+    while read_out(page) == before:
+        assert time.monotonic() < end, "the crosshair did not move"
+        page.wait_for_timeout(30)
+    settle(page)
+
+
+def expected_voxel(
+    plane: figures.Plane, display: figures.Display, share: float, down: float
+) -> tuple[int, int]:
+    """Voxel of a place on the screen along both axes of a plane."""
+    view = figures.view(plane, display)
+    (x0, x1), (y0, y1) = view.range_mm(view.across), view.range_mm(view.up)
+    x = x1 - share * (x1 - x0) if view.mirrored else x0 + share * (x1 - x0)
+    mm = [0.0, 0.0, 0.0]
+    mm[view.across], mm[view.up] = x, y1 - down * (y1 - y0)
+    voxel = grid.mm_to_voxel(mm)
+    return int(voxel[view.across]), int(voxel[view.up])
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    return load_pack("ixi")
+
+
+def typical(pack: Pack) -> dict[str, Any]:
+    """The person the page starts with."""
+    return {**pack.encoder.default_person(sex=pack.encoder.levels["sex"].mode), "age": 48.0}
+
+
+def test_the_first_brain_is_there_in_ten_seconds(page) -> None:
+    assert page.opened_in < 10 * PATIENCE
+    assert page.failures == []  # nothing asked of other machines, no script errors
+
+
+def test_the_main_view_needs_no_scrolling(page) -> None:
+    for width, height in ((1280, 800), (1440, 900)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(600)
+        last = page.locator("table.volumes tr").last.bounding_box()
+        assert last["y"] + last["height"] <= height
+
+
+def test_a_click_moves_the_crosshair_to_the_voxel_under_the_mouse(page, pack) -> None:
+    maps = generate_one(pack, typical(pack)).maps
+    start, _ = read_out(page)
+    click_plane(page, 2, 0.30, 0.42)
+    voxel, fractions = read_out(page)
+    wanted = expected_voxel("axial", figures.Display(), 0.30, 0.42)
+    assert np.abs(np.subtract(voxel[:2], wanted)).max() <= 1
+    assert voxel[0] < 40  # the left of the screen is the person's left
+    assert voxel[2] == start[2]
+    for n, tissue in enumerate(TISSUES):
+        assert fractions[tissue] == pytest.approx(maps[(n, *voxel)], abs=0.006)
+
+
+def test_radiological_exchanges_the_sides_of_screen_and_clicks(page) -> None:
+    page.get_by_text("Radiological", exact=True).click()
+    settle(page)
+    click_plane(page, 1, 0.30, 0.5)
+    voxel, _ = read_out(page)
+    wanted = expected_voxel("coronal", figures.Display(radiological=True), 0.30, 0.5)
+    assert np.abs(np.subtract([voxel[0], voxel[2]], wanted)).max() <= 1
+    assert voxel[0] > 40
+    page.get_by_text("Radiological", exact=True).click()
+    settle(page)
+
+
+def test_age_by_keyboard_gives_the_cores_volumes(page, pack) -> None:
+    page.get_by_role("slider").first.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    brain = generate_one(pack, {**typical(pack), "age": 52.0})
+    page.wait_for_function("document.body.innerText.includes('52 years')", timeout=20_000 * PATIENCE)
+    settle(page)
+    for tissue in TISSUES:
+        shown = page.locator(f'tr[data-volume="{tissue}"] .ml').inner_text()
+        assert shown == f"{brain.volumes_ml[tissue]:.1f}"
+    page.get_by_role("radiogroup").first.wait_for()
+    page.get_by_text("Difference", exact=True).click()
+    page.wait_for_function("document.querySelector('.st-key-planes').innerText.includes('Δ fraction')")
+
+
+def test_the_download_opens_in_nibabel_with_left_on_the_left(page, pack, tmp_path) -> None:
+    import nibabel as nib
+
+    with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
+        page.get_by_role("button", name="Download maps").click()
+    download = waiting.value
+    assert download.suggested_filename == "csegsynth_ixi_seed-0.zip"
+    download.save_as(tmp_path / "maps.zip")
+    with zipfile.ZipFile(tmp_path / "maps.zip") as archive:
+        archive.extractall(tmp_path)
+    age = float(re.search(r"(\d+) years", page.locator("h1").inner_text())[1])
+    brain = generate_one(pack, {**typical(pack), "age": age})
+    for n, tissue in enumerate(ALL):
+        image = nib.load(next(tmp_path.rglob(f"*label-{tissue.bids}_probseg.nii.gz")))
+        assert np.array_equal(image.affine, grid.affine())
+        assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+        data = np.asarray(image.dataobj)
+        assert np.array_equal(data, brain.maps[n])
+        assert not np.array_equal(data, data[::-1])  # the brain is not symmetric, so a flip would be seen
+    sidecar = json.loads(next(tmp_path.rglob("*label-GM_probseg.json")).read_text())
+    assert sidecar["Synthetic"] is True
+    assert (sidecar["Seed"], sidecar["Features"]["age"]) == (0, age)

@@ -21,6 +21,9 @@ SHARPNESS = 3.0
 FLOOR = 0.003
 """Least fraction kept before the logarithm, so that log-ratios stay finite."""
 
+DEEP_FLOOR = 5e-5
+"""The same where the template is background alone: further from any tissue, so that none leaks out there."""
+
 
 def template_fractions(region: Region) -> Float[Tensor, "4 i j k"]:
     """Sharpened ICBM152 fractions inside `region` at 2 mm, channels in the order of `CHANNELS`."""
@@ -34,7 +37,9 @@ def template_fractions(region: Region) -> Float[Tensor, "4 i j k"]:
 
 def set_template(generator: TemplateGenerator) -> None:
     """Store the template's log-ratios tissue : background in the generator."""
-    fractions = template_fractions(generator.region).clamp_min(FLOOR)
+    fractions = template_fractions(generator.region)
+    outside = fractions[-1:] > 0.999
+    fractions = torch.where(outside, fractions.clamp_min(DEEP_FLOOR), fractions.clamp_min(FLOOR))
     generator.template.copy_(torch.log(fractions[:-1]) - torch.log(fractions[-1:]))
 
 

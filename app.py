@@ -1,0 +1,43 @@
+"""The app: `streamlit run app.py`. Chooses the model pack and routes to the pages."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ASSETS = Path(__file__).parent / "assets"
+
+st.set_page_config(
+    page_title="CSegSynth",
+    page_icon=str(ASSETS / "icon.svg"),
+    layout="wide",
+    initial_sidebar_state=330,
+    menu_items={"About": "**CSegSynth**: synthetic brain tissue maps from a person's features."},
+)
+st.html(ASSETS / "style.css")
+
+# Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. For the same
+# reason no address is the name of a file.
+page = st.navigation(
+    [st.Page("pages/individual.py", title="Individual", url_path="person", default=True)], position="top"
+)
+
+with st.container(key="warm-up"):
+    if "torch" not in sys.modules:  # the first browser gets Plotly ready while the server imports torch
+        st.plotly_chart({"data": [{"type": "scatter"}], "layout": {"height": 10}}, theme=None)
+
+with st.sidebar:
+    st.html('<div class="wordmark">CSegSynth<span>synthetic brain tissue maps</span></div>')
+    with st.spinner("Starting…"):
+        from pages import _about, _state  # imports torch, which takes seconds: the page is there meanwhile
+try:
+    with st.sidebar:
+        pack = _state.choose_pack()
+except _state.PackError as error:
+    _about.show_error(error)
+    st.stop()
+
+page.run()
+
+with st.sidebar:
+    _about.show_about(pack)

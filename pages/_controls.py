@@ -1,0 +1,148 @@
+"""The person in the sidebar: features by group, draw and baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from csegsynth_core.data.encoder import Control
+from csegsynth_core.data.feature import GROUPS
+from csegsynth_core.generate import MAX_SEED
+from csegsynth_core.pack import Pack
+from pages import _state, _table
+
+SEARCH_ABOVE = 20
+"""Features above which there is a search box."""
+
+BEYOND = 0.15
+"""How far a slider goes beyond the training range, as a share of it."""
+
+UNKNOWN = "Unknown"
+
+
+def person_controls(pack: Pack) -> _state.Person:
+    """All controls of the sidebar; returns the person they describe."""
+    held = _state.memory(pack)
+    with st.container(key="actions"):
+        _draw(pack, held)
+        _baseline(pack, held)
+    _table.loader(pack)
+    controls = pack.encoder.ranges()
+    wanted = ""
+    if len(controls) > SEARCH_ABOVE:
+        wanted = st.text_input("Search", placeholder="Find a feature", icon=":material/search:").casefold()
+    st.caption("Grey: range of the training people. n/a: unknown, filled in from age and sex.")
+    for group in GROUPS:
+        mine = [
+            c for c in controls.values() if c.group == group and wanted in f"{c.name} {c.label}".casefold()
+        ]
+        if mine:
+            title = f"{group.capitalize()} · {len(mine)}"
+            with st.expander(
+                title, expanded=len(controls) <= SEARCH_ABOVE or bool(wanted), key=f"group-{group}"
+            ):
+                for one in mine:
+                    held["person"][one.name] = _control(pack, one, held)
+    return held["person"]
+
+
+def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
+    key = f"{pack.hash[:8]}-{held['turn']}-{one.name}"
+    value = held["person"].get(one.name)
+    if one.kind == "numeric":
+        return _number(pack, one, value, key, held)
+    st.session_state.setdefault(key, value)
+    names = {**one.levels, None: UNKNOWN}
+    rare = ", ".join(one.levels[k] for k in one.rare)
+    help_text = f"Fewer than 3 training people: {rare}" if rare else None
+    if len(one.levels) > 2:
+        return st.selectbox(one.label, list(names), format_func=names.get, key=key, help=help_text)
+    names = {k: name.capitalize() for k, name in one.levels.items()} | {None: "n/a"}
+    chosen = st.segmented_control(
+        one.label,
+        [k or UNKNOWN for k in names],
+        format_func=lambda k: names.get(k, "n/a"),
+        key=f"{key}-choice",
+        default=value or UNKNOWN,
+        required=True,
+        help=help_text,
+        width="stretch",
+    )
+    return None if chosen == UNKNOWN else chosen
+
+
+def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[str, Any]) -> float | None:
+    low, high, step = _reach(pack, one, held["start"].get(one.name))
+    st.session_state.setdefault(key, float(one.default if value is None else value))
+    st.session_state.setdefault(f"{key}-na", value is None)
+    whole = step >= 1 and float(st.session_state[key]).is_integer()
+    trained = f"{one.minimum:.3g}–{one.maximum:.3g} {one.units}".strip()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"number-{key}"):
+        number = st.slider(
+            f"{one.label} :gray[{trained}]",
+            low,
+            high,
+            step=step,
+            format="%.0f" if whole else "%.4g",
+            key=key,
+            disabled=st.session_state[f"{key}-na"],
+        )
+        if st.checkbox("n/a", key=f"{key}-na"):
+            return None
+    if number < one.minimum or number > one.maximum:
+        st.badge("outside training range", icon=":material/warning:", color="orange")
+    return float(number)
+
+
+def _reach(pack: Pack, one: Control, start: float | None) -> tuple[float, float, float]:
+    """Ends and step of a slider: a little beyond the training range, but plausible; a loaded value is inside."""
+    step = float(one.step or 1.0)
+    span = one.maximum - one.minimum
+    step = step if span / step <= 150 else step * 10
+    plausible = pack.schema.feature(one.name).plausible or (one.minimum, one.maximum)
+    low = max(plausible[0], step * ((one.minimum - BEYOND * span) // step))
+    high = min(plausible[1], step * ((one.maximum + BEYOND * span) // step + 1))
+    inside = [] if start is None else [start]
+    return float(min([low, one.minimum, *inside])), float(max([high, one.maximum, *inside])), step
+
+
+def _draw(pack: Pack, held: dict[str, Any]) -> None:
+    """Seed of the latent draw, and the button for another."""
+    left, right = st.columns([1, 1], vertical_alignment="bottom", gap="small")
+    key = f"seed-{pack.hash[:8]}"
+    if key not in st.session_state:
+        st.session_state[key] = held["seed"]
+    held["seed"] = left.number_input(
+        "Draw (seed)",
+        0,
+        MAX_SEED,
+        step=1,
+        key=key,
+        help="Number of the latent draw. Person and baseline share it, so they differ by features alone; the "
+        "same person and seed give the same brain, bit for bit.",
+    )
+
+    def another() -> None:
+        st.session_state[key] = (st.session_state[key] + 1) % (MAX_SEED + 1)
+
+    right.button("New draw", icon=":material/casino:", on_click=another, width="stretch", key=f"new-{key}")
+
+
+def _baseline(pack: Pack, held: dict[str, Any]) -> None:
+    """Buttons: compare with this person; back to a typical one."""
+    left, right = st.columns([1, 1], gap="small")
+
+    def reset() -> None:
+        one = pack.schema.sex
+        sex = held["person"].get(one.name) if one else None
+        _state.set_person(pack, _state.typical(pack, sex))
+        _state.set_baseline(pack, None)
+
+    def keep() -> None:
+        _state.set_baseline(pack, held["person"], "the person you set")
+
+    left.button(
+        "Set as baseline", on_click=keep, width="stretch", help="Compare with this person from now on"
+    )
+    right.button("Reset", on_click=reset, width="stretch", help="Person and baseline: typical for this sex")

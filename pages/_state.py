@@ -1,0 +1,127 @@
+"""What the pages share: the model pack, the person, the baseline, the draw. Kept for each pack apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from csegsynth_core.errors import PackError
+from csegsynth_core.generate import Brain, generate_one
+from csegsynth_core.pack import SHIPPED, Pack, available, find, load_pack
+
+Person = dict[str, Any]
+"""Natural value of each feature; None for unknown."""
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the model…")
+def _load(name: str, folder: str, stamp: float) -> Pack:
+    return load_pack(folder)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _brain(pack_hash: str, person: tuple[tuple[str, Any], ...], seed: int, _pack: Pack) -> Brain:
+    brain = generate_one(_pack, dict(person), seed=seed)
+    brain.maps.flags.writeable = False  # shared by everybody who asks for the same brain
+    return brain
+
+
+def brain_of(pack: Pack, person: Person, seed: int) -> Brain:
+    """The brain of a person; computed once."""
+    return _brain(pack.hash, tuple(person.items()), seed, pack)
+
+
+def choose_pack() -> Pack:
+    """The selector of packs, and the pack chosen.
+
+    Raises:
+        PackError: there is none, or the chosen one is damaged.
+    """
+    packs = available()
+    if not packs:
+        raise PackError(
+            f"no model pack in {SHIPPED}",
+            expected="a folder with a pack.json and the model's weights",
+            fix="get assets/models from the release (a clone without large files lacks it), or make a pack with "
+            "'python -m train pack'; then reload this page",
+        )
+    st.selectbox(
+        "Model pack",
+        list(packs),
+        key="pack",
+        format_func=lambda name: f"Model pack: {name}",
+        label_visibility="collapsed",
+    )
+    pack = current_pack()
+    if pack.simulated:
+        st.badge("Simulated training data", icon=":material/science:", color="orange", width="stretch")
+    return pack
+
+
+def current_pack() -> Pack:
+    """The pack chosen in the sidebar; loaded anew when its files change."""
+    if "pack" not in st.session_state:
+        st.switch_page("app.py")  # a page was opened without its router
+    name = st.session_state["pack"]
+    folder = find(name)
+    return _load(name, str(folder), (folder / "pack.json").stat().st_mtime)
+
+
+def memory(pack: Pack) -> dict[str, Any]:
+    """What is remembered for a pack; `baseline` None: a typical person; `turn` counts the people put in."""
+    key = f"memory-{pack.hash[:12]}"
+    if key not in st.session_state:
+        person = typical(pack, None)
+        st.session_state[key] = {
+            "person": person,
+            "start": dict(person),
+            "seed": 0,
+            "baseline": None,
+            "label": "",
+            "notes": [],
+            "turn": 0,
+        }
+    return st.session_state[key]
+
+
+def typical(pack: Pack, sex: str | None) -> Person:
+    """A typical training person of a sex, on the steps of the controls."""
+    one = pack.schema.sex
+    sex = sex or (str(pack.encoder.default_person()[one.name]) if one else None)
+    person = pack.encoder.default_person(sex=sex) if one else pack.encoder.default_person()
+    return {k: float(round(v)) if _is_age(pack, k) else v for k, v in person.items()}
+
+
+def _is_age(pack: Pack, name: str) -> bool:
+    return pack.schema.age is not None and pack.schema.age.name == name
+
+
+def baseline(pack: Pack) -> tuple[Person, str]:
+    """The person to compare with, and what to call them."""
+    held = memory(pack)
+    if held["baseline"] is not None:
+        return held["baseline"], held["label"]
+    one = pack.schema.sex
+    sex = held["person"].get(one.name) if one else None
+    label = f"typical {one.levels[sex]} person" if one and sex else "typical person"
+    return typical(pack, sex), label
+
+
+def describe(pack: Pack, brain: Brain) -> str:
+    """`female, 48 years`: who a brain belongs to."""
+    age, sex = pack.schema.age, pack.schema.sex
+    parts = [sex.levels[str(brain.features[sex.name])]] if sex else []
+    return ", ".join([*parts, f"{brain.features[age.name]:.4g} {age.units}"] if age else parts)
+
+
+def set_person(pack: Pack, person: Person, *, notes: list[str] | None = None) -> None:
+    """Give all controls the values of a person. The turn makes new widgets, which start from them."""
+    held = memory(pack)
+    held["person"], held["start"], held["notes"] = dict(person), dict(person), notes or []
+    held["turn"] += 1
+
+
+def set_baseline(pack: Pack, person: Person | None, label: str = "") -> None:
+    """Compare with this person from now on; None: with a typical person of the same sex."""
+    memory(pack)["baseline"] = None if person is None else dict(person)
+    memory(pack)["label"] = label

@@ -1,0 +1,116 @@
+"""Volumes with their change and centiles, notes about the features, and the download."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import replace
+
+import streamlit as st
+
+from csegsynth_core import figures
+from csegsynth_core.data.volume_centiles import CENTILES, TOTAL
+from csegsynth_core.generate import Brain
+from csegsynth_core.pack import Pack
+from csegsynth_core.tissue import ALL
+
+_ROW_PX = 38
+_PEOPLE = {"female": "women", "male": "men"}
+
+
+def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
+    """Table of volumes beside strips of centiles."""
+    names = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {TOTAL: ("WM+GM+CSF", "sum", "#8A97A6")}
+    age, sex, who = _alike(pack, person)
+    rows, strips = [], []
+    for key, (short, title, colour) in names.items():
+        ml = person.total_ml if key == TOTAL else person.volumes_ml[key]
+        base = baseline.total_ml if key == TOTAL else baseline.volumes_ml[key]
+        words = ""
+        if age is not None:
+            words = figures.centile_words(pack.centiles.centile_of(key, age, sex, ml))
+            curve = pack.centiles.curve(key, sex, [age]).iloc[0]
+            bands = tuple(float(curve[f"c{c}"]) for c in CENTILES)
+            strips.append(figures.VolumeRow(short, colour, ml, base, bands))
+        change = f"{ml - base:+.1f}".replace("-", "−")
+        change = "±0.0" if change in ("+0.0", "−0.0") else change
+        rows.append(
+            f'<tr data-volume="{key}"><th><i style="background:{colour}"></i>{short}<small>{title}</small></th>'
+            f'<td class="ml">{ml:.1f}</td><td>{100 * ml / person.total_ml:.1f}</td><td>{change}</td>'
+            f'<td class="words">{words}</td></tr>'
+        )
+    left, right = st.columns([62, 38], gap="small")
+    left.html(
+        '<table class="volumes"><thead><tr><th>Volume</th><td>mL</td><td>% of sum</td>'
+        f'<td title="{html.escape(label)}">Δ mL to baseline</td>'
+        f'<td class="words">{html.escape(who)}</td></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+    with right, st.container(gap=None):
+        st.html(
+            '<div class="strip-head">Centiles 5–95, 25–75, median · <b>●</b> person · <b>○</b> baseline</div>'
+        )
+        if strips:
+            st.plotly_chart(
+                figures.centile_figure(strips, row_px=_ROW_PX, dark=st.context.theme.type == "dark"),
+                key="centiles",
+                config={"displayModeBar": False},
+                theme=None,
+                alt="Volumes among the centiles of people of the same age and sex",
+            )
+
+
+def _alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
+    """Age and sex for the centiles, and what to call these people."""
+    if pack.schema.age is None:
+        return None, None, ""
+    age = float(person.features[pack.schema.age.name])
+    one = pack.schema.sex
+    sex = str(person.features[one.name]) if one else None
+    own = sex if sex in pack.centiles.sexes else None
+    people = _PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
+    return age, own, f"among {people} aged {age:.0f} (n = {pack.centiles.people(own)})"
+
+
+def notes(pack: Pack, person: Brain, extra: list[str]) -> None:
+    """Features that were filled in, out of range or rare: one strip above the result."""
+    items = [(pack.schema.feature(k).label, _flag(pack, person, k, v)) for k, v in person.flags.items()]
+    age, sex, _ = _alike(pack, person)
+    low, high = pack.centiles.ages(sex)
+    if age is not None and not low <= age <= high:
+        extra = [*extra, f"centiles are those of the nearest reference age ({low:.0f}–{high:.0f} years)"]
+    texts = [f"<b>{html.escape(k)}</b> {html.escape(v)}" for k, v in items] + [html.escape(e) for e in extra]
+    if texts:
+        st.html(f'<div class="notes" role="alert"><b>⚠</b> {" &ensp;·&ensp; ".join(texts)}</div>')
+
+
+def _flag(pack: Pack, person: Brain, name: str, flag: str) -> str:
+    one = pack.schema.feature(name)
+    value = person.features[name]
+    shown = f"{value:.4g} {one.units}".strip() if one.is_numeric else one.levels[str(value)]
+    return f"{flag}, {shown} used" if flag.startswith("imputed") else f"{shown}, {flag}"
+
+
+def download(pack: Pack, person: Brain, baseline: Brain) -> None:
+    """One zip of maps, dseg and sidecars, made when it is asked for."""
+    both = st.toggle("with baseline", key="with-baseline")
+    brains = [_named(person, "synthetic")] + ([_named(baseline, "baseline")] if both else [])
+    st.download_button(
+        "Download maps",
+        data=lambda: _zip(pack, brains),
+        file_name=f"csegsynth_{pack.name}_seed-{person.seed}.zip",
+        mime="application/zip",
+        on_click="ignore",
+        icon=":material/download:",
+        type="primary",
+        help="NIfTI maps of WM, GM and CSF, dseg, sidecars and tables (BIDS derivative)",
+    )
+
+
+def _zip(pack: Pack, brains: list[Brain]) -> bytes:
+    from csegsynth_core.export import zip_bytes  # imports nibabel, which the page does not need to start
+
+    return zip_bytes(brains, pack)
+
+
+def _named(brain: Brain, name: str) -> Brain:
+    return replace(brain, participant_id=name)

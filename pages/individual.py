@@ -1,0 +1,34 @@
+"""A person's features and that person's generated brain."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from csegsynth_core.errors import CSegSynthError
+from pages import _about, _controls, _state, _viewer, _volumes
+
+pack = _state.current_pack()
+with st.sidebar:
+    person = _controls.person_controls(pack)
+seed = _state.memory(pack)["seed"]
+base_person, base_label = _state.baseline(pack)
+try:
+    brain = _state.brain_of(pack, person, seed)
+    base = _state.brain_of(pack, base_person, seed)
+except CSegSynthError as error:
+    _about.show_error(error)
+    st.stop()
+
+with st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head"):
+    st.html(
+        f"<h1>Generated brain <small>{escape(_state.describe(pack, brain))} · draw {seed} · "
+        f"baseline: {escape(base_label)}</small></h1>"
+        '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
+        "a hypothesis about a population, not a forecast for a person.</p>"
+    )
+    _volumes.download(pack, brain, base)
+_volumes.notes(pack, brain, _state.memory(pack)["notes"])
+_viewer.show(brain, base)
+_volumes.show(pack, brain, base, base_label)
