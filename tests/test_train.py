@@ -73,7 +73,11 @@ def test_maps_have_the_cohorts_volumes(cohort):
 
 @pytest.mark.parametrize(
     ("kind", "moved"),
-    [("pretrain", {"encoder", "generator"}), ("finetune", {"encoder", "generator", "prior"})],
+    [
+        ("pretrain", {"encoder", "generator"}),
+        ("finetune", {"encoder", "generator", "prior"}),
+        ("prior", {"prior"}),
+    ],
 )
 def test_each_optimiser_moves_its_own_networks(cohort, kind, moved):
     """Eq. 6/13 move encoder, generator (and prior network); Eq. 7/14 the discriminator; Eq. 8/15 the other."""
@@ -81,7 +85,7 @@ def test_each_optimiser_moves_its_own_networks(cohort, kind, moved):
     people = trainer.people
     real = maps_of(people.cohort, people.train[:2], trainer.model.region, 2)
     index = torch.from_numpy(people.train[:2])
-    losses = trainer.finetune_losses if kind == "finetune" else trainer.pretrain_losses
+    losses = getattr(trainer, f"{kind}_losses")
     before = {n: [p.clone() for p in getattr(trainer.model, n).parameters()] for n in NETWORKS}
 
     def changed():
@@ -94,14 +98,18 @@ def test_each_optimiser_moves_its_own_networks(cohort, kind, moved):
             )
         }
 
+    for name in ("encoder", "generator"):
+        getattr(trainer.model, name).requires_grad_(kind != "prior")
     trainer._set_rates(trainer.config.stages[0], 0.0)
     terms, fakes, codes = losses(real, trainer.features[index], trainer.volumes[index], 2)
     trainer._descend(sum(terms.values()), trainer.main, ("encoder", "generator", "prior"))
     assert changed() == moved
-    trainer._train_discriminator(real, fakes)
-    assert changed() == moved | {"discriminator"}
+    if fakes:
+        trainer._train_discriminator(real, fakes)
+        moved = moved | {"discriminator"}
+    assert changed() == moved
     trainer._train_code_discriminator(codes)
-    assert changed() == moved | {"discriminator", "code_discriminator"}
+    assert changed() == moved | {"code_discriminator"}
 
 
 def test_run_resumes_bit_for_bit(cohort, finished, tmp_path):
@@ -220,3 +228,29 @@ def test_other_version_and_missing_pack(pack_folder, tmp_path):
     (copy / "pack.json").write_text(json.dumps(about))
     with pytest.raises(PackError, match=r"lacks card\.md"):
         load_pack(copy)
+
+
+def test_run_starts_from_another_runs_networks(cohort, finished, tmp_path):
+    trainer = make_trainer(cohort)
+    trainer.inherit(finished / "checkpoint.safetensors")
+    found = checkpoint.read(finished / "checkpoint.safetensors")
+    before = found["model"] | {k.removeprefix("module."): v for k, v in found["averaged"].items()}
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    for name, value in trainer.averaged.module["generator"].state_dict().items():
+        assert torch.equal(value, before[f"generator.{name}"]), name
+    assert trainer.done == 0
+    checkpoint.write(tmp_path / "other.safetensors", {"model": {"generator.seed": torch.zeros(1)}})
+    with pytest.raises(CSegSynthError, match="holds no generator of this preset"):
+        trainer.inherit(tmp_path / "other.safetensors")
+
+
+def test_template_is_background_far_from_tissue():
+    from train.template import template_fractions
+
+    fractions = template_fractions(_region())
+    assert torch.allclose(fractions.sum(dim=0), torch.ones_like(fractions[0]), atol=1e-3)
+    assert float(fractions[3, :2].min()) > 0.999
+    volume = fractions.sum(dim=(1, 2, 3)) * 0.008
+    assert 400 < float(volume[0]) < 900 and 800 < float(volume[1]) < 1400
+    assert torch.allclose(fractions[1], fractions[1].flip(0), atol=0.05)  # ICBM152 symmetric: left as right

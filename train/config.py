@@ -12,8 +12,9 @@ from csegsynth_core.errors import CSegSynthError
 class Stage:
     """One stretch of training."""
 
-    kind: Literal["pretrain", "finetune"]
-    """`pretrain`: α-GAN, Eq. 6–8, no features. `finetune`: CSegSynth, Eq. 13–15."""
+    kind: Literal["pretrain", "finetune", "prior"]
+    """`pretrain`: α-GAN, Eq. 6–8, no features. `finetune`: CSegSynth, Eq. 13–15. `prior`: only those terms of
+    Eq. 13 that the prior network enters, and only its parameters (and the code discriminator's, Eq. 15)."""
     resolution: int
     """1: 2 mm; 2: 4 mm."""
     steps: int
@@ -67,6 +68,12 @@ class TrainConfig:
     mixup: bool = True
     """Ours: fine-tune on mixtures of two people's features, volumes and codes, which keeps the prior network
     near-linear between them."""
+    feature_noise: float = 0.0
+    """Ours: standard deviation of noise added to the standardised features while fine-tuning. Noise of variance
+    s² acts like ridge regression with penalty n·s² (Bishop 1995, "Training with noise is equivalent to Tikhonov
+    regularization"); `compact` takes the penalty that cross-validation finds for the IXI training people."""
+    fresh_prior: bool = False
+    """Do not inherit the prior network when starting from another run."""
     flips: bool = True
     average_steps: int = 80
     """Steps that put the untrained compact generator at the average training brain."""
@@ -87,10 +94,12 @@ class TrainConfig:
             stages = (
                 Stage("pretrain", 2, 700, 1e-3),
                 Stage("finetune", 2, 700, 1e-3),
-                Stage("finetune", 2, 600, 1e-3, volume_factor=5.0),
-                Stage("finetune", 1, 100, 4e-4, volume_factor=5.0),
+                Stage("finetune", 2, 350, 1e-3, volume_factor=5.0),
+                Stage("finetune", 1, 80, 4e-4, volume_factor=5.0),
+                Stage("prior", 2, 350, 0.0, volume_factor=5.0),
+                Stage("prior", 1, 60, 0.0, volume_factor=5.0),
             )
-            return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4)
+            return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4, feature_noise=0.4)
         if preset == "tiny":
             stages = (
                 Stage("pretrain", 2, 2, 1e-3),

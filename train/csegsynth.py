@@ -203,7 +203,13 @@ class Trainer:
             real = torch.where(flip.view(-1, 1, 1, 1, 1), real.flip(2), real)
         index = torch.from_numpy(chosen)
         self._set_rates(stage, through)
-        losses_of = self.finetune_losses if stage.kind == "finetune" else self.pretrain_losses
+        for name in ("encoder", "generator"):
+            getattr(self.model, name).requires_grad_(stage.kind != "prior")
+        losses_of = {
+            "pretrain": self.pretrain_losses,
+            "finetune": self.finetune_losses,
+            "prior": self.prior_losses,
+        }[stage.kind]
         terms, fakes, codes = losses_of(real, self.features[index], self.volumes[index], stage.resolution)
         for name in ("volume", "triplet"):
             if name in terms:
@@ -215,7 +221,7 @@ class Trainer:
         )
         report = {name: float(value.detach()) for name, value in terms.items()}
         if self.done % self.config.critic_every == 0:
-            if not (self.config.freeze_discriminator and stage.kind == "finetune"):
+            if fakes and (pretraining or not self.config.freeze_discriminator):
                 report["critic"] = self._train_discriminator(real, fakes)
             report["code_critic"] = self._train_code_discriminator(codes)
         self.done += 1
@@ -244,36 +250,62 @@ class Trainer:
         """Terms of Eq. 13 (and code regression), and the brains and codes that the critics judge next."""
         w, net = self.config.weights, self.net
         code = net["encoder"](real)
-        target_code, target_volume = code.detach(), volume
+        terms, conditioned, noise, shifted = self._conditional_terms(code.detach(), y, volume, resolution)
+        reconstructed = net["generator"](code, resolution)
+        terms["adversarial"] = -w.adversarial * (
+            net["discriminator"](conditioned).mean() + net["discriminator"](reconstructed).mean()
+        )
+        terms["code"] = terms["code"] - w.code * net["code_discriminator"](code).mean()
+        terms["volume"] = terms["volume"] + w.volume * volume_l1(
+            volumes_ml(reconstructed, resolution), volume
+        )
+        terms["reconstruction"] = w.reconstruction * reconstruction_bce(reconstructed, real)
+        codes = [shifted.detach(), code.detach(), noise]
+        return terms, [conditioned.detach(), reconstructed.detach()], codes
+
+    def prior_losses(
+        self, real: Tensor, y: Tensor, volume: Tensor, resolution: int
+    ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+        """Terms of Eq. 13 that the prior network enters by itself; no brains for the image discriminator."""
+        with torch.no_grad():
+            code = self.net["encoder"](real)
+        terms, _, noise, shifted = self._conditional_terms(code, y, volume, resolution)
+        return terms, [], [shifted.detach(), code, noise]
+
+    def _conditional_terms(
+        self, code: Tensor, y: Tensor, volume: Tensor, resolution: int
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        """Code, volume, triplet and code-regression terms of ẑ_cnd; the brain x̂_cnd; ẑ_rnd; ẑ_cnd.
+
+        Args:
+            code: E(x) of the same people, without gradient.
+        """
+        w, net = self.config.weights, self.net
         if self.config.mixup:
             share = torch.distributions.Beta(0.4, 0.4).sample((len(y), 1)).to(y.device)
             order = torch.randperm(len(y), device=y.device)
             y = share * y + (1 - share) * y[order]
-            target_volume = share * volume + (1 - share) * volume[order]
-            target_code = share * target_code + (1 - share) * target_code[order]
+            volume = share * volume + (1 - share) * volume[order]
+            code = share * code + (1 - share) * code[order]
+        if self.config.feature_noise:
+            y = y + self.config.feature_noise * torch.randn_like(y)
         noise = torch.randn_like(code)
         shift = net["prior"](y)
-        reconstructed = net["generator"](code, resolution)
-        conditioned = net["generator"](noise + shift, resolution)
+        shifted = noise + shift
+        conditioned = net["generator"](shifted, resolution)
         found = volumes_ml(conditioned, resolution)
         terms = {
-            "adversarial": -w.adversarial
-            * (net["discriminator"](conditioned).mean() + net["discriminator"](reconstructed).mean()),
-            "code": -w.code
-            * (net["code_discriminator"](noise + shift).mean() + net["code_discriminator"](code).mean()),
-            "volume": w.volume
-            * (volume_l1(found, target_volume) + volume_l1(volumes_ml(reconstructed, resolution), volume)),
-            "reconstruction": w.reconstruction * reconstruction_bce(reconstructed, real),
+            "code": -w.code * net["code_discriminator"](shifted).mean(),
+            "volume": w.volume * volume_l1(found, volume),
         }
         if self.done % self.config.triplet_every == 0:
             wrong = net["prior"](y + torch.randn_like(y))
             other = volumes_ml(net["generator"](noise + wrong, resolution), resolution)
             weight = w.triplet * self.config.triplet_every
-            terms["triplet"] = weight * volume_triplet(target_volume, found, other)
+            terms["triplet"] = weight * volume_triplet(volume, found, other)
         if w.code_regression:
-            terms["code_regression"] = w.code_regression * (shift - target_code).square().mean()
-        codes = [(noise + shift).detach(), code.detach(), noise]
-        return terms, [conditioned.detach(), reconstructed.detach()], codes
+            terms["code_regression"] = w.code_regression * (shift - code).square().mean()
+        return terms, conditioned, noise, shifted
 
     def _train_discriminator(self, real: Tensor, fakes: list[Tensor]) -> float:
         """Eq. 7 and 14: real brains up, both kinds of made ones down, unit gradients between."""
@@ -355,15 +387,21 @@ class Trainer:
         }
 
     def inherit(self, path: Path) -> None:
-        """Take over the networks of another run; those that it lacks, or has in other shapes, stay as they are.
+        """Take over the networks of another run, averaged where it has averages.
+
+        Tensors that it lacks, or has in other shapes, stay as they are.
 
         Raises:
             PackError: the checkpoint cannot be read.
             CSegSynthError: it has no generator of these shapes.
         """
-        state = checkpoint.read(path)["model"]
+        found = checkpoint.read(path)
+        averaged = {k.removeprefix("module."): v for k, v in found.get("averaged", {}).items()}
+        state = found["model"] | averaged
         own = self.model.state_dict()
         fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        if self.config.fresh_prior:
+            fitting = {k: v for k, v in fitting.items() if not k.startswith("prior.")}
         if not any(k.startswith("generator.") for k in fitting):
             raise CSegSynthError(
                 f"{path} holds no generator of this preset", fix="use a run of the same preset"
