@@ -20,7 +20,7 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.substructures import deep_csf_ml
 from csegsynth_core.tissue import TISSUES
 
-DRAWS = 8
+DRAWS = 16
 EVALUATION_SEED = 2026
 AGES = (25.0, 75.0)
 
