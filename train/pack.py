@@ -30,10 +30,10 @@ IXI = {
     "attribution": "IXI Dataset, Imperial College London, EPSRC GR/S21533/02 (brain-development.org), CC BY-SA 3.0. "
     "Anatomical labels: DLMUSE / NiChart, Section of Biomedical Image Analysis, University of Pennsylvania (SBIA "
     f"licence), used to prepare the training maps. Template: {ATTRIBUTION}.",
-    "notes": "The networks were trained in three runs, each started from the one before: 700 steps of pre-training "
+    "notes": "The networks were trained in four runs, each started from the one before: 700 steps of pre-training "
     "and 1000 of fine-tuning at 4 mm (before the generator had its linear heads), 350 of fine-tuning at 4 mm and 50 "
-    "at 2 mm, then the prior network anew. No weights were picked by the people kept aside, but their errors were "
-    "looked at between runs and led to a larger weight of the volume terms, the linear heads, and noise on the "
+    "at 2 mm, then the prior network anew, in two runs of 360 and 276 steps. No weights were picked by the people "
+    "kept aside, but their errors were looked at between runs and led to a larger weight of the volume terms, the linear heads, and noise on the "
     "features (whose size is the ridge penalty cross-validated on training people). Their errors are therefore "
     "somewhat optimistic.",
 }
@@ -127,7 +127,9 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         for name, by in metrics["influence"].items()
     ]
     stages = "; ".join(
-        f"{s['steps']} steps {_STAGES[s['kind']]} at {2 * s['resolution']} mm" for s in settings["stages"]
+        f"{s['steps']} steps {_STAGES[s['kind']]} at {2 * s['resolution']} mm"
+        for s in settings["stages"]
+        if s["steps"]
     )
     lines = "\n".join
     spread = metrics["spread_over_draws_ml"]
@@ -138,8 +140,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 about a person. A generated brain is a sample of a model: a hypothesis about a population, not a forecast.
 
 ## Data
-{metrics["n_train"]} people trained on, {metrics["n_validation"]} kept aside (`{settings["validation_fraction"]:.0%}`,
-alike in age and sex). Features: {", ".join(pack.schema.names)}. Missing values are imputed and flagged.
+{metrics["n_train"]} people trained on, {metrics["n_validation"]} kept aside, alike in age and sex. Features: {", ".join(pack.schema.names)}. Missing values are imputed and flagged.
 Maps: `python -m csegsynth_core prepare`, 2 mm, rigidly aligned to ICBM152 axes.
 
 Attribution: {pack.about["attribution"]}
@@ -171,7 +172,7 @@ It is the model's own spread and narrower than the spread of real people with th
 {lines(ageing)}
 
 ## Does every feature count?
-Largest change in mL when one feature runs from its 1st to its 99th training centile, or over its levels.
+Largest change in mL (one draw) when one feature runs from its 1st to its 99th training centile, or over its levels.
 
 | feature | WM | GM | CSF |
 |---|---|---|---|
