@@ -33,9 +33,9 @@ IXI = {
     "notes": "The networks were trained in four runs, each started from the one before: 700 steps of pre-training "
     "and 1000 of fine-tuning at 4 mm (before the generator had its linear heads), 350 of fine-tuning at 4 mm and 50 "
     "at 2 mm, then the prior network anew, in two runs of 360 and 276 steps. No weights were picked by the people "
-    "kept aside, but their errors were looked at between runs and led to a larger weight of the volume terms, the linear heads, and noise on the "
-    "features (whose size is the ridge penalty cross-validated on training people). Their errors are therefore "
-    "somewhat optimistic.",
+    "kept aside, but their errors were looked at between runs and led to a larger weight of the volume terms, the "
+    "linear heads, and noise on the features (whose size is the ridge penalty cross-validated on training people). "
+    "Their errors are therefore somewhat optimistic.",
 }
 
 
@@ -140,7 +140,8 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 about a person. A generated brain is a sample of a model: a hypothesis about a population, not a forecast.
 
 ## Data
-{metrics["n_train"]} people trained on, {metrics["n_validation"]} kept aside, alike in age and sex. Features: {", ".join(pack.schema.names)}. Missing values are imputed and flagged.
+{metrics["n_train"]} people trained on, {metrics["n_validation"]} kept aside, alike in age and sex.
+Features: {", ".join(pack.schema.names)}. Missing values are imputed and flagged.
 Maps: `python -m csegsynth_core prepare`, 2 mm, rigidly aligned to ICBM152 axes.
 
 Attribution: {pack.about["attribution"]}
