@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,3 +152,11 @@ def known_alignment(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.setattr(align, "align", found)
     monkeypatch.setattr(label_prior, "align", found)
     yield
+
+
+@pytest.fixture(autouse=True)
+def _keep_main():
+    """Streamlit's AppTest leaves the page as `__main__`, which spawned workers would then run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main

@@ -57,8 +57,8 @@ def _region():
 def test_validation_people_are_never_in_training(cohort):
     people = gather(Cohort.open(cohort), _region(), 0.2, 0)
     assert not set(people.train) & set(people.validation)
-    assert len(people.train) + len(people.validation) == 12 and len(people.validation) in (2, 3)
-    assert [people.cohort.ids[i] for i in people.images_only] == ["sub-toy12"]
+    assert len(people.train) + len(people.validation) == 30 and len(people.validation) == 6
+    assert [people.cohort.ids[i] for i in people.images_only] == ["sub-toy30"]
     everybody = people.parsed
     assert split(everybody, 0.2, 0) == split(everybody, 0.2, 0) != split(everybody, 0.2, 1)
 

@@ -36,7 +36,7 @@ def egg(scale: float, ventricle: float) -> np.ndarray:
     return np.stack([core - inner, cortex - core, inner + brain - cortex]).astype(np.float32)
 
 
-def make_cohort(folder: Path, people: int = 12, seed: int = 0) -> Path:
+def make_cohort(folder: Path, people: int = 30, seed: int = 0) -> Path:
     """Write a prepared cohort of `people` with features, and one person more without any."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -193,9 +193,8 @@ class Trainer:
         stage, through = self.config.stage_at(self.done)
         torch.manual_seed(self.config.seed * 1_000_003 + self.done)
         people = self.people
-        rows = (
-            people.train if stage.kind == "finetune" else np.concatenate([people.train, people.images_only])
-        )
+        pretraining = stage.kind == "pretrain"
+        rows = np.concatenate([people.train, people.images_only]) if pretraining else people.train
         chosen = rows[torch.randint(len(rows), (self.config.batch,)).numpy()]
         real = self.fabric.to_device(maps_of(people.cohort, chosen, self.model.region, stage.resolution))
         if self.config.flips:
