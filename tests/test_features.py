@@ -18,7 +18,7 @@ from csegsynth_core.data.tables import read_table
 from csegsynth_core.data.volume_centiles import CENTILES, KINDS, TOTAL, VolumeCentiles
 from csegsynth_core.errors import PackError, TableError
 
-REAL = Path("/work/shared/data")
+REAL = Path(__file__).parents[2] / "shared" / "data"
 
 SIDECAR: dict[str, Any] = {
     "participant_id": {"Description": "id"},

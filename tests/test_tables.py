@@ -16,7 +16,7 @@ from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.tables import cell_text, read_table, write_participants
 from csegsynth_core.errors import TableError
 
-REAL = Path("/work/shared/data")
+REAL = Path(__file__).parents[2] / "shared" / "data"
 
 TSV = b"participant_id\tage\tsex\nsub-01\t38.78\tM\n02\tn/a\tF\n"
 
