@@ -27,7 +27,7 @@ from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.losses import gradient_penalty, reconstruction_bce, volume_l1, volume_triplet
-from csegsynth_core.models.csegsynth import Config, CSegSynth, TemplateGenerator
+from csegsynth_core.models.csegsynth import Config, CSegSynth, PaperGenerator, TemplateGenerator
 from csegsynth_core.volumes import volumes_ml
 from train import checkpoint
 from train.config import Stage, TrainConfig
@@ -65,9 +65,7 @@ def train(
         CSegSynthError: the cohort cannot be trained on, the run has other settings, or the loss diverged.
     """
     cohort = Cohort.open(cohort_folder)
-    shapes = Config.paper if config.preset == "paper" else Config.compact
-    probe = shapes(1)
-    region = CSegSynth(probe, training_networks=False).region if config.preset != "paper" else _whole()
+    region = (PaperGenerator if config.preset == "paper" else TemplateGenerator).region
     people = gather(cohort, region, config.validation_fraction, config.seed)
     torch.manual_seed(config.seed)
     model = CSegSynth(_shapes(config, people.encoder.width))
@@ -110,12 +108,6 @@ def train(
         bar.close()
         log.close()
     return path
-
-
-def _whole() -> Any:
-    from csegsynth_core.models.csegsynth import WHOLE
-
-    return WHOLE
 
 
 def _shapes(config: TrainConfig, features: int) -> Config:

@@ -12,7 +12,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from csegsynth_core import grid
 from csegsynth_core.data.nifti import Volume, to_ras
 
 ATTRIBUTION = (
@@ -53,8 +52,3 @@ def _volume(image: object) -> Volume:
     data = np.asarray(image.dataobj, np.float32)  # type: ignore[attr-defined]
     data = data / max(float(data.max()), 1e-6)
     return to_ras(Volume(data, np.asarray(image.affine, np.float64)))  # type: ignore[attr-defined]
-
-
-def centre_mm() -> NDArray[np.float64]:
-    """The point of ICBM152 space at the centre of our grid, mm."""
-    return np.asarray(grid.CENTRE_MM, np.float64)

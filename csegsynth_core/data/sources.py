@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from csegsynth_core import grid
+from csegsynth_core.data.bids import entity
 from csegsynth_core.errors import SourceError, TableError
 from csegsynth_core.tissue import BY_NAME, TISSUES
 
@@ -172,21 +173,21 @@ def _label_table(folder: Path, skipped: dict[str, str]) -> tuple[dict[int, str],
                     got=repr(tissue),
                 )
             tissue_of[value] = name
-        return tissue_of, names, _entity(path.name, "desc")
+        return tissue_of, names, entity(path.name, "desc")
     return {}, {}, ""
 
 
 def _labels(images: list[Path], folder: Path, desc: str, skipped: dict[str, str]) -> list[Person]:
     whole: list[Person] = []
     for path in images:
-        if not _stem(path).endswith("_dseg") or _entity(path.name, "desc") != desc:
+        if not _stem(path).endswith("_dseg") or entity(path.name, "desc") != desc:
             continue
         same = [
             p
             for p in images
             if p.parent == path.parent
             and _stem(p).endswith("_T1w")
-            and all(_entity(p.name, key) == _entity(path.name, key) for key in ("sub", "ses", "run", "space"))
+            and all(entity(p.name, key) == entity(path.name, key) for key in ("sub", "ses", "run", "space"))
         ]
         if same:
             whole.append(Person(_subject(path, folder), "labels", {"t1": same[0], "labels": path}))
@@ -202,7 +203,7 @@ def _raw(images: list[Path], folder: Path, skipped: dict[str, str]) -> list[Pers
         derived = path.name in skipped or path.name.find("sub-") > 0 or _map_name(path, {}) is not None
         if not _stem(path).endswith("_T1w") or derived:
             continue
-        space = _entity(path.name, "space")
+        space = entity(path.name, "space")
         if space and space not in _NATIVE:
             skipped[path.name] = f"space-{space}: not a raw scan"
             continue
@@ -263,15 +264,15 @@ def _map_name(path: Path, skipped: dict[str, str]) -> tuple[str, str] | None:
     """Tissue and common stem of a file that is a tissue map in native space, else None."""
     stem = _stem(path)
     if stem.endswith("_probseg"):
-        label = _entity(path.name, "label").lower()
+        label = entity(path.name, "label").lower()
         if label not in TISSUES:
             return None
-        space = _entity(path.name, "space")
+        space = entity(path.name, "space")
         if space and space not in _NATIVE:
             why = "it was prepared by CSegSynth already" if space == grid.SPACE else _NOT_NATIVE
             skipped[path.name] = f"space-{space}: {why}"
             return None
-        if _entity(path.name, "desc") in ("modulated", "warped"):
+        if entity(path.name, "desc") in ("modulated", "warped"):
             skipped[path.name] = _NOT_NATIVE
             return None
         return label, re.sub(r"_label-[A-Za-z0-9]+", "", stem)
@@ -289,11 +290,6 @@ def _map_name(path: Path, skipped: dict[str, str]) -> tuple[str, str] | None:
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _entity(name: str, key: str) -> str:
-    match = re.search(rf"(?:^|_){key}-([A-Za-z0-9+]+)", name)
-    return match[1] if match else ""
 
 
 def _alphanumeric(text: str) -> str:
