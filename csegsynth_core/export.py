@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import re
@@ -11,14 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids
-from csegsynth_core.data.nifti import write_bytes
+from csegsynth_core.data.nifti import nifti_gz_bytes, write_bytes
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import ALL
@@ -122,10 +120,4 @@ def _person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
 
 
 def _nifti(data: NDArray[Any], description: str) -> bytes:
-    affine = grid.affine()
-    image = nib.Nifti1Image(np.ascontiguousarray(data), affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.header["descrip"] = description.encode()[:79]
-    image.set_sform(affine, code="aligned")
-    image.set_qform(affine, code="aligned")
-    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
+    return nifti_gz_bytes(np.ascontiguousarray(data), grid.affine(), description=description)

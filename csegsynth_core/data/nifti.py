@@ -187,16 +187,28 @@ def write_nifti(path: Path, data: NDArray, affine: NDArray[np.float64], *, descr
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
     """
+    path = Path(path)
+    payload = nifti_bytes(data, affine, description=description)
+    write_bytes(path, _compressed(payload) if path.name.endswith(".gz") else payload)
+
+
+def nifti_gz_bytes(data: NDArray, affine: NDArray[np.float64], *, description: str = "") -> bytes:
+    """Content of a `.nii.gz`; the same image gives the same bytes."""
+    return _compressed(nifti_bytes(data, affine, description=description))
+
+
+def nifti_bytes(data: NDArray, affine: NDArray[np.float64], *, description: str = "") -> bytes:
+    """Content of a `.nii`: NIfTI-1 in mm, sform and qform "aligned"."""
     image = nib.Nifti1Image(data, affine)
     image.header.set_xyzt_units("mm", "sec")
     image.header["descrip"] = description.encode("latin-1", "replace")[:79]
     image.set_sform(affine, code="aligned")
     image.set_qform(affine, code="aligned")
-    path = Path(path)
-    payload = image.to_bytes()
-    if path.name.endswith(".gz"):
-        payload = gzip.compress(payload, compresslevel=4, mtime=0)
-    write_bytes(path, payload)
+    return bytes(image.to_bytes())
+
+
+def _compressed(payload: bytes) -> bytes:
+    return gzip.compress(payload, compresslevel=4, mtime=0)
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
