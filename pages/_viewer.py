@@ -6,7 +6,7 @@ import streamlit as st
 
 from csegsynth_core import figures, grid
 from csegsynth_core.generate import Brain
-from csegsynth_core.tissue import ALL, BY_NAME
+from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
 
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "difference": "Difference"}
 _CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
@@ -81,7 +81,7 @@ def _read_out(person: Brain, baseline: object, shown: str, at: figures.Voxel) ->
         for n, t in enumerate(ALL)
     )
     if baseline is not None:
-        n = figures.TISSUES.index(shown)
+        n = TISSUES.index(shown)
         change = float(person.maps[(n, *at)] - baseline[(n, *at)])
         parts += f"<span>Δ {BY_NAME[shown].bids} <b>{change:+.3f}</b></span>".replace("-", "−")
     hint = "click a plane to move the crosshair"

@@ -1,4 +1,4 @@
-"""Arrays and numbers → Plotly figures: linked slices of tissue maps, and volumes among their centiles.
+"""Linked slices of tissue maps, as Plotly figures.
 
 Screen axes of a slice are world millimetres. Display conventions (radiological, nose left) reverse an
 axis and mirror the picture; a point that was clicked therefore always carries true coordinates.
@@ -19,6 +19,7 @@ from PIL import Image
 
 from csegsynth_core import grid
 from csegsynth_core.data.pictures import hex_rgb, tissue_rgb
+from csegsynth_core.figures.style import FONT
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES, index
 
 Plane = Literal["sagittal", "coronal", "axial"]
@@ -41,7 +42,6 @@ _GAP_MM: Final = 5.0
 _COLD: Final = ("#000000", "#0A4FA8", "#2F8FE8", "#BFE3FF")
 _HOT: Final = ("#000000", "#A82512", "#EE6A3C", "#FFE0C8")
 _STEPS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_FONT: Final = "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif"
 _LETTER_COLOUR, _LINE_COLOUR, _TEXT_COLOUR = "#9FB3C8", "rgba(255,255,255,0.55)", "#C9D3DE"
 
 Voxel = tuple[int, int, int]
@@ -232,7 +232,7 @@ def _figure(
         "paper_bgcolor": "#000000",
         "plot_bgcolor": "#000000",
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-        "font": {"family": _FONT, "color": _TEXT_COLOUR},
+        "font": {"family": FONT, "color": _TEXT_COLOUR},
         "showlegend": False,
         "hovermode": "closest",
         "hoverdistance": 30,
@@ -241,7 +241,7 @@ def _figure(
         "hoverlabel": {
             "bgcolor": "#10161D",
             "bordercolor": "#3A4756",
-            "font": {"family": _FONT, "size": 13, "color": "#E8EDF2"},
+            "font": {"family": FONT, "size": 13, "color": "#E8EDF2"},
             "align": "left",
         },
     }
@@ -384,101 +384,6 @@ def _add_key(layout: dict[str, Any], mode: str, limit: float | None) -> None:
     say(title, x0, 0.15)
     for text, x, anchor in zip(ticks, (0, 0.5, 1), ("left", "center", "right"), strict=True):
         say(text, x0 + x * width, 0.04, anchor)
-
-
-@dataclass(frozen=True)
-class VolumeRow:
-    """One volume among its centiles."""
-
-    name: str
-    """As shown: `WM`, …, `WM+GM+CSF`."""
-    colour: str
-    ml: float
-    baseline_ml: float
-    centiles: tuple[float, float, float, float, float]
-    """5, 25, 50, 75 and 95 % of reference people of that age and sex, mL."""
-
-
-def centile_figure(rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = False) -> go.Figure:
-    """One strip for each volume: 5–95 and 25–75 centile bands, median, the baseline and the person."""
-    ink = "#E8EDF2" if dark else "#1F2A37"
-    band = "rgba(148,163,184,%.2f)"
-    layout: dict[str, Any] = {
-        "height": row_px * len(rows),
-        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "showlegend": False,
-        "hovermode": "closest",
-        "dragmode": False,
-        "shapes": [],
-        "annotations": [],
-        "font": {"family": _FONT, "color": ink},
-    }
-    traces: list[dict[str, Any]] = []
-    for n, row in enumerate(rows):
-        suffix = "" if n == 0 else str(n + 1)
-        points = [*row.centiles, row.ml, row.baseline_ml]
-        pad = 0.16 * (max(points) - min(points)) or 1.0
-        layout[f"xaxis{suffix}"] = {
-            "range": [min(points) - pad, max(points) + pad],
-            "visible": False,
-            "fixedrange": True,
-            "anchor": f"y{suffix}",
-        }
-        high = 1 - n / len(rows)
-        layout[f"yaxis{suffix}"] = {
-            "range": [-1, 1],
-            "visible": False,
-            "fixedrange": True,
-            "anchor": f"x{suffix}",
-            "domain": [max(0.0, high - 1 / len(rows)), high],
-        }
-        c5, c25, c50, c75, c95 = row.centiles
-        axes = {"xref": f"x{suffix}", "yref": f"y{suffix}", "line": {"width": 0}, "layer": "below"}
-        layout["shapes"] += [
-            axes | {"type": "rect", "x0": c5, "x1": c95, "y0": -0.22, "y1": 0.22, "fillcolor": band % 0.28},
-            axes | {"type": "rect", "x0": c25, "x1": c75, "y0": -0.22, "y1": 0.22, "fillcolor": band % 0.42},
-            axes
-            | {"type": "line", "x0": c50, "x1": c50, "y0": -0.34, "y1": 0.34}
-            | {"line": {"width": 1.5, "color": "rgba(120,134,156,0.95)"}},
-        ]
-        for value, anchor, shift in ((c5, "right", -6), (c95, "left", 6)):
-            near = any(0 <= (p - value) * (1 if shift > 0 else -1) < pad for p in (row.ml, row.baseline_ml))
-            if not near:
-                layout["annotations"].append(
-                    {"x": value, "y": 0, "text": f"{value:.0f}", "showarrow": False, "opacity": 0.7}
-                    | {"xref": f"x{suffix}", "yref": f"y{suffix}", "xanchor": anchor, "xshift": shift}
-                    | {"font": {"size": 11}}
-                )
-        for value, who, marker in (
-            (row.baseline_ml, "baseline", {"symbol": "circle-open", "size": 11, "line": {"width": 1.5}}),
-            (row.ml, "this person", {"symbol": "circle", "size": 11, "line": {"width": 1.5, "color": ink}}),
-        ):
-            traces.append(
-                {"type": "scatter", "mode": "markers", "x": [value], "y": [0], "cliponaxis": False}
-                | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-                | {"marker": {"color": ink if who == "baseline" else row.colour} | marker}
-                | {"hovertemplate": f"{row.name} {who}: %{{x:.0f}} mL<extra></extra>"}
-            )
-        traces.append(
-            {"type": "scatter", "mode": "markers", "x": list(row.centiles), "y": [0] * 5}
-            | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "marker": {"size": 8, "opacity": 0}}
-            | {"customdata": ["5th", "25th", "50th", "75th", "95th"]}
-            | {"hovertemplate": row.name + " %{customdata} centile: %{x:.0f} mL<extra></extra>"}
-        )
-    return go.Figure({"data": traces, "layout": layout})
-
-
-def centile_words(centile: float, *, low: float = 1.0, high: float = 99.0) -> str:
-    """`37th centile`; `below the 1st` and `above the 99th` where the data cannot tell more."""
-    if centile < low:
-        return "below the 1st centile"
-    if centile > high:
-        return "above the 99th centile"
-    number = round(centile)
-    tail = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{tail} centile"
 
 
 def _mm(axis: int, voxel: Any) -> Any:

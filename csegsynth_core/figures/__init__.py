@@ -1,0 +1,41 @@
+"""Arrays and numbers → Plotly figures. Nothing here knows of Streamlit."""
+
+from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
+from csegsynth_core.figures.slices import (
+    CENTRE,
+    MODES,
+    PLANES,
+    Display,
+    Plane,
+    View,
+    Voxel,
+    difference_limit,
+    difference_rgb,
+    picked_from_event,
+    picked_voxel,
+    planes_figure,
+    slice_figure,
+    slice_rgb,
+    view,
+)
+
+__all__ = [
+    "CENTRE",
+    "MODES",
+    "PLANES",
+    "Display",
+    "Plane",
+    "View",
+    "VolumeRow",
+    "Voxel",
+    "centile_figure",
+    "centile_words",
+    "difference_limit",
+    "difference_rgb",
+    "picked_from_event",
+    "picked_voxel",
+    "planes_figure",
+    "slice_figure",
+    "slice_rgb",
+    "view",
+]
