@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.errors import CSegSynthError
@@ -34,7 +35,7 @@ class Brain:
     flags: dict[str, str]
     """What was imputed, out of range or rare, by feature; empty strings left out."""
     seed: int
-    """Of the latent draw: the same person and seed give the same brain, bit for bit."""
+    """Of the latent draw, 0: no noise. The same person and seed give the same brain, bit for bit."""
     pack_name: str
     pack_hash: str
 
@@ -65,14 +66,15 @@ def generate(
 ) -> Iterator[Brain]:
     """Generate one brain per person: x̂ = G(P(ẑ | y)), ẑ ~ N(0, I) from `seed` (paper, section IV-C4).
 
-    Everybody gets the same draw, so that differences between brains come from features alone.
+    Seed 0 takes ẑ = 0, the middle of the distribution: the brain that is typical for these features. Everybody
+    gets the same draw, so that differences between brains come from features alone.
 
     Raises:
         TableError: see `encode`.
         CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1.
     """
     encoded = encode(pack, people, source=source)
-    z = pack.model.draw(1, _checked_seed(seed))
+    z = pack.model.noise(_checked_seed(seed))
     for row, participant in enumerate(encoded.natural.index):
         with torch.inference_mode():
             y = torch.from_numpy(encoded.x[row : row + 1])
@@ -98,19 +100,35 @@ def generate_one(pack: Pack, person: Mapping[str, Any], *, seed: int = 0) -> Bra
 def volumes_over_draws(
     pack: Pack, people: pd.DataFrame | Mapping[str, Any], *, draws: int = 8, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Volumes in mL of `draws` latent draws of each person, shape (people, draws, 3).
+    """Volumes in mL of `draws` latent draws of each person, shape (people, draws, 3). See `over_draws`."""
+    return over_draws(pack, people, lambda x: volumes_ml(x)[:, : len(TISSUES)], draws=draws, seed=seed)
 
-    The same `draws` are used for everybody. Their spread is the model's, not a prediction interval.
+
+def over_draws(
+    pack: Pack,
+    people: pd.DataFrame | Mapping[str, Any],
+    measure: Callable[[Tensor], Tensor],
+    *,
+    draws: int = 8,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Something measured on `draws` latent draws of each person, shape (people, draws, numbers).
+
+    The same `draws` are used for everybody. They come in pairs ẑ, −ẑ, whose mean settles sooner (antithetic
+    variates). Their spread is the model's, not a prediction interval.
+
+    Args:
+        measure: maps inside the model's region (1, 4, i, j, k) → numbers (1, numbers).
     """
     encoded = encode(pack, people)
-    z = pack.model.draw(draws, _checked_seed(seed))
-    out = np.zeros((len(encoded.x), draws, len(TISSUES)), np.float32)
+    half = pack.model.draw((draws + 1) // 2, _checked_seed(seed))
+    z = torch.stack([half, -half], dim=1).flatten(0, 1)[:draws]
+    out = []
     with torch.inference_mode():
-        for row, x in enumerate(encoded.x):
+        for x in encoded.x:
             y = torch.from_numpy(x[None])
-            for d in range(draws):
-                out[row, d] = volumes_ml(pack.model(y, z[d : d + 1]))[0, : len(TISSUES)].numpy()
-    return out
+            out.append([measure(pack.model(y, z[d : d + 1]))[0].numpy() for d in range(draws)])
+    return np.asarray(out, np.float32)
 
 
 def _checked_seed(seed: int) -> int:

@@ -8,12 +8,14 @@
 | `features.json` | feature schema, training statistics, regressions on age, volume centiles |
 | `metrics.json` | what `python -m train pack` measured on people that training never saw |
 | `card.md` | the model card |
+| `regressions.safetensors` | plain regressions on the same people, for comparison |
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +74,18 @@ class Pack:
     def simulated(self) -> bool:
         """Whether the people it was trained on are simulated."""
         return bool(self.about["simulated"])
+
+    def payload(self, file: str) -> bytes:
+        """Content of a file that generation does not need, such as `regressions.safetensors`.
+
+        Raises:
+            PackError: the pack lacks it, or it is damaged.
+        """
+        if file not in self.about["files"]:
+            raise PackError(
+                f"pack {self.folder} has no {file}", fix="make the pack again with `python -m train pack`"
+            )
+        return _checked(self.folder / file, self.about["files"][file])
 
     @cached_property
     def card(self) -> str:
@@ -161,11 +175,13 @@ def save_pack(
     centiles: VolumeCentiles,
     metrics: dict[str, Any],
     card: str,
+    extras: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a pack; `pack.json`, which makes it one, comes last.
 
     Args:
         about: `name`, `title`, `simulated`, `data`, `licence`, `attribution`, `created`.
+        extras: further files by name, such as `regressions.safetensors`.
     """
     tensors = {
         k: v.detach().half().contiguous()
@@ -183,6 +199,7 @@ def save_pack(
         "features.json": _json(features),
         "metrics.json": _json(metrics),
         "card.md": card.encode(),
+        **(extras or {}),
     }
     for file, payload in payloads.items():
         write_bytes(folder / file, payload)

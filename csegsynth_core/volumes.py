@@ -15,8 +15,8 @@ def volumes_ml(x: Float[Tensor, "n c i j k"], resolution: int = 1) -> Float[Tens
     """Volume in mL of every channel; differentiable (paper, section II-C: 8 mm³ times the sum).
 
     Args:
-        x: fractions on voxels of 2 mm × `resolution`.
-        resolution: 1 at 2 mm, 2 at 4 mm.
+        x: fractions of voxels of 2 mm.
+        resolution: 2 when `x` holds every second voxel along each axis, each standing for eight.
     """
     return x.sum(dim=(2, 3, 4)) * (grid.VOXEL_ML * resolution**3)
 

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from csegsynth_core import grid
-from csegsynth_core.models.blocks import convolve, shuffle_down, shuffle_up
+from csegsynth_core.models.blocks import PriorNetwork, convolve, shuffle_down, shuffle_up
 from csegsynth_core.models.csegsynth import WHOLE, Config, CSegSynth
+from csegsynth_core.volumes import volumes_ml
+from train.template import set_template
 
 FEATURES = 5
 COMPACT = Config.compact(FEATURES, latent=16, width=16)
@@ -127,3 +129,33 @@ def test_affine_moves_the_template_where_it_says():
         gm = generator(torch.zeros(1, model.config.latent))[0, 1]
     where = torch.nonzero(gm > 0.5).float().mean(dim=0)
     assert where.tolist() == pytest.approx([41.5 - 5.0, 51.5, 31.5], abs=0.1)
+
+
+def test_every_second_voxel_has_the_values_of_all(model):
+    """Resolution 2 makes the very values of resolution 1 at every second voxel, and nearly its volumes."""
+    generator = model.generator
+    set_template(generator)
+    torch.nn.init.normal_(generator.linear.weight, std=0.05)
+    z = model.draw(2, 3)
+    with torch.inference_mode():
+        whole, part = generator(z), generator(z, 2, (1, 0, 1))
+    assert torch.allclose(whole[..., 1::2, 0::2, 1::2], part, atol=1e-5)
+    assert torch.allclose(volumes_ml(whole), volumes_ml(part, 2), rtol=0.02)
+    with torch.enable_grad():
+        assert torch.allclose(generator(z, 2, (1, 0, 1)), part, atol=1e-5)
+
+
+def test_features_and_noise_together_are_standard_normal():
+    """`set_spread`: S Sᵀ + Cov[P(y)] = I, so that ẑ_cnd has the distribution the generator knows."""
+    torch.manual_seed(0)
+    prior = PriorNetwork(6, 4, straight=True)
+    y = torch.randn(500, 6)
+    prior.start_at(0.15 * torch.randn(4, 6), torch.zeros(4))
+    prior.set_spread(y)
+    with torch.no_grad():
+        total = prior.spread @ prior.spread.T + torch.cov(prior(y).T)
+    assert torch.allclose(total, torch.eye(4), atol=1e-3)
+    z = torch.randn(3, 4)
+    assert torch.allclose(prior.condition(z, y[:3]), z @ prior.spread.T + prior(y[:3]))
+    with pytest.raises(ValueError, match="linear layer"):
+        PriorNetwork(6, 4).start_at(torch.zeros(4, 6), torch.zeros(4))

@@ -6,19 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+from csegsynth_core import metrics
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.errors import CSegSynthError, PackError
 from csegsynth_core.export import bids_files
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.models.csegsynth import CSegSynth
 from csegsynth_core.pack import load_pack
+from csegsynth_core.substructures import REGIONS
+from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import checkpoint
+from train import baselines, checkpoint
 from train.__main__ import main
 from train.config import TrainConfig
 from train.csegsynth import NETWORKS, Trainer, _shapes, train
+from train.evaluate import people_of, regressions_of
 from train.pack import make_pack
 from train.people import gather, maps_of, split
+from train.principal import fit_people, start_at_components
+from train.template import start_at_average
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +71,52 @@ def test_validation_people_are_never_in_training(cohort):
 
 def test_maps_have_the_cohorts_volumes(cohort):
     opened = Cohort.open(cohort)
-    maps = maps_of(opened, [0, 3], _region(), 2)
+    maps = maps_of(opened, [0, 3], _region(), 1)
     assert torch.allclose(maps.sum(dim=1), torch.ones_like(maps[:, 0]), atol=1e-5)
-    volumes = maps.sum(dim=(2, 3, 4))[:, :3] * 0.064
-    assert np.allclose(volumes.numpy(), opened.volumes_ml.iloc[[0, 3]].to_numpy(), rtol=1e-4)
+    true = opened.volumes_ml.iloc[[0, 3]].to_numpy()
+    assert np.allclose(maps.sum(dim=(2, 3, 4))[:, :3].numpy() * 0.008, true, rtol=1e-4)
+    every_second = maps_of(opened, [0, 3], _region(), 2, (1, 0, 1))
+    assert torch.equal(every_second, maps[..., 1::2, 0::2, 1::2])
+    assert np.allclose(every_second.sum(dim=(2, 3, 4))[:, :3].numpy() * 0.064, true, rtol=0.01)
+
+
+def test_training_starts_at_peoples_components(cohort):
+    """After the start the generator remakes training people's volumes from their scores, without any step."""
+    trainer = make_trainer(cohort)
+    people, generator = trainer.people, trainer.model.generator
+    rows = people.train[:14]
+    start_at_average(generator, maps_of(people.cohort, rows, generator.region, 2).mean(dim=0), steps=40)
+    fields = fit_people(
+        generator,
+        lambda k: maps_of(people.cohort, rows[k], generator.region, 1),
+        len(rows),
+        steps=25,
+        batch=7,
+        progress=False,
+    )
+    true = people.volumes_ml[torch.from_numpy(rows), :3]
+    scores = start_at_components(generator, fields, true)
+    count = len(rows) - 1
+    assert torch.all(scores[:, count:] == 0)
+    assert torch.allclose(scores[:, :count].mean(dim=0), torch.zeros(count), atol=1e-4)
+    assert torch.allclose(scores[:, :count].std(dim=0, correction=0), torch.ones(count), atol=1e-2)
+    with torch.no_grad():
+        found = volumes_ml(generator(scores, 2), 2)[:, :3]
+    for k in range(3):
+        assert np.corrcoef(found[:, k], true[:, k])[0, 1] > 0.95
+
+
+def test_prior_network_starts_at_ridge_regression(cohort):
+    trainer = make_trainer(cohort)
+    trainer.start_prior()
+    people, prior = trainer.people, trainer.model.prior.eval()
+    y = people.features[torch.from_numpy(people.train)]
+    with torch.no_grad():
+        codes = trainer.model.encoder(maps_of(people.cohort, people.train, trainer.model.region, 2))
+        shift = prior(y)
+    assert torch.allclose(shift.mean(dim=0), codes.mean(dim=0), atol=1e-4)
+    slopes = np.linalg.lstsq(np.c_[y.numpy(), np.ones(len(y))], shift.numpy(), rcond=None)
+    assert np.allclose(slopes[1], 0, atol=1e-5)  # linear, no residual
 
 
 @pytest.mark.parametrize(
@@ -101,7 +149,7 @@ def test_each_optimiser_moves_its_own_networks(cohort, kind, moved):
     for name in ("encoder", "generator"):
         getattr(trainer.model, name).requires_grad_(kind != "prior")
     trainer._set_rates(trainer.config.stages[0], 0.0)
-    terms, fakes, codes = losses(real, trainer.features[index], trainer.volumes[index], 2)
+    terms, fakes, codes = losses(real, trainer.features[index], trainer.volumes[index], (2, (0, 0, 0)))
     trainer._descend(sum(terms.values()), trainer.main, ("encoder", "generator", "prior"))
     assert changed() == moved
     if fakes:
@@ -179,14 +227,43 @@ def test_pack_round_trip(pack_folder, cohort):
     draws = volumes_over_draws(pack, {"age": 40, "sex": "F"}, draws=2, seed=3)
     assert draws.shape == (1, 2, 3)
     assert draws[0, 0] == pytest.approx(list(brain.volumes_ml.values()), rel=1e-4)
-    metrics = json.loads((pack_folder / "metrics.json").read_text())
-    assert set(metrics["volumes"]) == {
-        "csegsynth_mean_of_draws",
-        "csegsynth_single_draw",
-        "ridge",
-        "training_mean",
-    }
     assert "sub-toy" not in "".join(p.read_text() for p in pack_folder.glob("*.json"))  # nobody is named
+
+
+def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path):
+    """`evaluate --json`: the keys and cells that the issue tracker fixed, and numbers that the core reproduces."""
+    found = json.loads((pack_folder / "metrics.json").read_text(), parse_constant=_no_constant)
+    regressions = {"linear", "polynomial", "svr", "ffn", "ridge", "training_mean"}
+    ours = {"csegsynth", "csegsynth_typical", "csegsynth_single_draw"}
+    assert set(found["volumes"]) == regressions | ours and set(found["paired"]) == regressions
+    assert (found["split"], found["n"]) == ("test", 6)
+    for by_tissue in found["volumes"].values():
+        for cells in by_tissue.values():
+            assert list(cells) == ["mape", "mae_ml", "r2", "pearson", "spearman", "kendall"]
+            assert cells["mape"]["low"] <= cells["mape"]["value"] <= cells["mape"]["high"]
+    for table in (found["images"]["csegsynth"], found["floors"]):
+        assert set(table) == {"wm", "gm", "csf"}
+        for cells in table.values():
+            assert set(cells) == {"mmd", "mmd_rbf", "fid_2d", "fid_3d", "delta_ssim"}
+            assert all(np.isfinite(c["value"]) for c in cells.values())
+    assert set(found["paired"]["ridge"]["gm"]) == {"difference_ml", "low", "high", "p"}
+    assert set(found["regions"]["csegsynth"]) == {r.name for r in REGIONS}
+
+    pack, opened = load_pack(pack_folder), Cohort.open(cohort)
+    kept = people_of(pack, opened, "test")
+    x = pack.encoder.encode(kept).x.astype(float)
+    ridge = baselines.predict("ridge", regressions_of(pack)["ridge"], x)
+    true = opened.volumes_ml.loc[kept.ids].to_numpy(float)
+    assert metrics.mape(ridge[:, 1], true[:, 1]) == pytest.approx(
+        found["volumes"]["ridge"]["gm"]["mape"]["value"]
+    )
+    assert len(people_of(pack, opened, "all")) == 30
+    with pytest.raises(PackError, match=r"has no nothing\.bin"):
+        pack.payload("nothing.bin")
+
+
+def _no_constant(text):
+    raise AssertionError(f"{text} is not JSON")
 
 
 def test_export_says_that_it_is_synthetic(pack_folder):

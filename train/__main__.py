@@ -39,14 +39,31 @@ def build_parser() -> argparse.ArgumentParser:
     pack.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
     pack.add_argument("--out", type=Path, required=True, help="folder of the pack, e.g. assets/models/ixi")
     pack.add_argument(
-        "--about", type=Path, help="JSON with name, title, licence, attribution (default: IXI's)"
+        "--about",
+        help="JSON with name, title, licence, attribution (and notes, limits), or ixi or lifespan for what those "
+        "packs say (default: ixi)",
+        default="ixi",
     )
     pack.set_defaults(run=_pack)
-    score = commands.add_parser("evaluate", help="measure a pack on the people that its training never saw")
+    score = commands.add_parser("evaluate", help="measure a pack, its regressions and its images on a cohort")
     score.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
     score.add_argument("--cohort", type=Path, required=True, help="the prepared cohort")
+    score.add_argument(
+        "--split",
+        choices=["test", "all"],
+        default="test",
+        help="test: the people kept aside when the pack was trained; all: everybody of the cohort (default: test)",
+    )
     score.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     score.set_defaults(run=_evaluate)
+    parcels = commands.add_parser("parcellation", help="train the network that gives regions their volumes")
+    parcels.add_argument(
+        "--cohort", type=Path, required=True, help="a prepared cohort with anatomical labels"
+    )
+    parcels.add_argument("--out", type=Path, required=True, help="folder, e.g. assets/parcellation")
+    parcels.add_argument("--steps", type=int, default=500)
+    parcels.add_argument("--about", type=Path, help="JSON with licence and attribution (default: IXI's)")
+    parcels.set_defaults(run=_parcellation)
     return parser
 
 
@@ -69,10 +86,24 @@ def _csegsynth(args: argparse.Namespace) -> int:
 
 def _pack(args: argparse.Namespace) -> int:
     from train.evaluate import as_text
-    from train.pack import IXI, make_pack
+    from train.pack import ABOUT, make_pack
 
-    about = json.loads(args.about.read_text("utf-8")) if args.about else IXI
+    about = ABOUT.get(args.about) or json.loads(Path(args.about).read_text("utf-8"))
     print(as_text(make_pack(args.run_folder, args.cohort, args.out, about)))
+    return 0
+
+
+def _parcellation(args: argparse.Namespace) -> int:
+    from train.pack import ABOUT
+    from train.parcellation import train_parcellation
+
+    about = json.loads(args.about.read_text("utf-8")) if args.about else ABOUT["ixi"]
+    about = {k: about[k] for k in ("licence", "attribution")}
+    record = train_parcellation(args.cohort, args.out, about, steps=args.steps)
+    for name, found in record["measured"]["regions"].items():
+        print(
+            f"{name:24s} Dice {found['dice']:.3f} (lowest {found['dice_lowest']:.3f}), r {found['pearson']}"
+        )
     return 0
 
 
@@ -82,7 +113,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from csegsynth_core.pack import load_pack
     from train.evaluate import as_text, evaluate
 
-    metrics = evaluate(load_pack(args.pack), Cohort.open(args.cohort))
+    metrics = evaluate(load_pack(args.pack), Cohort.open(args.cohort), args.split)
     print(as_text(metrics))
     if args.json:
         write_text(args.json, json.dumps(metrics, indent=1))

@@ -16,7 +16,7 @@ class Stage:
     """`pretrain`: α-GAN, Eq. 6–8, no features. `finetune`: CSegSynth, Eq. 13–15. `prior`: only those terms of
     Eq. 13 that the prior network enters, and only its parameters (and the code discriminator's, Eq. 15)."""
     resolution: int
-    """1: 2 mm; 2: 4 mm."""
+    """1: all voxels; 2: every second one along each axis, from another one in every step."""
     steps: int
     rate: float
     """Learning rate of encoder and generator at the stage's start; falls to a tenth along a cosine."""
@@ -77,6 +77,11 @@ class TrainConfig:
     flips: bool = True
     average_steps: int = 80
     """Steps that put the untrained compact generator at the average training brain."""
+    component_steps: int = 0
+    """Steps that fit the template to each training brain, whose fields' principal components become the compact
+    generator's linear part, and their scores the encoder's first codes; 0: none."""
+    ridge_start: bool = False
+    """Start fine-tuning with the prior network's linear layer at ridge regression of codes on features."""
     average_decay: float = 0.995
     """Of the averaged weights that are shipped."""
     clip: float = 1.0
@@ -92,14 +97,23 @@ class TrainConfig:
         ours = Weights(0.004, 0.1, 100.0, 0.03, 0.01, 1.0, 1.0)
         if preset == "compact":
             stages = (
-                Stage("pretrain", 2, 700, 1e-3),
-                Stage("finetune", 2, 700, 1e-3),
-                Stage("finetune", 2, 350, 1e-3, volume_factor=5.0),
-                Stage("finetune", 1, 80, 4e-4, volume_factor=5.0),
-                Stage("prior", 2, 350, 0.0, volume_factor=5.0),
-                Stage("prior", 1, 60, 0.0, volume_factor=5.0),
+                Stage("pretrain", 2, 160, 3e-4),
+                Stage("finetune", 2, 200, 2e-4, volume_factor=2.0),
+                Stage("prior", 2, 60, 0.0, volume_factor=2.0),
             )
-            return cls("compact", stages, ours, batch=4, critic_every=3, triplet_every=4, feature_noise=0.4)
+            return cls(
+                "compact",
+                stages,
+                ours,
+                batch=4,
+                prior_rate=1e-4,
+                critic_every=4,
+                triplet_every=4,
+                feature_noise=0.4,
+                flips=False,
+                component_steps=110,
+                ridge_start=True,
+            )
         if preset == "tiny":
             stages = (
                 Stage("pretrain", 2, 2, 1e-3),
@@ -107,7 +121,17 @@ class TrainConfig:
                 Stage("finetune", 1, 1, 1e-3),
             )
             return cls(
-                "tiny", stages, ours, batch=2, average_steps=4, log_every=1, validate_every=3, save_every=1
+                "tiny",
+                stages,
+                ours,
+                batch=2,
+                flips=False,
+                average_steps=4,
+                component_steps=3,
+                ridge_start=True,
+                log_every=1,
+                validate_every=3,
+                save_every=1,
             )
         if preset == "paper":
             paper = Weights(1.0, 1.0, 10.0, 100.0 / 5242.88, 100.0 / 5242.88, 1.0, 0.0)
@@ -176,6 +200,10 @@ class TrainConfig:
                 return stage, step / stage.steps
             step -= stage.steps
         raise IndexError("step beyond the last stage")
+
+    def follows_pretraining(self, step: int) -> bool:
+        """Whether nothing but pre-training comes before step number `step`."""
+        return step == 0 or all(self.stage_at(k)[0].kind == "pretrain" for k in range(step))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
@@ -27,17 +29,34 @@ from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.losses import gradient_penalty, reconstruction_bce, volume_l1, volume_triplet
-from csegsynth_core.models.csegsynth import Config, CSegSynth, PaperGenerator, TemplateGenerator
+from csegsynth_core.models.csegsynth import (
+    CompactTrunk,
+    Config,
+    CSegSynth,
+    Offset,
+    PaperGenerator,
+    TemplateGenerator,
+)
 from csegsynth_core.volumes import volumes_ml
 from train import checkpoint
 from train.config import Stage, TrainConfig
 from train.people import People, gather, maps_of
+from train.principal import fit_people, start_at_components
 from train.template import set_template, start_at_average
 
 logger = logging.getLogger(__name__)
 
 NETWORKS = ("encoder", "generator", "discriminator", "code_discriminator", "prior")
 VALIDATION_DRAWS = 4
+ENCODER_PENALTY = 0.03
+"""Ridge penalty of the encoder's start, as a share of the mean squared size of people's maps about their mean."""
+STRAIGHT_RATE = 1e-3
+"""Learning rate of the encoder's linear part over that of the rest: each output sums over 30,000 fractions."""
+SPREAD_EVERY = 25
+"""Steps between updates of the noise that is left beside the features (`PriorNetwork.set_spread`)."""
+
+Voxels = tuple[int, Offset]
+"""Resolution and offset of the voxels that a step looks at."""
 
 
 def train(
@@ -76,11 +95,12 @@ def train(
         trainer.resume(path)
     else:
         if start_from is None:
-            trainer.start()
+            trainer.start(progress=progress)
         else:
             trainer.inherit(start_from / "checkpoint.safetensors")
         write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
         write_text(out / "split.json", json.dumps(_split_record(people), indent=1))
+        checkpoint.write(path, trainer.state())  # the start takes minutes: a run that is killed keeps it
     log = _Log(out, trainer.done)
     end = config.total_steps if not stop_after else min(config.total_steps, trainer.done + stop_after)
     bar = tqdm(initial=trainer.done, total=end, unit="step", disable=not progress)
@@ -125,6 +145,11 @@ def _split_record(people: People) -> dict[str, Any]:
     }
 
 
+def _any_offset() -> Offset:
+    i, j, k = (int(v) for v in torch.randint(2, (3,)))
+    return i, j, k
+
+
 class Trainer:
     """State of a run: networks, optimisers, averaged weights and the number of steps done."""
 
@@ -137,16 +162,16 @@ class Trainer:
                 module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if isinstance(model.generator, TemplateGenerator):
             set_template(model.generator)
-        rates = {"encoder": 1.0, "generator": 1.0, "prior": config.prior_rate}
+        straight = [p for n, p in model.encoder.named_parameters() if n.startswith("straight.")]
+        rest = [p for n, p in model.encoder.named_parameters() if not n.startswith("straight.")]
         main = torch.optim.AdamW(
             [
-                {
-                    "params": list(getattr(model, name).parameters()),
-                    "lr": 1.0,
-                    "weight_decay": config.prior_decay if name == "prior" else 0.0,
-                }
-                for name in rates
+                {"params": rest, "weight_decay": 0.0},
+                {"params": straight, "weight_decay": 0.0},
+                {"params": list(model.generator.parameters()), "weight_decay": 0.0},
+                {"params": list(model.prior.parameters()), "weight_decay": config.prior_decay},
             ],
+            lr=1.0,
             betas=(0.5, 0.99),
         )
         image = torch.optim.Adam(model.discriminator.parameters(), lr=config.critic_rate, betas=(0.5, 0.9))
@@ -166,17 +191,62 @@ class Trainer:
         decay = min(self.config.average_decay, (1.0 + float(count)) / (10.0 + float(count)))
         return mean * decay + now * (1.0 - decay)
 
-    def start(self) -> None:
-        """Put the untrained generator at the average training brain."""
-        if isinstance(self.model.generator, TemplateGenerator):
-            rows = np.concatenate([self.people.train, self.people.images_only])
-            mean = torch.zeros(())
-            for row in rows:
-                mean = mean + maps_of(self.people.cohort, [int(row)], self.model.region, 2)[0] / len(rows)
-            average = mean.to(self.fabric.device)
-            error = start_at_average(self.model.generator, average, steps=self.config.average_steps)
-            logger.info("start at the average brain: mean difference %.4f over 12 mm", error)
-            self.averaged.module["generator"].load_state_dict(self.model.generator.state_dict())  # type: ignore[index]
+    def start(self, *, progress: bool = False) -> None:
+        """Put the untrained compact generator at the average training brain and at people's principal components.
+
+        The encoder starts at people's scores on the components, so that codes mean the same to both networks.
+        """
+        generator = self.model.generator
+        if not isinstance(generator, TemplateGenerator):
+            return
+        rows = np.concatenate([self.people.train, self.people.images_only])
+        mean = torch.zeros(())
+        for row in rows:
+            mean = mean + maps_of(self.people.cohort, [int(row)], self.model.region, 2)[0] / len(rows)
+        error = start_at_average(generator, mean.to(self.fabric.device), steps=self.config.average_steps)
+        logger.info("start at the average brain: mean difference %.4f over 12 mm", error)
+        if self.config.component_steps:
+            steps = self.config.component_steps
+            fields = fit_people(
+                generator, lambda k: self._maps(rows[k]), len(rows), steps=steps, progress=progress
+            )
+            scores = start_at_components(generator, fields, self.volumes[torch.from_numpy(rows), :3])
+            self._start_encoder(rows, scores)
+        self.averaged.module["generator"].load_state_dict(generator.state_dict())  # type: ignore[index]
+
+    def _start_encoder(self, rows: NDArray[np.int64], scores: Tensor) -> None:
+        """Put the encoder at ridge regression of scores on people's maps, in its dual form (few people)."""
+        encoder = self.model.encoder
+        assert isinstance(encoder, CompactTrunk)  # noqa: S101 - goes with the template generator
+        seen = torch.cat([encoder.at_8mm(self._maps(np.asarray([row]))) for row in rows])
+        mean = seen.mean(dim=0)
+        gram = (seen - mean) @ (seen - mean).T
+        penalty = ENCODER_PENALTY * gram.diagonal().mean()
+        dual = torch.linalg.solve(gram + penalty * torch.eye(len(rows), device=gram.device), scores)
+        weight = ((seen - mean).T @ dual).T
+        encoder.start_at(weight, scores.mean(dim=0) - weight @ mean)
+        error = float((encoder.straight(seen).detach() - scores).square().mean())
+        logger.info("encoder of components: mean squared error %.4f of 1", error)
+
+    def _maps(self, rows: NDArray[np.int64]) -> Tensor:
+        """All voxels of some people."""
+        return self.fabric.to_device(maps_of(self.people.cohort, rows, self.model.region, 1))
+
+    @torch.no_grad()
+    def start_prior(self) -> None:
+        """Put the prior network's linear layer at ridge regression of people's codes on their features.
+
+        The penalty of each code is cross-validated on the training people.
+        """
+        if self.model.prior.straight is None:
+            return
+        rows = self.people.train
+        batches = np.array_split(rows, max(1, len(rows) // self.config.batch))
+        codes = torch.cat([self.net["encoder"](self._maps(some)) for some in batches])
+        fit = RidgeCV(alphas=np.logspace(0, 4, 33), alpha_per_target=True)
+        fit.fit(self.features[torch.from_numpy(rows)].cpu().numpy(), codes.cpu().numpy())
+        self.model.prior.start_at(torch.from_numpy(fit.coef_), torch.from_numpy(fit.intercept_))
+        self.averaged.module["prior"].load_state_dict(self.model.prior.state_dict())  # type: ignore[index]
 
     # ------------------------------------------------------------- one step
 
@@ -188,10 +258,16 @@ class Trainer:
         pretraining = stage.kind == "pretrain"
         rows = np.concatenate([people.train, people.images_only]) if pretraining else people.train
         chosen = rows[torch.randint(len(rows), (self.config.batch,)).numpy()]
-        real = self.fabric.to_device(maps_of(people.cohort, chosen, self.model.region, stage.resolution))
-        if self.config.flips:
+        voxels: Voxels = (stage.resolution, _any_offset() if stage.resolution > 1 else (0, 0, 0))
+        real = self.fabric.to_device(maps_of(people.cohort, chosen, self.model.region, *voxels))
+        if self.config.flips:  # (of every second voxel: with a shift by one, within what training allows)
             flip = torch.rand(len(real), device=real.device) < 0.5
             real = torch.where(flip.view(-1, 1, 1, 1, 1), real.flip(2), real)
+        if not pretraining:
+            if through == 0 and self.config.ridge_start and self.config.follows_pretraining(self.done):
+                self.start_prior()
+            if through == 0 or self.done % SPREAD_EVERY == 0:
+                self.model.prior.set_spread(self.features[torch.from_numpy(people.train)])
         index = torch.from_numpy(chosen)
         self._set_rates(stage, through)
         for name in ("encoder", "generator"):
@@ -201,7 +277,7 @@ class Trainer:
             "finetune": self.finetune_losses,
             "prior": self.prior_losses,
         }[stage.kind]
-        terms, fakes, codes = losses_of(real, self.features[index], self.volumes[index], stage.resolution)
+        terms, fakes, codes = losses_of(real, self.features[index], self.volumes[index], voxels)
         for name in ("volume", "triplet"):
             if name in terms:
                 terms[name] = stage.volume_factor * terms[name]
@@ -219,14 +295,14 @@ class Trainer:
         return report
 
     def pretrain_losses(
-        self, real: Tensor, _y: Tensor, volume: Tensor, resolution: int
+        self, real: Tensor, _y: Tensor, volume: Tensor, voxels: Voxels
     ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
         """Terms of Eq. 6, and the brains and codes that the critics judge next."""
         w, net = self.config.weights, self.net
         code = net["encoder"](real)
         noise = torch.randn_like(code)
-        reconstructed = net["generator"](code, resolution)
-        made = net["generator"](noise, resolution)
+        reconstructed = net["generator"](code, *voxels)
+        made = net["generator"](noise, *voxels)
         terms = {
             "adversarial": -w.adversarial
             * (net["discriminator"](made).mean() + net["discriminator"](reconstructed).mean()),
@@ -236,35 +312,33 @@ class Trainer:
         return terms, [made.detach(), reconstructed.detach()], [code.detach(), noise]
 
     def finetune_losses(
-        self, real: Tensor, y: Tensor, volume: Tensor, resolution: int
+        self, real: Tensor, y: Tensor, volume: Tensor, voxels: Voxels
     ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
         """Terms of Eq. 13 (and code regression), and the brains and codes that the critics judge next."""
         w, net = self.config.weights, self.net
         code = net["encoder"](real)
-        terms, conditioned, noise, shifted = self._conditional_terms(code.detach(), y, volume, resolution)
-        reconstructed = net["generator"](code, resolution)
+        terms, conditioned, noise, shifted = self._conditional_terms(code.detach(), y, volume, voxels)
+        reconstructed = net["generator"](code, *voxels)
         terms["adversarial"] = -w.adversarial * (
             net["discriminator"](conditioned).mean() + net["discriminator"](reconstructed).mean()
         )
         terms["code"] = terms["code"] - w.code * net["code_discriminator"](code).mean()
-        terms["volume"] = terms["volume"] + w.volume * volume_l1(
-            volumes_ml(reconstructed, resolution), volume
-        )
+        terms["volume"] = terms["volume"] + w.volume * volume_l1(volumes_ml(reconstructed, voxels[0]), volume)
         terms["reconstruction"] = w.reconstruction * reconstruction_bce(reconstructed, real)
         codes = [shifted.detach(), code.detach(), noise]
         return terms, [conditioned.detach(), reconstructed.detach()], codes
 
     def prior_losses(
-        self, real: Tensor, y: Tensor, volume: Tensor, resolution: int
+        self, real: Tensor, y: Tensor, volume: Tensor, voxels: Voxels
     ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
         """Terms of Eq. 13 that the prior network enters by itself; no brains for the image discriminator."""
         with torch.no_grad():
             code = self.net["encoder"](real)
-        terms, _, noise, shifted = self._conditional_terms(code, y, volume, resolution)
+        terms, _, noise, shifted = self._conditional_terms(code, y, volume, voxels)
         return terms, [], [shifted.detach(), code, noise]
 
     def _conditional_terms(
-        self, code: Tensor, y: Tensor, volume: Tensor, resolution: int
+        self, code: Tensor, y: Tensor, volume: Tensor, voxels: Voxels
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
         """Code, volume, triplet and code-regression terms of ẑ_cnd; the brain x̂_cnd; ẑ_rnd; ẑ_cnd.
 
@@ -282,16 +356,17 @@ class Trainer:
             y = y + self.config.feature_noise * torch.randn_like(y)
         noise = torch.randn_like(code)
         shift = net["prior"](y)
+        noise = self.model.prior.narrow(noise)
         shifted = noise + shift
-        conditioned = net["generator"](shifted, resolution)
-        found = volumes_ml(conditioned, resolution)
+        conditioned = net["generator"](shifted, *voxels)
+        found = volumes_ml(conditioned, voxels[0])
         terms = {
             "code": -w.code * net["code_discriminator"](shifted).mean(),
             "volume": w.volume * volume_l1(found, volume),
         }
         if self.done % self.config.triplet_every == 0:
             wrong = net["prior"](y + torch.randn_like(y))
-            other = volumes_ml(net["generator"](noise + wrong, resolution), resolution)
+            other = volumes_ml(net["generator"](noise + wrong, *voxels), voxels[0])
             weight = w.triplet * self.config.triplet_every
             terms["triplet"] = weight * volume_triplet(volume, found, other)
         if w.code_regression:
@@ -334,8 +409,9 @@ class Trainer:
 
     def _set_rates(self, stage: Stage, through: float) -> None:
         fall = 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * through))
-        for group, name in zip(self.main.param_groups, ("encoder", "generator", "prior"), strict=True):
-            group["lr"] = fall * (self.config.prior_rate if name == "prior" else stage.rate)
+        rates = (stage.rate, STRAIGHT_RATE * stage.rate, stage.rate, self.config.prior_rate)
+        for group, rate in zip(self.main.param_groups, rates, strict=True):
+            group["lr"] = fall * rate
 
     # ----------------------------------------------------------- validation
 
@@ -349,8 +425,8 @@ class Trainer:
         noise = self.model.draw(VALIDATION_DRAWS, seed=12345).to(self.features.device)
         found = []
         for row in rows:
-            shift = prior(self.features[row : row + 1])
-            found.append(volumes_ml(generator(noise + shift, resolution), resolution).mean(dim=0))
+            codes = prior.condition(noise, self.features[row : row + 1])
+            found.append(volumes_ml(generator(codes, resolution), resolution).mean(dim=0))
         predicted, true = torch.stack(found)[:, :3].cpu(), self.people.volumes_ml[rows][:, :3]
         prior.train()
         generator.train()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 
 from csegsynth_core import __version__
 from csegsynth_core.data.age_regression import AgeRegressions
@@ -19,24 +20,38 @@ from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.csegsynth import Config, CSegSynth
 from csegsynth_core.pack import Pack, load_pack, save_pack
 from csegsynth_core.tissue import ALL, TISSUES
-from train import checkpoint
-from train.evaluate import AGES, evaluate, person_key
-from train.people import gather
+from train import baselines, checkpoint
+from train.evaluate import AGES, evaluate
+from train.people import gather, person_key
 
-IXI = {
-    "name": "ixi",
-    "title": "IXI: 146 real adults, 20–82 years",
-    "licence": "CC BY-SA 3.0",
-    "attribution": "IXI Dataset, Imperial College London, EPSRC GR/S21533/02 (brain-development.org), CC BY-SA 3.0. "
-    "Anatomical labels: DLMUSE / NiChart, Section of Biomedical Image Analysis, University of Pennsylvania (SBIA "
-    f"licence), used to prepare the training maps. Template: {ATTRIBUTION}.",
-    "notes": "The networks were trained in four runs, each started from the one before: 700 steps of pre-training "
-    "and 1000 of fine-tuning at 4 mm (before the generator had its linear heads), 350 of fine-tuning at 4 mm and 50 "
-    "at 2 mm, then the prior network anew, in two runs of 360 and 276 steps. No weights were picked by the people "
-    "kept aside, but their errors were looked at between runs and led to a larger weight of the volume terms, the "
-    "linear heads, and noise on the features (whose size is the ridge penalty cross-validated on training people). "
-    "Their errors are therefore somewhat optimistic.",
+ABOUT = {
+    "ixi": {
+        "name": "ixi",
+        "title": "IXI: 146 real adults, 20–82 years",
+        "licence": "CC BY-SA 3.0",
+        "attribution": "IXI Dataset, Imperial College London, EPSRC GR/S21533/02 (brain-development.org), CC BY-SA 3.0. "  # noqa: E501
+        "Anatomical labels: DLMUSE / NiChart, Section of Biomedical Image Analysis, University of Pennsylvania (SBIA "
+        f"licence), used to prepare the training maps. Template: {ATTRIBUTION}.",
+        "notes": "One run from start to end; no weights were picked by the people kept aside. But how the networks "
+        "start, and the sizes of some weights and penalties, were settled after looking at their errors in earlier "
+        "runs: their errors are therefore somewhat optimistic.",
+        "limits": "- Cross-sectional, one city, three scanners, mostly white and well educated; few people above "
+        "75.\n- Labels and intensities come from 2 mm images: cortex is at the limit of resolution. CSF is what lies "
+        "inside the\n  labels and is less than FSL FAST's.",
+    },
+    "lifespan": {
+        "name": "lifespan",
+        "title": "Virtual lifespan cohort: SIMULATED people, 18–88 years, 198 features",
+        "licence": "Apache-2.0",
+        "attribution": "Simulated by `python -m csegsynth_core simulate`; nobody's data. "
+        f"Template: {ATTRIBUTION}.",
+        "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
+        "nothing about real people.",
+        "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
+        "(assets/simulation.md).\n- Nothing that this pack shows is evidence about real people.",
+    },
 }
+"""What the shipped packs say of themselves."""
 
 
 _STAGES = {
@@ -44,6 +59,9 @@ _STAGES = {
     "finetune": "fine-tuning (Eq. 13–15)",
     "prior": "of the prior network alone",
 }
+
+
+_VOXELS = {1: "all voxels", 2: "every second voxel along each axis"}
 
 
 def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) -> dict[str, Any]:
@@ -73,6 +91,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     volumes = cohort.volumes_ml.loc[training.ids]
     ages = training.data[schema.age.name].to_numpy(float) if schema.age else volumes["gm"].to_numpy() * 0
     sexes = list(training.data[schema.sex.name]) if schema.sex else None
+    fitted = baselines.fit(people.encoder.encode(training).x.astype(float), volumes.to_numpy(float))
     details = {
         "simulated": cohort.simulated,
         "created": datetime.now(UTC).date().isoformat(),
@@ -80,6 +99,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         "people": {
             "train": sorted(person_key(i) for i in training.ids),
             "validation": sorted(person_key(ids[int(r)]) for r in people.validation),
+            "mean_ml": {t: round(float(volumes[t].mean()), 2) for t in TISSUES},
         },
     }
     parts = {
@@ -88,6 +108,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         "regressions": AgeRegressions.fit(schema, training)
         if not AgeRegressions.unavailable(schema)
         else None,
+        "extras": {"regressions.safetensors": save(baselines.to_tensors(fitted))},
         "centiles": VolumeCentiles.fit(ages, sexes, {t: volumes[t].to_numpy(float) for t in TISSUES}),
     }
     # Measure what is shipped: written once without measurements, loaded, measured, written again.
@@ -107,13 +128,43 @@ def _check_finite(model: CSegSynth) -> None:
 
 def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """The model card, Markdown; every number comes from `metrics` or the run's settings."""
-    rows = []
+
+    def cell(by: dict[str, Any], name: str, form: str) -> str:
+        value, low, high = (by[name][k] for k in ("value", "low", "high"))
+        return "n/a" if value is None else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+    rows, correlations = [], []
     for method, by_tissue in metrics["volumes"].items():
-        cells = [
-            f"{by_tissue[t.name]['mape']:.1f} / {by_tissue[t.name]['mae_ml']:.0f} / {by_tissue[t.name]['r2']:.2f}"
-            for t in ALL
-        ]
-        rows.append(f"| {method.replace('_', ' ')} | " + " | ".join(cells) + " |")
+        name = method.replace("_", " ")
+        mape = [cell(by_tissue[t], "mape", ".1f") for t in TISSUES]
+        mae = [f"{by_tissue[t]['mae_ml']['value']:.0f}" for t in TISSUES]
+        r2 = [cell(by_tissue[t], "r2", ".2f") for t in TISSUES]
+        rows.append(f"| {name} | {' | '.join(mape)} | {' / '.join(mae)} | {' | '.join(r2)} |")
+        correlations.append(
+            f"| {name} | " + " | ".join(cell(by_tissue[t], "pearson", ".2f") for t in TISSUES) + " |"
+        )
+    compared = [
+        f"| {method.replace('_', ' ')} | "
+        + " | ".join(
+            f"{by[t]['difference_ml']:+.1f} [{by[t]['low']:+.1f}, {by[t]['high']:+.1f}]" for t in TISSUES
+        )
+        + " |"
+        for method, by in metrics["paired"].items()
+    ]
+    image_rows = [
+        f"| {name} | "
+        + " | ".join(f"{by[t]['value']:.4g} (floor {floor[t]['value']:.4g})" for t in TISSUES)
+        + " |"
+        for name in next(iter(metrics["floors"].values()))
+        for by in [{t: metrics["images"]["csegsynth"][t][name] for t in TISSUES}]
+        for floor in [{t: metrics["floors"][t][name] for t in TISSUES}]
+    ]
+    region_rows = [
+        f"| {name.replace('_', ' ')} | "
+        + " | ".join(cell(by, m, form) for m, form in (("mape", ".1f"), ("r2", ".2f"), ("pearson", ".2f")))
+        + " |"
+        for name, by in metrics["regions"]["csegsynth"].items()
+    ]
     ageing = []
     for sex, values in metrics["ageing"].items():
         if sex == "ages":
@@ -127,12 +178,12 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         for name, by in metrics["influence"].items()
     ]
     stages = "; ".join(
-        f"{s['steps']} steps {_STAGES[s['kind']]} at {2 * s['resolution']} mm"
+        f"{s['steps']} steps {_STAGES[s['kind']]} at {_VOXELS[s['resolution']]}"
         for s in settings["stages"]
         if s["steps"]
     )
     lines = "\n".join
-    spread = metrics["spread_over_draws_ml"]
+    spread, inside = metrics["spread_over_draws_ml"], metrics["inside_90_percent_of_draws"]
     return f"""# Model card: `{pack.name}`
 
 **{pack.about["title"]}.** CSegSynth {__version__}, preset `{settings["preset"]}`, made {pack.about["created"]}.
@@ -140,7 +191,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 about a person. A generated brain is a sample of a model: a hypothesis about a population, not a forecast.
 
 ## Data
-{metrics["n_train"]} people trained on, {metrics["n_validation"]} kept aside, alike in age and sex.
+{metrics["n_train"]} people trained on, {metrics["n"]} kept aside, alike in age and sex.
 Features: {", ".join(pack.schema.names)}. Missing values are imputed and flagged.
 Maps: `python -m csegsynth_core prepare`, 2 mm, rigidly aligned to ICBM152 axes.
 
@@ -151,41 +202,70 @@ Licence of the pack: {pack.about["licence"]}.
 {stages}; batch {settings["batch"]}, seed {settings["seed"]}. Averaged weights of the last step.
 {pack.about.get("notes", "")}
 Generator and prior network: {metrics["parameters"] / 1e6:.2f} M parameters and template values.
-The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted.
+The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before the steps
+above, the template was fitted to each training brain ({settings["component_steps"]} steps each); the principal
+components of these fits are where the generator's linear part started, and ridge regression of people's codes on
+their features where the prior network's did.
 
-## Volumes of the {metrics["n_validation"]} people kept aside
-MAPE % / MAE mL / R², against the prepared maps' volumes; mean over {metrics["draws"]} latent draws unless said.
-`ridge` is ridge regression with cross-validated penalty on the same features and people.
+## Volumes of the {metrics["n"]} people kept aside
+Against the prepared maps' volumes, with 95 % bootstrap intervals over people. `csegsynth` is the mean over
+{metrics["draws"]} latent draws. The regressions have the same features and training people.
+
+| method | MAPE % WM | GM | CSF | MAE mL | R² WM | GM | CSF |
+|---|---|---|---|---|---|---|---|
+{lines(rows)}
+
+| Pearson r | WM | GM | CSF |
+|---|---|---|---|
+{lines(correlations)}
+
+Absolute error of CSegSynth minus that of the other method on the same people, mL (below 0: CSegSynth is better):
 
 | method | WM | GM | CSF |
 |---|---|---|---|
-{lines(rows)}
+{lines(compared)}
 
 Ratio of MAPE to ridge's: {", ".join(f"{t.upper()} {metrics['mape_over_ridge'][t]:.2f}" for t in TISSUES)}.
-Standard deviation over draws: {", ".join(f"{t.upper()} {sd:.1f} mL" for t, sd in spread.items())}.
-It is the model's own spread and narrower than the spread of real people with these features.
+`typical` is the brain without noise (seed 0). Standard deviation over draws:
+{", ".join(f"{t.upper()} {sd:.1f} mL" for t, sd in spread.items())}. Of these people's own volumes
+{", ".join(f"{100 * inside[t]:.0f} % ({t.upper()})" for t in TISSUES)} lie between the 5th and 95th percentile of
+their draws; draws that spread as real people do would hold 90 %.
 
 ## The typical person at {AGES[0]:.0f} and {AGES[1]:.0f} years, all else equal (mL)
-`deep csf` is CSF at least 24 mm below the surface: lateral and third ventricles, nearly.
+`ventricles` as the parcellation network reads them (assets/parcellation).
 
 | sex | what | {AGES[0]:.0f} y | {AGES[1]:.0f} y | change |
 |---|---|---|---|---|
 {lines(ageing)}
 
 ## Does every feature count?
-Largest change in mL (one draw) when one feature runs from its 1st to its 99th training centile, or over its levels.
+Largest change in mL (typical brain) when one feature runs from its 1st to its 99th training centile, or over its
+levels.
 
 | feature | WM | GM | CSF |
 |---|---|---|---|
 {lines(influence)}
 
+## Regions
+Read by the parcellation network off generated maps (mean of draws) and off the same people's real maps.
+
+| region | MAPE % | R² | Pearson r |
+|---|---|---|---|
+{lines(region_rows)}
+
+## Images
+One draw of each person against the real maps; in brackets what other real people score. FID by
+activations of the parcellation network: comparable with the floor, not with other papers.
+
+| lower is better | WM | GM | CSF |
+|---|---|---|---|
+{lines(image_rows)}
+
 ## Sharpness
 Gradient energy of generated maps over the same people's real maps: {metrics["sharpness"]:.2f}.
 
 ## Limits
-- Cross-sectional, one city, three scanners, mostly white and well educated; few people above 75.
-- Labels and intensities come from 2 mm images: cortex is at the limit of resolution. CSF is what lies inside the
-  labels and is less than FSL FAST's.
+{pack.about.get("limits", "")}
 - Folding patterns are those of one average template: do not use the maps to study sulcal variability.
 - Associations, not effects: changing a feature shows what people with that value look like.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +17,7 @@ from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Parsed, Schema
 from csegsynth_core.errors import TableError
-from csegsynth_core.models.csegsynth import Region
+from csegsynth_core.models.csegsynth import Offset, Region
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class People:
     """(people, width) encoded features; zeros for people without any."""
     volumes_ml: Tensor
     """(people, 4): WM, GM, CSF and background of the region, mL."""
+
+
+def person_key(participant_id: str) -> str:
+    """What stands for a person in a pack: enough to recognise them in the cohort, no name."""
+    return hashlib.sha256(participant_id.encode()).hexdigest()[:16]
 
 
 def split(parsed: Parsed, fraction: float, seed: int) -> tuple[list[str], list[str]]:
@@ -100,14 +105,22 @@ def gather(cohort: Cohort, region: Region, fraction: float, seed: int) -> People
 
 
 def maps_of(
-    cohort: Cohort, rows: NDArray[np.int64] | list[int], region: Region, resolution: int
+    cohort: Cohort,
+    rows: NDArray[np.int64] | list[int],
+    region: Region,
+    resolution: int,
+    offset: Offset = (0, 0, 0),
 ) -> Float[Tensor, "n 4 i j k"]:
-    """Fractions of the people in `rows` inside `region`, background last, at 2 mm × `resolution`."""
+    """Fractions of the people in `rows` inside `region`, background last.
+
+    With `resolution` 2 every second voxel along each axis, from `offset` on.
+    """
     packed = torch.from_numpy(np.stack([np.asarray(cohort.packed[int(r)]) for r in rows])).float() / 255.0
     if region != cohort.box:
         whole = torch.zeros(len(rows), packed.shape[1], *grid.SHAPE)
         whole[(slice(None), slice(None), *cohort.box)] = packed
         packed = whole[(slice(None), slice(None), *region)]
     if resolution > 1:
-        packed = F.avg_pool3d(packed, resolution)
+        i, j, k = offset
+        packed = packed[..., i::resolution, j::resolution, k::resolution]
     return torch.cat([packed, (1.0 - packed.sum(dim=1, keepdim=True)).clamp_min(0.0)], dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from csegsynth_core.data import icbm
 from csegsynth_core.data.align import block_average
-from csegsynth_core.models.csegsynth import Region, TemplateGenerator
+from csegsynth_core.models.csegsynth import Controls, Region, TemplateGenerator
 from csegsynth_core.tissue import TISSUES
 
 SHARPNESS = 3.0
@@ -57,18 +57,24 @@ def start_at_average(
     Returns:
         Final mean absolute difference of the compared fractions.
     """
-    parameters = [generator.affine.bias, generator.shared]
+    shared = torch.zeros(1, len(TISSUES), *generator.coarse, device=average.device, requires_grad=True)
+    parameters = [generator.affine.bias, shared]
     optimiser = torch.optim.Adam(
         [{"params": parameters[:1], "lr": 0.03}, {"params": parameters[1:], "lr": 0.05}], betas=(0.9, 0.99)
     )
-    code = torch.zeros(1, generator.expand.in_features)
+    code = torch.zeros(1, generator.expand.in_features, device=average.device)
+    with torch.no_grad():
+        still = generator.controls(code)
     target = F.avg_pool3d(average.unsqueeze(0), 3)
     loss = torch.tensor(0.0)
     for _ in range(steps):
         optimiser.zero_grad()
-        found = F.avg_pool3d(generator(code, 2), 3)
+        now = Controls(still.velocity, still.ratios + shared, generator.affine.bias[None])
+        found = F.avg_pool3d(generator.render(now, 2), 3)
         loss = (found - target).abs().mean()
-        (loss + 1e-4 * generator.shared.square().mean()).backward()
+        (loss + 1e-4 * shared.square().mean()).backward()
         optimiser.step()
     generator.zero_grad()
+    with torch.no_grad():
+        generator.linear.bias.view(2, -1)[1] += shared.flatten()
     return float(loss.detach())

@@ -81,6 +81,11 @@ class Cohort:
             simulated=bool(description.get("Simulated", False)),
         )
 
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.folder.resolve().name
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -10,6 +10,7 @@ deformable templates"), log-Euclidean integration by scaling and squaring (Arsig
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -30,6 +31,7 @@ from csegsynth_core.models.blocks import (
 from csegsynth_core.tissue import CHANNELS, TISSUES
 
 Region = tuple[slice, slice, slice]
+Offset = tuple[int, int, int]
 WHOLE: Region = (slice(0, grid.SHAPE[0]), slice(0, grid.SHAPE[1]), slice(0, grid.SHAPE[2]))
 
 
@@ -45,6 +47,8 @@ class Config:
     """`paper`: the reference's channel base b; `compact`: channels at 8 mm."""
     code_width: int
     dropout: float = 0.0
+    components: int = 0
+    """`compact`: codes that act on the fields by a straight way too (see `TemplateGenerator`)."""
 
     @classmethod
     def paper(cls, features: int) -> Config:
@@ -52,9 +56,17 @@ class Config:
         return cls("paper", features, latent=1024, width=32, code_width=4096)
 
     @classmethod
-    def compact(cls, features: int, *, latent: int = 128, width: int = 32) -> Config:
+    def compact(cls, features: int, *, latent: int = 64, width: int = 32, components: int = 48) -> Config:
         """The shipped networks."""
-        return cls("compact", features, latent=latent, width=width, code_width=256, dropout=0.1)
+        return cls(
+            "compact",
+            features,
+            latent=latent,
+            width=width,
+            code_width=256,
+            dropout=0.1,
+            components=min(components, latent),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -68,6 +80,20 @@ def _extent(region: Region) -> tuple[int, int, int]:
 # ------------------------------------------------------------------ compact
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What a code chooses: the fields that turn the template into a brain."""
+
+    velocity: Float[Tensor, "n 3 i4 j4 k4"]
+    """Stationary velocity field at 8 mm, mm."""
+    ratios: Float[Tensor, "n 3 i4 j4 k4"]
+    """Additions to the log-ratios tissue : background at 8 mm."""
+    affine: Float[Tensor, "n 12"]
+    """Rows of a 3×4 matrix: tenths of a linear map minus identity, and a shift in units of 10 mm."""
+    fine: Float[Tensor, "n 3 i2 j2 k2"] | None = None
+    """Displacement at 4 mm in units of `FINE_MM`, before its bound; None: none."""
+
+
 class TemplateGenerator(nn.Module):
     """G_θ of the compact preset: a code to tissue maps, by deforming and re-weighting a template.
 
@@ -75,6 +101,9 @@ class TemplateGenerator(nn.Module):
     8 mm and w is a bounded displacement given at 4 mm, the output is
     softmax(T(ψ(x)) + r(x)); T holds the template's log-ratios tissue : background and r is a log-ratio
     field given at 8 mm, too coarse to blur a gyrus. All of A, u, w and r depend on the code; T does not.
+
+    A, u and r are a linear function of the code's first entries plus what a small convolutional decoder adds.
+    The linear part can start at the principal components of people's own fields (see `train.principal`).
     """
 
     region: Region = grid.BOX
@@ -103,40 +132,28 @@ class TemplateGenerator(nn.Module):
         # of a few channels are slow on a CPU. Two channels are left over to make 32.
         self.heads = nn.Conv3d(width, 32, 3, padding=1)
         self.affine = nn.Linear(config.latent, 12)
-        # A straight way from the code to velocity and log-ratios at 16 mm: without it the regional balance of
-        # tissues, and so the volume of CSF, is learned very slowly.
-        self.linear = nn.Linear(
-            config.latent, 6 * (self.coarse[0] // 2) * (self.coarse[1] // 2) * (self.coarse[2] // 2)
-        )
+        # A straight way from the code to velocity and log-ratios: without it the regional balance of tissues,
+        # and so the volume of CSF and the size of ventricles, is learned very slowly.
+        self.components = min(config.components, config.latent)
+        self.linear = nn.Linear(self.components, 6 * self.coarse[0] * self.coarse[1] * self.coarse[2])
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        # The part of the log-ratio field that everybody shares, so that training starts at the average brain.
-        self.shared = nn.Parameter(torch.zeros(len(TISSUES), *self.coarse))
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
         for weight in (self.heads.weight, self.affine.weight):
-            nn.init.normal_(weight, std=1e-2)
+            nn.init.normal_(weight, std=1e-3)
         for bias in (self.heads.bias, self.affine.bias):
             assert bias is not None  # noqa: S101 - both layers have one
             nn.init.zeros_(bias)
         self.register_buffer("_extent_mm", torch.tensor(size) * grid.VOXEL_MM, persistent=False)
 
-    def forward(self, z: Float[Tensor, "n latent"], resolution: int = 1) -> Float[Tensor, "n 4 i j k"]:
-        """Tissue fractions inside `region`, at 2 mm × `resolution`; channels in the order of `CHANNELS`."""
-        displacement, ratios = self.fields(z)
-        size = [s // resolution for s in _extent(self.region)]
-        template = self.template if resolution == 1 else self._coarser(resolution)
-        where = self._locations(displacement, size)
-        warped = _sample(template.unsqueeze(0), where)
-        if size != list(self.coarse):
-            ratios = F.interpolate(ratios, size=size, mode="trilinear", align_corners=False)
-        logits = warped + ratios
-        background = torch.zeros_like(logits[:, :1])
-        return torch.softmax(torch.cat([logits, background], dim=1), dim=1)
+    def forward(
+        self, z: Float[Tensor, "n latent"], resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """Tissue fractions inside `region`; channels in the order of `CHANNELS`. See `render`."""
+        return self.render(self.controls(z), resolution, offset)
 
-    def fields(
-        self, z: Float[Tensor, "n latent"]
-    ) -> tuple[Float[Tensor, "n 3 i2 j2 k2"], Float[Tensor, "n 3 i4 j4 k4"]]:
-        """Displacement in mm at 4 mm and log-ratio field at 8 mm that the code chooses."""
+    def controls(self, z: Float[Tensor, "n latent"]) -> Controls:
+        """The fields that a code chooses."""
         n = z.shape[0]
         x = self.expand(z).view(n, self.deep, *self.start)
         x = F.gelu(self.norm_start(x.contiguous(memory_format=torch.channels_last_3d)))
@@ -145,45 +162,115 @@ class TemplateGenerator(nn.Module):
         x = F.interpolate(x, size=list(self.coarse), mode="trilinear", align_corners=False)
         x = F.gelu(self.norm_8mm(convolve(self.conv_8mm, x)))
         heads = convolve(self.heads, x)
-        straight = self.linear(z).view(n, 6, *(s // 2 for s in self.coarse))
-        both = heads[:, :6] + F.interpolate(
-            straight, size=list(self.coarse), mode="trilinear", align_corners=False
-        )
-        smooth = _integrate(4.0 * both[:, :3], self._extent_mm)
-        fine = shuffle_up(heads[:, 6:30])
-        moved = F.interpolate(smooth, size=list(self.middle), mode="trilinear", align_corners=False)
-        moved = moved + self.FINE_MM * torch.tanh(fine)
-        position = _identity_mm(self.middle, self._extent_mm)
-        change = 0.1 * self.affine(z).view(n, 3, 4)
-        shift = torch.tensor([0.0, 0.0, 0.0, 100.0], device=z.device, dtype=z.dtype)
-        linear = change[:, :, :3]
-        offset = (change * shift)[:, :, 3]
-        target = position + moved
-        displacement = (
-            moved + torch.einsum("nab,nbijk->naijk", linear, target) + offset[:, :, None, None, None]
-        )
-        return displacement, both[:, 3:] + self.shared
+        both = heads[:, :6] + self.linear(z[:, : self.components]).view(n, 6, *self.coarse)
+        return Controls(both[:, :3], both[:, 3:], self.affine(z), shuffle_up(heads[:, 6:30]))
 
-    def _coarser(self, resolution: int) -> Tensor:
-        stacked = torch.cat([self.template, torch.zeros_like(self.template[:1])])
-        pooled = F.avg_pool3d(torch.softmax(stacked, dim=0).unsqueeze(0), resolution)[0].clamp_min(1e-4)
-        return torch.log(pooled[:-1]) - torch.log(pooled[-1:])
+    def render(
+        self, controls: Controls, resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """Tissue fractions inside `region` that fields make of the template.
 
-    def _locations(self, displacement: Tensor, size: list[int]) -> Float[Tensor, "n i j k 3"]:
-        if size != list(displacement.shape[2:]):
-            displacement = F.interpolate(displacement, size=size, mode="trilinear", align_corners=False)
-        where = _identity_mm(size, self._extent_mm) + displacement
-        unit = where / (self._extent_mm.view(1, 3, 1, 1, 1) / 2)
-        return unit.flip(1).permute(0, 2, 3, 4, 1)
+        Args:
+            resolution: 1: every voxel of 2 mm. 2: every second one along each axis, with the very values that
+                resolution 1 gives there, for an eighth of the work; sums times eight estimate volumes.
+            offset: of the first voxel along each axis, 0 or 1; for resolution 2.
+        """
+        where = self._locations(self.displacement(controls), resolution, offset)
+        logits = _sample(self.template.unsqueeze(0), where)
+        return _with_background(logits + self._at_voxels(controls.ratios, 4, resolution, offset))
+
+    def displacement(self, controls: Controls) -> Float[Tensor, "n 3 i2 j2 k2"]:
+        """ψ(x) − x in mm at 4 mm: where in the template every place looks."""
+        smooth = _integrate(controls.velocity, self._extent_mm)
+        moved = self._at_voxels(smooth, 2, 1, (0, 0, 0))
+        if controls.fine is not None:
+            moved = moved + self.FINE_MM * torch.tanh(controls.fine)
+        return moved + self._turned(controls.affine, _identity_mm(self.middle, self._extent_mm) + moved)
+
+    def displacement_of_affine(self, affine: Float[Tensor, "n 12"]) -> Float[Tensor, "n 3 i4 j4 k4"]:
+        """What an affine map alone displaces, mm, at 8 mm."""
+        return self._turned(affine, _identity_mm(self.coarse, self._extent_mm))
+
+    @staticmethod
+    def _turned(affine: Tensor, target: Tensor) -> Tensor:
+        change = 0.1 * affine.view(-1, 3, 4)
+        target = target.expand(len(change), -1, -1, -1, -1)
+        return (
+            torch.einsum("nab,nbijk->naijk", change[:, :, :3], target)
+            + 100.0 * change[:, :, 3, None, None, None]
+        )
+
+    def _locations(self, displacement: Tensor, resolution: int, offset: Offset) -> Float[Tensor, "n i j k 3"]:
+        """Places in the template in `grid_sample`'s units and order."""
+        half = self._extent_mm.view(1, 3, 1, 1, 1) / 2
+        unit = self._at_voxels((displacement / half).flip(1), 2, resolution, offset)
+        here = (_identity_mm(_extent(self.region), self._extent_mm) / half).flip(1)
+        return (unit + _every(here, resolution, offset)).permute(0, 2, 3, 4, 1)
+
+    def _at_voxels(self, field: Tensor, coarseness: int, resolution: int, offset: Offset) -> Tensor:
+        """Trilinear values at voxels of a field given on voxels `coarseness` times larger.
+
+        The same as `torch.nn.functional.interpolate`, axis by axis: as three small matrix products it is quicker.
+        """
+        i, j, k = (
+            _interpolation(s, coarseness, resolution, first, str(field.device), field.dtype)
+            for s, first in zip(field.shape[2:], offset, strict=True)
+        )
+        out = torch.matmul(j, torch.matmul(field, k.T))
+        n, c, a, b, d = out.shape
+        return torch.matmul(i, out.reshape(n, c, a, b * d)).view(n, c, len(i), b, d)
+
+
+def _every(x: Tensor, resolution: int, offset: Offset) -> Tensor:
+    """Every `resolution`-th voxel along the last three axes."""
+    if resolution == 1:
+        return x
+    i, j, k = offset
+    return x[..., i::resolution, j::resolution, k::resolution]
+
+
+@lru_cache(maxsize=64)
+def _interpolation(
+    size: int, coarseness: int, resolution: int, first: int, device: str, dtype: torch.dtype
+) -> Float[Tensor, "out size"]:
+    """Matrix of linear interpolation from `size` large voxels to the small ones inside them, ends held."""
+    with torch.inference_mode(False):  # kept for training too
+        at = torch.arange(first if resolution > 1 else 0, size * coarseness, resolution, dtype=torch.float64)
+        at = ((at + 0.5) / coarseness - 0.5).clamp(0, size - 1)
+        low = at.floor().long().clamp_max(max(size - 2, 0))
+        out = torch.zeros(len(at), size, dtype=torch.float64)
+        rows = torch.arange(len(at))
+        out[rows, low] = 1.0 - (at - low)
+        out[rows, (low + 1).clamp_max(size - 1)] += at - low
+        return out.to(device=device, dtype=dtype)
+
+
+def _with_background(logits: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 4 i j k"]:
+    """Softmax over tissues and a background of log-ratio 0; written out, since torch's is slow across planes."""
+    if torch.is_grad_enabled():
+        return torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
+    top = logits.amax(dim=1, keepdim=True).clamp_min_(0.0)
+    out = logits.new_empty(logits.shape[0], len(CHANNELS), *logits.shape[2:])
+    torch.exp(logits - top, out=out[:, :-1])
+    torch.exp(-top, out=out[:, -1:])
+    return out.div_(out.sum(dim=1, keepdim=True))
+
+
+@lru_cache(maxsize=16)
+def _identity_at(
+    size: tuple[int, ...], extent_mm: tuple[float, ...], device: str
+) -> Float[Tensor, "1 3 i j k"]:
+    with torch.inference_mode(False):  # kept for training too
+        axes = [
+            ((torch.arange(s, device=device, dtype=torch.float32) + 0.5) / s - 0.5) * extent
+            for s, extent in zip(size, extent_mm, strict=True)
+        ]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 
 def _identity_mm(size: tuple[int, ...] | list[int], extent_mm: Tensor) -> Float[Tensor, "1 3 i j k"]:
-    """Position of every voxel relative to the region's centre, mm."""
-    axes = [
-        ((torch.arange(s, device=extent_mm.device, dtype=torch.float32) + 0.5) / s - 0.5) * extent_mm[d]
-        for d, s in enumerate(size)
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
+    """Position of every voxel relative to the region's centre, mm; made once."""
+    return _identity_at(tuple(size), tuple(extent_mm.tolist()), str(extent_mm.device))
 
 
 def _sample(
@@ -220,7 +307,12 @@ def _integrate(velocity: Float[Tensor, "n 3 i j k"], extent_mm: Tensor, steps: i
 class CompactTrunk(nn.Module):
     """Encoder and discriminator of the compact preset: maps to `out` numbers.
 
-    Takes maps at 2 mm, or at 4 mm as if every voxel were a 2×2×2 block, so that training may start coarse.
+    Takes maps at 2 mm, or every second voxel of them as if each stood for a block of 2×2×2, so that training may
+    start with an eighth of the work.
+
+    Args:
+        pool: average over places before the head (discriminator); otherwise the head sees places (encoder), and
+            a linear function of the tissues at 8 mm is added, the counterpart of the generator's linear part.
     """
 
     def __init__(self, out: int, width: int, *, pool: bool) -> None:
@@ -248,8 +340,25 @@ class CompactTrunk(nn.Module):
             for size in self.region_size:
                 places *= -(-size // 16)
             self.head = nn.Linear(32 * places, out)
+            blocks = [size // 4 for size in self.region_size]
+            self.straight = nn.Linear(len(TISSUES) * blocks[0] * blocks[1] * blocks[2], out)
+            nn.init.zeros_(self.straight.weight)
+            nn.init.zeros_(self.straight.bias)
+
+    def at_8mm(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n v"]:
+        """Tissue fractions averaged over 8 mm, flat: what the linear function takes."""
+        return F.avg_pool3d(x[:, : len(TISSUES)], 4 * x.shape[-1] // self.region_size[-1]).flatten(1)
+
+    @torch.no_grad()
+    def start_at(self, weight: Float[Tensor, "out v"], bias: Float[Tensor, " out"]) -> None:
+        """Make an encoder this linear function of `at_8mm`, to be trained from there."""
+        self.straight.weight.copy_(weight)
+        self.straight.bias.copy_(bias)
+        nn.init.zeros_(self.head.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n out"]:
+        straight = None if self.pool else self.straight(self.at_8mm(x))
         if x.shape[-1] == self.region_size[-1]:
             x = self.stem(shuffle_down(x).contiguous(memory_format=torch.channels_last_3d))
         else:  # the same as repeating every voxel eight times, without the work
@@ -259,7 +368,9 @@ class CompactTrunk(nn.Module):
         for down, norm in zip(self.downs, self.norms[1:], strict=True):
             x = F.gelu(norm(down(x)))
         x = self.block(x)
-        return self.head(x.mean(dim=(2, 3, 4)) if self.pool else self.squeeze(x).flatten(1))
+        if straight is None:
+            return self.head(x.mean(dim=(2, 3, 4)))
+        return straight + self.head(self.squeeze(x).flatten(1))
 
 
 # -------------------------------------------------------------------- paper
@@ -286,7 +397,9 @@ class PaperGenerator(nn.Module):
             stages += [ConvNeXt3d(after) for _ in range(count)]
         self.stages = nn.Sequential(*stages)
 
-    def forward(self, z: Float[Tensor, "n latent"], resolution: int = 1) -> Float[Tensor, "n 4 80 128 128"]:
+    def forward(
+        self, z: Float[Tensor, "n latent"], resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> Float[Tensor, "n 4 80 128 128"]:
         """Tissue fractions on the whole grid. Raises ValueError for a resolution other than 1."""
         if resolution != 1:
             raise ValueError(f"the paper's generator works at resolution 1 only, got {resolution}")
@@ -343,7 +456,7 @@ class CSegSynth(nn.Module):
         self.generator: TemplateGenerator | PaperGenerator = (
             TemplateGenerator(config) if compact else PaperGenerator(config)
         )
-        self.prior = PriorNetwork(config.features, config.latent, config.dropout)
+        self.prior = PriorNetwork(config.features, config.latent, config.dropout, straight=compact)
         if training_networks:
             if compact:
                 self.encoder: nn.Module = CompactTrunk(config.latent, config.width, pool=False)
@@ -362,16 +475,24 @@ class CSegSynth(nn.Module):
         """n draws ẑ_rnd ~ N(0, I), always the same for the same seed."""
         return torch.randn(n, self.config.latent, generator=torch.Generator().manual_seed(seed))
 
+    def noise(self, seed: int) -> Float[Tensor, "1 latent"]:
+        """The noise of one brain: ẑ_rnd = 0 for seed 0, the middle of the distribution, which gives the typical
+        brain of people with these features; a draw ẑ_rnd ~ N(0, I) for any other seed."""
+        return torch.zeros(1, self.config.latent) if seed == 0 else self.draw(1, seed)
+
     def condition(
         self, z: Float[Tensor, "n latent"], y: Float[Tensor, "n features"]
     ) -> Float[Tensor, "n latent"]:
-        """ẑ_cnd = ẑ_rnd + P_ψ(y)."""
-        return z + self.prior(y)
+        """ẑ_cnd = ẑ_rnd + P_ψ(y); in `compact` ẑ_rnd is narrowed first, see `PriorNetwork`."""
+        return self.prior.condition(z, y)
 
     def forward(
         self, y: Float[Tensor, "n features"], z: Float[Tensor, "n latent"], resolution: int = 1
     ) -> Float[Tensor, "n 4 i j k"]:
-        """x̂ = G_θ(P_ψ(ẑ | y)) inside `region` (paper, end of section IV-C4)."""
+        """x̂ = G_θ(P_ψ(ẑ | y)) inside `region` (paper, end of section IV-C4).
+
+        With `resolution` 2 (`compact`) only every second voxel along each axis is made.
+        """
         return self.generator(self.condition(z, y), resolution)
 
     def on_grid(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n 4 80 128 128"]:

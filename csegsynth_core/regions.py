@@ -1,0 +1,97 @@
+"""Volumes of regions (ventricles, cortex, lobes, …) of any brain on our grid, by the shipped parcellation network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from safetensors.torch import load
+from torch import Tensor
+
+from csegsynth_core import grid
+from csegsynth_core.errors import PackError
+from csegsynth_core.models.parcellation import SIZE, ParcellationNetwork
+from csegsynth_core.substructures import PARCELS, REGIONS
+from csegsynth_core.tissue import TISSUES
+
+FOLDER = Path(__file__).resolve().parents[1] / "assets" / "parcellation"
+"""Where the trained network is: `weights.safetensors`, `parcellation.json` (hash, data, Dice), `card.md`."""
+
+_ML = grid.VOXEL_ML * 8
+
+
+@lru_cache(maxsize=2)
+def network(folder: Path = FOLDER) -> ParcellationNetwork:
+    """The trained network, in evaluation mode.
+
+    Raises:
+        PackError: missing, or damaged.
+    """
+    try:
+        about = json.loads((folder / "parcellation.json").read_text("utf-8"))
+        payload = (folder / "weights.safetensors").read_bytes()
+        found = hashlib.sha256(payload).hexdigest()
+        if found != about["sha256"]:
+            raise ValueError(f"SHA-256 {found[:16]}… instead of {about['sha256'][:16]}…")
+        if about["parcels"] != list(PARCELS):
+            raise ValueError("other parcels than this version's")
+        with torch.inference_mode(False):
+            out = ParcellationNetwork(int(about["width"]))
+            out.load_state_dict({k: v.float() for k, v in load(payload).items()})
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise PackError(
+            f"the parcellation network in {folder} cannot be used",
+            expected="parcellation.json and the weights that belong to it",
+            got=str(error)[:200],
+            fix="restore the folder from the release, or make it with `python -m train parcellation`",
+        ) from error
+    return out.eval().requires_grad_(False)
+
+
+def at_4mm(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n 3 a b c"]:
+    """Tissue maps inside `grid.BOX` at 4 mm, of maps on the whole grid, in the box, or every second voxel of it.
+
+    Raises:
+        ValueError: the maps have another shape.
+    """
+    x = x[:, : len(TISSUES)]
+    if tuple(x.shape[2:]) == grid.SHAPE:
+        x = x[(slice(None), slice(None), *grid.BOX)]
+    if tuple(x.shape[2:]) == SIZE:
+        return x
+    if tuple(x.shape[2:]) != tuple(2 * s for s in SIZE):
+        raise ValueError(
+            f"expected maps of {grid.SHAPE}, its box or every second voxel, got {tuple(x.shape[2:])}"
+        )
+    return F.avg_pool3d(x, 2)
+
+
+def region_volumes_ml(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n regions"]:
+    """Volume in mL of every region of `REGIONS`; differentiable.
+
+    The first five (ventricles, cortical GM, deep GM, cerebellum, brainstem), cerebral WM and CSF outside the
+    ventricles add up to WM + GM + CSF.
+
+    Args:
+        x: tissue fractions, channels in the order of `TISSUES` (more are ignored); see `at_4mm` for shapes.
+    """
+    maps = at_4mm(x)
+    shares = network()(maps)
+    tissue = [TISSUES.index(t) for t in PARCELS.values()]
+    parcels = (maps[:, tissue] * shares).sum(dim=(2, 3, 4)) * _ML
+    names = list(PARCELS)
+    return torch.stack([parcels[:, [names.index(p) for p in r.parcels]].sum(dim=1) for r in REGIONS], dim=1)
+
+
+def region_table(maps: NDArray[np.float32]) -> dict[str, float]:
+    """Volume in mL by name of every region of one brain, maps of shape (≥ 3, 80, 128, 128)."""
+    with torch.inference_mode():
+        found = region_volumes_ml(torch.from_numpy(np.ascontiguousarray(maps[None, : len(TISSUES)])))[0]
+    return {r.name: float(v) for r, v in zip(REGIONS, found, strict=True)}
