@@ -1,0 +1,11 @@
+"""A virtual cohort: people who do not exist, with features, volumes, brains, and the truth about them.
+
+    features.py  the 198 features and one structural equation for each
+    effects.py   what changes a brain's volumes, by how much, and who says so
+    people.py    noise → features → volumes; counterfactuals; derivatives
+    template.py  the sharpened ICBM152 average
+    anatomy.py   volumes → a brain that has them
+    cohort.py    the command: folders, tables, truth
+
+Everything in it is made up: see `assets/simulation.md`.
+"""
