@@ -93,12 +93,24 @@ class Deformation:
     least_jacobian: float
 
     def to_template(self, points: Floats) -> Floats:
-        """Template positions (3, n) in mm of the person's positions (3, n) in mm, without ventricle growth."""
-        start = _box_start()
-        at = (points - start[:, None] - 0.5 * (_LATTICE_MM - grid.VOXEL_MM)) / _LATTICE_MM
-        moved = points + np.stack([_sample(c, at) for c in self.offset])
+        """Template positions (3, n) in mm of the person's positions (3, n) in mm, before ventricles grow."""
+        first = (_box_start() + 0.5 * (_LATTICE_MM - grid.VOXEL_MM))[:, None]
+        at = (points - first) / np.float32(_LATTICE_MM)
+        return self._scaled(points + np.stack([_sample(c, at) for c in self.offset]))
+
+    def lattice(self, every: int = 1) -> Floats:
+        """Template positions (3, n) in mm of the points of the offsets' lattice, or every second, … of them."""
+        shape = self.offset.shape[1:]
+        start = _box_start() + 0.5 * (_LATTICE_MM - grid.VOXEL_MM)
+        axes = [
+            start[a] + np.float32(_LATTICE_MM) * np.arange(n, dtype=np.float32) for a, n in enumerate(shape)
+        ]
+        points = np.stack(np.meshgrid(*axes, indexing="ij")) + self.offset
+        return self._scaled(points[:, ::every, ::every, ::every].reshape(3, -1))
+
+    def _scaled(self, points: Floats) -> Floats:
         centre = np.asarray(grid.CENTRE_MM, np.float32)[:, None]
-        return ((moved - centre) / self.stretch[:, None] + centre).astype(np.float32)
+        return ((points - centre) / self.stretch[:, None].astype(np.float32) + centre).astype(np.float32)
 
 
 def draw_deformation(noise: np.random.Generator, stretch: NDArray[np.float64]) -> Deformation:
@@ -223,33 +235,27 @@ def _band(noise: np.random.Generator, shape: tuple[int, ...], low: float, high: 
 
 
 def _sized(full: Template, deformation: Deformation, total_ml: float) -> Deformation:
-    """The same deformation, stretched so that the whole brain measures `total_ml` on the lattice."""
-    shape = deformation.offset.shape[1:]
-    points = _lattice_points(shape, _LATTICE_MM)
+    """The same deformation, stretched so that the whole brain measures about `total_ml`."""
+    every = 2
     for _ in range(2):
-        at = deformation.to_template(points)
-        depth = _sample(full.inside, at - full.origin[:, None].astype(np.float32), outside=-5.0)
-        measured = float(_sigmoid(depth / _EDGE_MM).sum()) * _LATTICE_MM**3 / 1000.0
+        depth = _depth(full, deformation.lattice(every))
+        measured = float(_sigmoid(depth / np.float32(3.0)).sum()) * (every * _LATTICE_MM) ** 3 / 1000.0
         stretch = deformation.stretch * (total_ml / measured) ** (1 / 3)
         deformation = Deformation(deformation.offset, stretch, deformation.least_jacobian)
     return deformation
 
 
-def _lattice_points(shape: tuple[int, ...], spacing_mm: float) -> Floats:
-    """World positions (3, n) in mm of a lattice over `grid.BOX`, voxels centred in blocks."""
-    start = _box_start() + 0.5 * (spacing_mm - grid.VOXEL_MM)
-    axes = [start[a] + spacing_mm * np.arange(n, dtype=np.float32) for a, n in enumerate(shape)]
-    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1).astype(np.float32)
+def _depth(full: Template, at: Floats) -> Floats:
+    """Distance in mm to the brain's surface at template positions (3, n), positive inside."""
+    return _sample(full.inside, at - full.origin[:, None].astype(np.float32), outside=-5.0)
 
 
 def _points(
     full: Template, deformation: Deformation, step: int
 ) -> tuple[Floats, tuple[NDArray[np.int64], ...], tuple[int, ...]]:
     """Positions (3, n) in mm of the voxels that may hold brain, their indices in the box, and its shape."""
-    shape = deformation.offset.shape[1:]
-    at = deformation.to_template(_lattice_points(shape, _LATTICE_MM))
-    depth = _sample(full.inside, at - full.origin[:, None].astype(np.float32), outside=-5.0)
-    near = ndimage.binary_dilation((depth > -4.5).reshape(shape))
+    near = (_depth(full, deformation.lattice()) > -3.5).reshape(deformation.offset.shape[1:])
+    near = ndimage.binary_dilation(near)
     if step == 1:
         near = near.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     where = np.nonzero(near)
@@ -315,10 +321,9 @@ class _Fields:
     @classmethod
     def at(cls, full: Template, points: Floats) -> _Fields:
         index = points - full.origin[:, None].astype(np.float32)
-        wm, csf, sulcal, early, fold = (
-            _sample(f, index) for f in (full.wm, full.csf, full.sulcal, full.early, full.fold)
-        )
-        return cls(wm, csf, _sample(full.inside, index, outside=-5.0), sulcal, early, fold)
+        sharp = [_sample(field, index) for field in (full.wm, full.csf)]
+        smooth = [_lookup(full, field, points) for field in (full.sulcal, full.early, full.fold)]
+        return cls(*sharp, _depth(full, points), *smooth)
 
     def perturb(self, folds: Floats, grain_csf: Floats, grain_wm: Floats, age: float) -> None:
         """Add the person's folds and the noise of segmentation; set how thinning goes by region."""
