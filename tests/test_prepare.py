@@ -358,7 +358,7 @@ def test_two_runs_at_once(tmp_path: Path, brain: Brain) -> None:
     brain.write_maps(tmp_path / "in", "sub-1")
     (tmp_path / "out").mkdir()
     with (
-        module._alone(tmp_path / "out"),
+        module._alone(tmp_path / "out", "prepare"),
         pytest.raises(SourceError, match="another run of prepare is writing"),
     ):
         run(tmp_path / "in", tmp_path / "out")

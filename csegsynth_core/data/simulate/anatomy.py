@@ -239,7 +239,7 @@ def _sized(full: Template, deformation: Deformation, total_ml: float) -> Deforma
     every = 2
     for _ in range(2):
         depth = _depth(full, deformation.lattice(every))
-        measured = float(_sigmoid(depth / np.float32(3.0)).sum()) * (every * _LATTICE_MM) ** 3 / 1000.0
+        measured = float(np.clip(depth / 3.0 + 0.5, 0.0, 1.0).sum()) * (every * _LATTICE_MM) ** 3 / 1000.0
         stretch = deformation.stretch * (total_ml / measured) ** (1 / 3)
         deformation = Deformation(deformation.offset, stretch, deformation.least_jacobian)
     return deformation
