@@ -80,6 +80,15 @@ class Pool(Generic[Item]):
     """Of the progress bar."""
     progress: bool = True
 
+    def run_here(self, todo: Sequence[Item]) -> None:
+        """Work on everybody in this process, for light work: starting others would take longer.
+
+        Raises:
+            whatever `work` raises.
+        """
+        for item in tqdm(todo, unit="person", desc=self.title, disable=not self.progress):
+            self.work(item)
+
     def run(self, todo: Sequence[Item]) -> dict[str, str]:
         """Work on everybody; returns the reason by name of those who failed.
 

@@ -44,7 +44,7 @@ FOLD_MM: Final = (3.1, 4.8)
 """Folds: random field between these two Gaussian widths."""
 FOLD_SIZE: Final = 3.2
 """Log-odds by which a person's own folds move tissue borders."""
-NOISE_SIZE: Final = 1.0
+NOISE_SIZE: Final = 0.8
 """Log-odds of segmentation noise, whose width is about a voxel."""
 _EDGE_MM: Final = 0.4
 """Width of the brain's outer border."""
@@ -76,8 +76,8 @@ class VirtualBrain:
     """(80, 128, 128) T1-like intensities, 0 outside, or None."""
     regions_ml: dict[str, float]
     """Ventricles, cortical and deep grey matter, cerebellum, brainstem, from the parts carried along."""
-    least_jacobian: float
-    """Smallest Jacobian determinant of the random deformation."""
+    deformation: Deformation
+    """The random deformation and the stretch."""
     solved: dict[str, float]
     """The parameters found: growth of ventricles, shifts of CSF, white matter and surface."""
 
@@ -189,7 +189,7 @@ def make_brain(
     maps[(slice(None), *grid.BOX)] = _repeat(box, step)
     image = _t1_like(contrast, full, grown, where, box, step) if t1 else None
     solved = {"growth": growth, "csf": shifts[0], "wm": shifts[1], "surface_mm": shifts[2]}
-    return VirtualBrain(maps, image, regions, deformation.least_jacobian, solved)
+    return VirtualBrain(maps, image, regions, deformation, solved)
 
 
 # ---------------------------------------------------------------- geometry
@@ -205,7 +205,7 @@ def _box_start() -> Floats:
     return grid.voxel_to_mm(first).astype(np.float32)
 
 
-def _sample(field: NDArray, at: Floats, *, outside: float | None = None) -> Floats:
+def _sample(field: NDArray[Any], at: NDArray[Any], *, outside: float | None = None) -> Floats:
     """Trilinear values of (i, j, k) `field` at voxel positions (3, n)."""
     mode, value = ("nearest", 0.0) if outside is None else ("constant", outside)
     return ndimage.map_coordinates(field, at, order=1, mode=mode, cval=value, prefilter=False)
@@ -321,9 +321,14 @@ class _Fields:
     @classmethod
     def at(cls, full: Template, points: Floats) -> _Fields:
         index = points - full.origin[:, None].astype(np.float32)
-        sharp = [_sample(field, index) for field in (full.wm, full.csf)]
-        smooth = [_lookup(full, field, points) for field in (full.sulcal, full.early, full.fold)]
-        return cls(*sharp, _depth(full, points), *smooth)
+        return cls(
+            wm=_sample(full.wm, index),
+            csf=_sample(full.csf, index),
+            inside=_depth(full, points),
+            sulcal=_lookup(full, full.sulcal, points),
+            early=_lookup(full, full.early, points),
+            fold=_lookup(full, full.fold, points),
+        )
 
     def perturb(self, folds: Floats, grain_csf: Floats, grain_wm: Floats, age: float) -> None:
         """Add the person's folds and the noise of segmentation; set how thinning goes by region."""
@@ -335,7 +340,7 @@ class _Fields:
 
 
 def _sigmoid(x: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-np.clip(x, -30, 30)))
+    return (1.0 / (1.0 + np.exp(-np.clip(x, -30, 30)))).astype(np.float32)
 
 
 def _fractions(fields: _Fields, csf: float, wm: float, surface: float) -> tuple[Floats, Floats, Floats]:

@@ -114,8 +114,10 @@ def simulate(
             reused = plan.n - len(todo)
             cores = max(1, min(workers or os.cpu_count() or 1, len(todo)))
             work = partial(_make_person, plan=plan, dest=str(dest))
-            failures = Pool(work, lambda k: ids[k], dest, cores, "simulate", progress).run(todo)
-            if failures:
+            pool = Pool(work, lambda k: ids[k], dest, cores, "simulate", progress)
+            if cores == 1:
+                pool.run_here(todo)
+            elif failures := pool.run(todo):
                 name, reason = next(iter(failures.items()))
                 raise PipelineError(
                     f"{len(failures)} of {plan.n} people could not be made",
@@ -209,7 +211,7 @@ def _make_person(number: int, plan: Plan, dest: str) -> None:
             "fingerprint": plan.fingerprint,
             "volumes_ml": {t: _ml(brain.maps[k]) for k, t in enumerate(TISSUES)},
             "regions_ml": {k: round(v, 3) for k, v in brain.regions_ml.items()},
-            "least_jacobian": round(brain.least_jacobian, 4),
+            "least_jacobian": round(brain.deformation.least_jacobian, 4),
             "solved": {k: round(float(v), 4) for k, v in brain.solved.items()},
         }
         write_text(staging / _record_name(name), json.dumps(record, indent=1))
@@ -345,7 +347,7 @@ def best_r2(n: int = 20_000, *, seed: int = 0) -> dict[str, float]:
 
 
 def _design(people: People) -> NDArray[np.float64]:
-    values = people.values
+    values = people.variables
     columns = []
     for one in people_module.EQUATIONS:
         if one.feature is None:

@@ -53,12 +53,14 @@ EFFECTS: Final[tuple[Effect, ...]] = (
     Effect(
         "age", -0.0075, -0.0252, 0.0560, 0.160,
         "Walhovd 2011 (five to eleven samples: GM falls through adult life, WM inverted U, CSF and ventricles up), "
-        "Raz 2005, Fjell 2013, Bethlehem 2022. Studies differ in whether GM falls straight or faster late: here straight",
+        "Raz 2005, Fjell 2013, Bethlehem 2022. Studies differ in whether GM falls straight or faster late: "
+        "here straight",
         unit=10.0, centre=53.0,
     ),
     Effect(
         "age", -0.0083, 0.0, 0.0068, 0.014,
-        "Walhovd 2011, Bethlehem 2022: WM peaks in midlife; CSF rises faster with age", unit=10.0, centre=53.0, power=2,
+        "Walhovd 2011, Bethlehem 2022: WM peaks in midlife; CSF rises faster with age",
+        unit=10.0, centre=53.0, power=2,
     ),
     Effect(
         "sex", 0.055, 0.052, 0.042, 0.08,
@@ -70,7 +72,10 @@ EFFECTS: Final[tuple[Effect, ...]] = (
         "Walhovd 2011: sex differences in ageing small and not found everywhere; own choice of size",
         level="M", with_age=True,
     ),
-    Effect("height", 0.041, 0.041, 0.041, 0.041, "Ritchie 2018 for the sign; own choice of size", unit=10.0, centre=169.0),
+    Effect(
+        "height", 0.041, 0.041, 0.041, 0.041, "Ritchie 2018 for the sign; own choice of size",
+        unit=10.0, centre=169.0,
+    ),
     Effect(
         "weight", 0.0, -0.0050, 0.0040, 0.010,
         "Hamer & Batty 2019 (body mass and less grey matter); other studies find none after adjustment",
@@ -147,7 +152,8 @@ CSF_TO_VENTRICLES: Final = 1.0
 
 REFERENCES: Final = {
     "Bethlehem 2022": "Brain charts for the human lifespan. Nature 604: 525–533",
-    "Cox 2019": "Associations between vascular risk factors and brain MRI indices in UK Biobank. Eur Heart J 40: 2290–2300",
+    "Cox 2019": "Associations between vascular risk factors and brain MRI indices in UK Biobank. "
+    "Eur Heart J 40: 2290–2300",
     "Daviet 2022": "Associations between alcohol consumption and gray and white matter volumes in the UK Biobank. "
     "Nat Commun 13: 1175",
     "Düzel 2019": "Structural brain correlates of loneliness among older adults. Sci Rep 9: 13569",
@@ -157,16 +163,16 @@ REFERENCES: Final = {
     "Fjell 2023": "No phenotypic or genotypic evidence for a link between sleep duration and brain atrophy. "
     "Nat Hum Behav 7: 2008–2022",
     "Gaser & Schlaug 2003": "Brain structures differ between musicians and non-musicians. J Neurosci 23: 9240–9245",
-    "Hamer & Batty 2019": "Association of body mass index and waist-to-hip ratio with brain structure: UK Biobank study. "
-    "Neurology 92: e594–e600",
+    "Hamer & Batty 2019": "Association of body mass index and waist-to-hip ratio with brain structure: "
+    "UK Biobank study. Neurology 92: e594–e600",
     "Karama 2015": "Cigarette smoking and thinning of the brain's cortex. Mol Psychiatry 20: 778–785",
     "Moran 2013": "Brain atrophy in type 2 diabetes: regional distribution and influence on cognition. "
     "Diabetes Care 36: 4036–4042",
     "Nyberg 2021": "Educational attainment does not influence brain aging. PNAS 118: e2101644118",
     "Pietschnig 2015": "Meta-analysis of associations between human brain volume and intelligence differences. "
     "Neurosci Biobehav Rev 57: 411–432",
-    "Raz 2005": "Regional brain changes in aging healthy adults: general trends, individual differences and modifiers. "
-    "Cereb Cortex 15: 1676–1689",
+    "Raz 2005": "Regional brain changes in aging healthy adults: general trends, individual differences and "
+    "modifiers. Cereb Cortex 15: 1676–1689",
     "Ritchie 2018": "Sex differences in the adult human brain: evidence from 5216 UK Biobank participants. "
     "Cereb Cortex 28: 2959–2975",
     "Stern 2012": "Cognitive reserve in ageing and Alzheimer's disease. Lancet Neurol 11: 1006–1012",

@@ -84,8 +84,7 @@ class Equation:
         if self.form == "ordered":
             cuts = ndtri(np.clip(np.cumsum(self.shares)[:-1], 1e-9, 1 - 1e-9))
             out = np.searchsorted(cuts, score).astype(float)
-        elif self.form == "rule":
-            assert self.rule is not None
+        elif self.rule is not None:
             out = self._rounded(self.rule(values, score))
         elif self.form == "skewed":
             out = self._rounded(self.mean * np.exp(self.sd * score) - self.zero)
@@ -436,7 +435,7 @@ _choice(
     },
     block="work",
 )  # fmt: skip
-_number("hours_worked", I, "paid work", "hours a week", 33.0, 9.5, (1.0, 90.0),
+_number("hours_worked", I, "paid work", "hours a week", 33.0, 9.5, (0.0, 90.0),
         {"employment_status=full_time": 0.9, "employment_status=part_time": -1.3, "sex=M": 0.2},
         only=("employment_status", ("full_time", "part_time")), block="work")  # fmt: skip
 _rule("retired", I, "retired", "", (0.0, 1.0), ("employment_status",), "1 where employment_status is retired",
@@ -663,7 +662,8 @@ for _part, _items, _mean in (
     _number(f"cattell_{_part}", C, f"Cattell culture fair: {_part}, items right", "items", _mean, _items * 0.16,
             (0.0, float(_items)), {"fluid": 0.8}, block="cattell")  # fmt: skip
     _number(f"cattell_{_part}_attempted", C, f"Cattell culture fair: {_part}, items tried", "items", _items * 0.88,
-            _items * 0.12, (0.0, float(_items)), {f"cattell_{_part}": 0.5, "speed": 0.4}, block="cattell")  # fmt: skip
+            _items * 0.12, (0.0, float(_items)), {f"cattell_{_part}": 0.5, "speed": 0.4},
+                    block="cattell")  # fmt: skip
 _CATTELL: Final = tuple(f"cattell_{p}" for p in ("series", "classification", "matrices", "conditions"))
 _rule("cattell_total", C, "Cattell culture fair: total", "items", (0.0, 46.0), _CATTELL, "sum of the four subtests",
       lambda v, _: np.sum([v[n] for n in _CATTELL], axis=0), mean=31.0, sd=6.0, block="cattell")  # fmt: skip
@@ -672,13 +672,15 @@ for _part in ("series", "classification", "matrices", "conditions"):
             (30.0, 300.0), {"speed": -0.45}, block="cattell")  # fmt: skip
 for _size in (2, 3, 4):
     _number(f"vstm_swaps_{_size}", C, f"VSTM colour, {_size} items: another item's colour reported", "%",
-            1.5 + 1.5 * _size, 0.6, (0.0, 100.0), {"memory": -0.5}, form="skewed", step=0.1, block="vstm")  # fmt: skip
+            1.5 + 1.5 * _size, 0.6, (0.0, 100.0), {"memory": -0.5}, form="skewed", step=0.1,
+                    block="vstm")  # fmt: skip
 _number("vstm_control_error", C, "VSTM colour, nothing to remember: mean error", "degrees", 6.0, 0.25, (1.0, 60.0),
         {"speed": -0.3}, form="skewed", step=0.1, block="vstm")  # fmt: skip
 _number("vstm_control_rt", C, "VSTM colour, nothing to remember: median reaction time", "ms", 1050.0, 0.2,
         (300.0, 8000.0), {"speed": -0.7}, form="skewed", block="vstm")  # fmt: skip
 for _kind, _ease in (("unambiguous", 0.0), ("dominant", 1.0), ("subordinate", 2.0)):
-    _number(f"sentence_rt_{_kind}", C, f"sentence comprehension, {_kind}: reaction time", "ms", 820.0 + 90 * _ease, 0.22,
+    _number(f"sentence_rt_{_kind}", C, f"sentence comprehension, {_kind}: reaction time", "ms",
+            820.0 + 90 * _ease, 0.22,
             (200.0, 5000.0), {"speed": -0.6, "language": -0.25}, form="skewed", block="sentence")  # fmt: skip
     _number(f"sentence_rt_sd_{_kind}", C, f"sentence comprehension, {_kind}: deviation of reaction times", "ms",
             260.0 + 30 * _ease, 0.28, (20.0, 3000.0), {f"sentence_rt_{_kind}": 0.5, "language": -0.2}, form="skewed",
@@ -686,14 +688,16 @@ for _kind, _ease in (("unambiguous", 0.0), ("dominant", 1.0), ("subordinate", 2.
     _number(f"sentence_rejected_{_kind}", C, f"sentence comprehension, {_kind}: good sentences rejected", "%",
             5.0 + 9.0 * _ease, 0.5, (0.0, 100.0), {"language": -0.65}, form="skewed", step=0.1,
             block="sentence")  # fmt: skip
-    _number(f"sentence_dprime_{_kind}", C, f"sentence comprehension, {_kind}: sensitivity d′", "d′", 3.0 - 0.4 * _ease,
+    _number(f"sentence_dprime_{_kind}", C, f"sentence comprehension, {_kind}: sensitivity d′", "d′",
+            3.0 - 0.4 * _ease,
             0.6, (-1.0, 6.0), {"language": 0.75}, step=0.01, block="sentence")  # fmt: skip
 for _n, _saying in enumerate(
     ("Rome was not built in a day", "still waters run deep", "a rolling stone gathers no moss"), 1
 ):
     _ordered(f"proverb_{_n}", C, f"proverb {_n} explained ({_saying})", ("not", "concretely", "abstractly"),
              (20, 28, 52), {"language": 0.7}, block="proverbs")  # fmt: skip
-_rule("proverb_total", C, "points for the three proverbs", "points", (0.0, 6.0), ("proverb_1", "proverb_2", "proverb_3"),
+_rule("proverb_total", C, "points for the three proverbs", "points", (0.0, 6.0), ("proverb_1",
+        "proverb_2", "proverb_3"),
       "sum of the three", lambda v, _: v["proverb_1"] + v["proverb_2"] + v["proverb_3"], mean=4.0, sd=1.6,
       block="proverbs")  # fmt: skip
 

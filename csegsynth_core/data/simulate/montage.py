@@ -26,7 +26,7 @@ _TILE: Final = (88, 116)
 def write_montage(path: Path, *, seed: int = 0, progress: bool = True) -> None:
     """Write the picture: ten ages across, women and men, three slices each."""
     some = draw(4000, seed=seed)
-    age, male = some.values["age"], some.values["sex"] > 0
+    age, male = some.variables["age"], some.variables["sex"] > 0
     chosen = [
         int(np.argmin(np.abs(age - a) + 100.0 * (male != is_male))) for is_male in (False, True) for a in AGES
     ]

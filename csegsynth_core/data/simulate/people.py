@@ -91,7 +91,7 @@ class People:
         return {name: normal[:, i] for i, name in enumerate(_VARIABLES)}
 
     @cached_property
-    def values(self) -> Values:
+    def variables(self) -> Values:
         """Every feature and latent variable, each (n,); levels as their place, from 0."""
         out: dict[str, Numbers] = {}
         for one in EQUATIONS:
@@ -108,9 +108,9 @@ class People:
         """Logarithm of each volume without noise of its own, each (n,)."""
         out = {}
         for volume in VOLUMES:
-            total = np.log(BASE_ML[volume]) + RESERVE[volume] * self.values["reserve"]
+            total = np.log(BASE_ML[volume]) + RESERVE[volume] * self.variables["reserve"]
             for effect in EFFECTS:
-                total = total + effect.size(volume) * _term(effect, self.values)
+                total = total + effect.size(volume) * _term(effect, self.variables)
             out[volume] = total
         return out
 
@@ -139,17 +139,22 @@ class People:
             now = self.volumes[volume]
             for name, effects in _by_feature().items():
                 if any(e.level for e in effects):
-                    on = sum(e.size(volume) * _term(e, self.values, at_level=True) for e in effects)
-                    is_on = _at_level(effects[0], self.values)
+                    on = np.sum(
+                        [e.size(volume) * _term(e, self.variables, at_level=True) for e in effects], axis=0
+                    )
+                    is_on = _at_level(effects[0], self.variables)
                     without = now * np.exp(-on * is_on)
                     columns[f"d_{volume}/d_{name}={effects[0].level}"] = without * (np.exp(on) - 1.0)
                 else:
-                    slope = sum(e.size(volume) * _slope(e, self.values) for e in effects)
+                    slope = np.sum([e.size(volume) * _slope(e, self.variables) for e in effects], axis=0)
                     if name == "age":
-                        slope = slope + sum(
-                            e.size(volume) * _term(e, self.values, without_age=True) / 10.0
-                            for e in EFFECTS
-                            if e.with_age
+                        slope = slope + np.sum(
+                            [
+                                e.size(volume) * _term(e, self.variables, without_age=True) / 10.0
+                                for e in EFFECTS
+                                if e.with_age
+                            ],
+                            axis=0,
                         )
                     columns[f"d_{volume}/d_{name}"] = now * slope
         return pd.DataFrame(columns, index=pd.Index(self.ids, name="participant_id"))
@@ -177,17 +182,17 @@ class People:
         gone = np.zeros((len(self), len(_CELLS)), bool) if complete else self.missing()
         columns = {}
         for column, name in enumerate(_CELLS):
-            texts = np.asarray(_texts(name, self.values[name]), object)
+            texts = np.asarray(_texts(name, self.variables[name]), object)
             texts[gone[:, column]] = None
             columns[name] = texts
-        return pd.DataFrame(columns, index=pd.Index(self.ids, name="participant_id"))
+        return pd.DataFrame(columns, index=pd.Index(self.ids, name="participant_id"), dtype=object)
 
     def targets(self, row: int = 0) -> Targets:
         """What the brain of one of these people must measure."""
         of = {v: float(x[row]) for v, x in self.volumes.items()}
-        broad = 0.004 * (float(self.values["weight"][row]) - 75.0) / 15.0
-        tall = 0.006 * (float(self.values["height"][row]) - 169.0) / 10.0
-        age = float(self.values["age"][row])
+        broad = 0.004 * (float(self.variables["weight"][row]) - 75.0) / 15.0
+        tall = 0.006 * (float(self.variables["height"][row]) - 169.0) / 10.0
+        age = float(self.variables["age"][row])
         return Targets(of["wm"], of["gm"], of["csf"], of["ventricles"], age, (broad, 0.0, tall))
 
     def brain_seed(self, row: int = 0) -> np.random.SeedSequence:
@@ -231,7 +236,7 @@ def missing_share(name: str) -> float:
 
 def latent_table(people: People) -> pd.DataFrame:
     """Latent variables and head size, people as rows."""
-    columns = {name: people.values[name] for name in LATENT} | {"head": people.noise["head"]}
+    columns = {name: people.variables[name] for name in LATENT} | {"head": people.noise["head"]}
     return pd.DataFrame(columns, index=pd.Index(people.ids, name="participant_id"))
 
 

@@ -26,7 +26,7 @@ CEREBRUM, CEREBELLUM, BRAINSTEM, DEEP, VENTRICLE = 1, 2, 3, 4, 5
 
 _INTENSITY: Final = {"wm": 0.83, "gm": 0.66, "csf": 0.36}
 """Typical unsharp-masked T1 intensities of the tissues in the template (brightest voxel: 1)."""
-_WIDTH: Final = 0.06
+_WIDTH: Final = 0.068
 """Width of a tissue's intensities: the smaller, the crisper its borders."""
 _REACH_MM: Final = 11.0
 """How far from the wall tissue moves when ventricles grow."""
@@ -123,7 +123,7 @@ def template() -> Template:
     border = ndimage.gaussian_filter(mask.astype(np.float32), 1.5, truncate=3.0)
     inside = (1.5 * ndtri(np.clip(border, 2e-3, 1 - 2e-3))).astype(np.float32)
     depth = _finer(_signed_distance(mask[::2, ::2, ::2], 2.0), mask.shape)
-    wm = wm - 3.0 * ndimage.gaussian_filter(deep.astype(np.float32), 1.5)
+    wm = wm - 5.0 * ndimage.gaussian_filter(deep.astype(np.float32), 1.5)
     low_csf = (csf > 0) & mask
     ventricle = _ventricles(low_csf, x, y, z)
     flow, first, distance = _ventricle_flow(ventricle)
@@ -134,7 +134,7 @@ def template() -> Template:
     parts[mask & (distance < 0.5)] = VENTRICLE
     parts[low_csf & (distance < 3.0)] = VENTRICLE
     near = np.exp(-np.maximum(distance, 0.0) / 4.0)
-    sulcal = (1.0 - np.clip(1.4 * near, 0, 1)) * np.where(parts == CEREBELLUM, 0.6, 1.0)
+    sulcal = (1.0 - np.clip(1.4 * near, 0, 1)) * np.where(parts == CEREBELLUM, 0.35, 1.0)
     sulcal *= np.where((parts == DEEP) | (parts == BRAINSTEM), 0.15, 1.0)
     frontal = 1 / (1 + np.exp(-(y - 0.0) / 8.0)) * np.ones_like(inside)
     temporal = 1 / (1 + np.exp(-(np.abs(x) - 32) / 4.0)) / (1 + np.exp((z + 2.0) / 6.0))
@@ -201,9 +201,29 @@ def _ventricle_flow(ventricle: NDArray[np.bool_]) -> tuple[tuple[Floats, ...], N
     reach = np.exp(-((np.maximum(coarse, 0.0) / _REACH_MM) ** 2))
     gradient = np.stack(np.gradient(coarse, 2.0))
     velocity = np.stack([ndimage.gaussian_filter(g * reach, 0.8) for g in gradient]).astype(np.float32)
-    flow = tuple(exponential(-float(a) * velocity, spacing_mm=2.0, squarings=4) for a in FLOW_STEPS)
+    flow = _flows(velocity)
     first = np.asarray([2 * s.start for s in around], np.int64)
     return flow, first, _finer(distance, ventricle.shape)
+
+
+def _flows(velocity: Floats) -> tuple[Floats, ...]:
+    """Offsets in mm against `velocity` for each of `FLOW_STEPS`, by composing one step again and again."""
+    step = float(FLOW_STEPS[1] - FLOW_STEPS[0])
+    out = {0: np.zeros_like(velocity)}
+    for sign in (-1, 1):
+        one = exponential(-sign * step * velocity, spacing_mm=2.0, squarings=3)
+        for n in range(1, int(np.abs(FLOW_STEPS).max() / step + 0.5) + 1):
+            if np.any(np.isclose(FLOW_STEPS, sign * n * step)):
+                out[sign * n] = _composed(out[sign * (n - 1)], one, 2.0)
+    return tuple(out[round(float(a) / step)] for a in FLOW_STEPS)
+
+
+def _composed(first: Floats, then: Floats, spacing_mm: float) -> Floats:
+    """Displacement in mm of x → y + then(y) where y = x + first(x)."""
+    index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in first.shape[1:]], indexing="ij"))
+    at = index + first / spacing_mm
+    moved = [ndimage.map_coordinates(c, at, order=1, mode="nearest", prefilter=False) for c in then]
+    return (first + np.stack(moved)).astype(np.float32)
 
 
 def exponential(velocity: Floats, *, spacing_mm: float, squarings: int) -> Floats:
@@ -216,14 +236,9 @@ def exponential(velocity: Floats, *, spacing_mm: float, squarings: int) -> Float
         spacing_mm: edge of the lattice's voxels.
         squarings: the field is divided by 2 to this power, then composed with itself so often.
     """
-    shape = velocity.shape[1:]
-    index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"))
     out = velocity / 2.0**squarings
     for _ in range(squarings):
-        at = index + out / spacing_mm
-        out = out + np.stack(
-            [ndimage.map_coordinates(c, at, order=1, mode="nearest", prefilter=False) for c in out]
-        )
+        out = _composed(out, out, spacing_mm)
     return out.astype(np.float32)
 
 
