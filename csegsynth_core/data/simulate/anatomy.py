@@ -158,7 +158,10 @@ def make_brain(
     Raises:
         PipelineError: no brain with these volumes was found.
     """
-    deforming, folding, speckle, contrast = (np.random.default_rng(s) for s in seed.spawn(4))
+    deforming, folding, speckle, contrast = (
+        np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, part)))
+        for part in range(4)  # not seed.spawn, which gives others the next time
+    )
     full = template()
     total = targets.wm + targets.gm + targets.csf
     shape = deforming.normal(0.0, SHAPE_SD, 3)
@@ -403,7 +406,8 @@ def _repeat(box: Floats, step: int) -> Floats:
 
 def _lookup(full: Template, field: NDArray[Any], points: Floats) -> NDArray[Any]:
     """Value of a template field at the voxel nearest to each template position (3, n); 0 outside."""
-    index = np.rint(points - full.origin[:, None]).astype(np.int64)
+    spacing = 1.0 if field.shape == full.parts.shape else 2.0
+    index = np.rint((points - full.origin[:, None]) / spacing).astype(np.int64)
     size = np.asarray(field.shape)[:, None]
     valid = np.all((index >= 0) & (index < size), axis=0)
     i, j, k = np.where(valid, index, 0)

@@ -45,7 +45,7 @@ _STEM: Final = (
 
 @dataclass(frozen=True)
 class Template:
-    """Fields over the ICBM152 brain at 1 mm, all of one shape."""
+    """Fields over the ICBM152 brain at 1 mm; `near`, `sulcal`, `early` and `fold` on every second voxel."""
 
     origin: NDArray[np.float64]
     """World position in mm of the first voxel; axes are RAS, voxels 1 mm."""
@@ -84,80 +84,102 @@ FLOW_STEPS: Final = np.linspace(-3.0, 10.5, 10)
 @lru_cache(maxsize=1)
 def template() -> Template:
     """The sharpened template (a few seconds, once a process)."""
-    native = icbm.native()
-    whole = (native["wm"].data + native["gm"].data + native["csf"].data) > 0.5
-    found = ndimage.find_objects(whole.astype(np.int8))[0]
-    crop = tuple(slice(max(s.start - 7, 0), s.stop + 7) for s in found)
-    mask = whole[crop]
-    origin = native["t1"].affine[:3, 3] + np.asarray([s.start for s in crop], float)
-    t1 = native["t1"].data[crop]
-    prior = {name: native[name].data[crop] for name in _INTENSITY}
+    t1, prior, origin = _cropped()
+    mask = np.sum(list(prior.values()), axis=0) > 0.5
     weight = np.maximum(ndimage.gaussian_filter(mask.astype(np.float32), 2.0, truncate=2.5), 1e-3)
-    smooth = ndimage.gaussian_filter(t1 * mask, 2.0, truncate=2.5) / weight
-    sharp = (t1 + 1.2 * (t1 - smooth)).astype(np.float32)
-    clipped = np.clip(sharp, _INTENSITY["csf"], _INTENSITY["wm"])
-
+    sharp = t1 + np.float32(1.2) * (t1 - ndimage.gaussian_filter(t1 * mask, 2.0, truncate=2.5) / weight)
+    del t1, weight
     x, y, z = (
         (origin[axis] + np.arange(n)).reshape([-1 if a == axis else 1 for a in range(3)]).astype(np.float32)
         for axis, n in enumerate(mask.shape)
     )
-
-    def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...], px: Floats) -> Floats:
-        return sum(  # type: ignore[return-value]
-            ((p - c) / r) ** 2 for p, c, r in zip((px, y, z), centre, radii, strict=True)
-        )
-
-    stem = np.zeros(mask.shape, bool)
-    for centre, radii in _STEM:
-        stem |= ellipsoid(centre, radii, x) < 1
-    deep = np.zeros(mask.shape, bool)
-    for centre, radii in _DEEP:
-        deep |= ellipsoid(centre, radii, np.abs(x)) < 1
-
-    score = {
-        name: -((clipped - mean) ** 2) / (2 * _WIDTH**2) + 0.8 * np.log(prior[name] + 0.02)
-        for name, mean in _INTENSITY.items()
-    }
-    wm, csf = score["wm"] - score["gm"], score["csf"] - score["gm"]
-    wm = wm + 6.0 * ndimage.gaussian_filter(stem.astype(np.float32), 1.5)  # FAST calls most of the stem white
-    border = ndimage.gaussian_filter(mask.astype(np.float32), 1.5, truncate=3.0)
-    inside = (1.5 * ndtri(np.clip(border, 2e-3, 1 - 2e-3))).astype(np.float32)
-    depth = _finer(_signed_distance(mask[::2, ::2, ::2], 2.0), mask.shape)
-    wm = wm - 5.0 * ndimage.gaussian_filter(deep.astype(np.float32), 1.5)
-    low_csf = (csf > 0) & mask
-    ventricle = _ventricles(low_csf, x, y, z)
-    flow, first, distance = _ventricle_flow(ventricle)
+    stem = _ellipsoids(_STEM, x, y, z)
+    deep = _ellipsoids(_DEEP, np.abs(x), y, z)
+    wm, csf = _scores(sharp, prior)
+    del prior
+    wm += 6.0 * ndimage.gaussian_filter(stem.astype(np.float32), 1.5)  # FAST calls most of the stem white
+    wm -= 5.0 * ndimage.gaussian_filter(deep.astype(np.float32), 1.5)
+    dark = (csf > 0) & mask
+    flow, first, wall = _ventricle_flow(_ventricles(dark, x, y, z))
+    distance = _finer(wall, mask.shape)
     parts = np.where(mask, CEREBRUM, 0).astype(np.uint8)
     parts[mask & _cerebellum(x, y, z)] = CEREBELLUM
     parts[mask & stem] = BRAINSTEM
     parts[mask & deep] = DEEP
     parts[mask & (distance < 0.5)] = VENTRICLE
-    parts[low_csf & (distance < 3.0)] = VENTRICLE
-    near = np.exp(-np.maximum(distance, 0.0) / 4.0)
-    sulcal = (1.0 - np.clip(1.4 * near, 0, 1)) * np.where(parts == CEREBELLUM, 0.35, 1.0)
-    sulcal *= np.where((parts == DEEP) | (parts == BRAINSTEM), 0.15, 1.0)
-    frontal = 1 / (1 + np.exp(-(y - 0.0) / 8.0)) * np.ones_like(inside)
-    temporal = 1 / (1 + np.exp(-(np.abs(x) - 32) / 4.0)) / (1 + np.exp((z + 2.0) / 6.0))
-    temporal = temporal / (1 + np.exp(-(y + 55.0) / 6.0))
-    occipital = 1 / (1 + np.exp((y + 68.0) / 6.0)) * np.ones_like(inside)
-    early = np.clip(frontal + temporal, 0, 1) - occipital
-    fold = np.clip((18.0 - depth) / 6.0, 0, 1) * (parts == CEREBRUM)
-    fold *= np.clip((np.abs(x) - 3.0) / 4.0, 0, 1)
+    parts[dark & (distance < 3.0)] = VENTRICLE
+    del distance, stem, deep
+    depth = _signed_distance(mask[::2, ::2, ::2], 2.0)
+    sulcal, early, fold = _weights(parts[::2, ::2, ::2], wall, depth, x[::2], y[:, ::2], z[:, :, ::2])
+    border = ndimage.gaussian_filter(mask.astype(np.float32), 1.5, truncate=3.0)
     return Template(
         origin=origin,
-        wm=wm.astype(np.float32),
-        csf=csf.astype(np.float32),
-        inside=inside,
+        wm=wm,
+        csf=csf,
+        inside=(1.5 * ndtri(np.clip(border, 2e-3, 1 - 2e-3))).astype(np.float32),
         t1=sharp * mask,
         parts=parts,
         cavity=ndimage.gaussian_filter(((parts == VENTRICLE) & (csf > 0)).astype(np.float32), 0.6),
-        near=distance < 16.0,
-        sulcal=ndimage.gaussian_filter(sulcal.astype(np.float32), 1.5),
-        early=early.astype(np.float32),
-        fold=ndimage.gaussian_filter(fold.astype(np.float32), 2.0),
+        near=wall < 16.0,
+        sulcal=sulcal,
+        early=early,
+        fold=fold,
         flow=flow,
         flow_origin=origin + first,
         volume_ml=float(mask.sum() / 1000.0),
+    )
+
+
+def _cropped() -> tuple[Floats, dict[str, Floats], NDArray[np.float64]]:
+    """T1 and tissue probabilities around the brain at 1 mm, and the position of the first voxel in mm."""
+    native = icbm.native()
+    whole = (native["wm"].data + native["gm"].data + native["csf"].data) > 0.5
+    found = ndimage.find_objects(whole.astype(np.int8))[0]
+    crop = tuple(slice(max(s.start - 7, 0), s.stop + 7) for s in found)
+    origin = native["t1"].affine[:3, 3] + np.asarray([s.start for s in crop], float)
+    prior = {name: native[name].data[crop] * whole[crop] for name in _INTENSITY}
+    return native["t1"].data[crop].copy(), prior, origin
+
+
+def _ellipsoids(
+    where: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...], x: Floats, y: Floats, z: Floats
+) -> NDArray[np.bool_]:
+    """Voxels within any of some ellipsoids, given by centre and radii in mm."""
+    out = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), bool)
+    for (cx, cy, cz), (rx, ry, rz) in where:
+        out |= ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 < 1
+    return out
+
+
+def _scores(sharp: Floats, prior: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """Log-odds of white matter and of CSF against grey matter."""
+    clipped = np.clip(sharp, _INTENSITY["csf"], _INTENSITY["wm"])
+
+    def score(name: str) -> Floats:
+        likely = -((clipped - np.float32(_INTENSITY[name])) ** 2) / np.float32(2 * _WIDTH**2)
+        return likely + np.float32(0.8) * np.log(prior[name] + np.float32(0.02))
+
+    grey = score("gm")
+    return score("wm") - grey, score("csf") - grey
+
+
+def _weights(
+    parts: NDArray[np.uint8], wall: Floats, depth: Floats, x: Floats, y: Floats, z: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """`sulcal`, `early` and `fold` on a lattice of 2 mm; all arguments lie on it."""
+    near = np.exp(-np.maximum(wall, 0.0) / 4.0)
+    sulcal = (1.0 - np.clip(1.4 * near, 0, 1)) * np.where(parts == CEREBELLUM, 0.35, 1.0)
+    sulcal *= np.where((parts == DEEP) | (parts == BRAINSTEM), 0.15, 1.0)
+    frontal = 1 / (1 + np.exp(-y / 8.0))
+    temporal = 1 / (1 + np.exp(-(np.abs(x) - 32) / 4.0)) / (1 + np.exp((z + 2.0) / 6.0))
+    temporal = temporal / (1 + np.exp(-(y + 55.0) / 6.0))
+    occipital = 1 / (1 + np.exp((y + 68.0) / 6.0))
+    early = np.clip(frontal + temporal, 0, 1) - occipital
+    fold = np.clip((18.0 - depth) / 6.0, 0, 1) * (parts == CEREBRUM) * np.clip((np.abs(x) - 3.0) / 4.0, 0, 1)
+    return (
+        ndimage.gaussian_filter(sulcal.astype(np.float32), 0.75),
+        early.astype(np.float32),
+        ndimage.gaussian_filter(fold.astype(np.float32), 1.0),
     )
 
 
@@ -193,7 +215,10 @@ def _ventricles(csf: NDArray[np.bool_], x: Floats, y: Floats, z: Floats) -> NDAr
 
 
 def _ventricle_flow(ventricle: NDArray[np.bool_]) -> tuple[tuple[Floats, ...], NDArray[np.int64], Floats]:
-    """Offsets of the growing ventricles, the first voxel of their lattice, and the distance to the wall in mm."""
+    """Offsets of the growing ventricles, the first voxel of their lattice, and the distance to the wall in mm.
+
+    The distance, negative inside, lies on every second voxel.
+    """
     half = ndimage.gaussian_filter(ventricle.astype(np.float32), 0.7)[::2, ::2, ::2] > 0.5
     distance = -_signed_distance(half, 2.0)
     around = ndimage.find_objects((distance < 3 * _REACH_MM).astype(np.int8))[0]
@@ -203,7 +228,7 @@ def _ventricle_flow(ventricle: NDArray[np.bool_]) -> tuple[tuple[Floats, ...], N
     velocity = np.stack([ndimage.gaussian_filter(g * reach, 0.8) for g in gradient]).astype(np.float32)
     flow = _flows(velocity)
     first = np.asarray([2 * s.start for s in around], np.int64)
-    return flow, first, _finer(distance, ventricle.shape)
+    return flow, first, distance
 
 
 def _flows(velocity: Floats) -> tuple[Floats, ...]:
