@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from csegsynth_core.data.schema import Schema
-from csegsynth_core.data.simulate import cohort, effects, features, people
+from csegsynth_core.data.simulate import cohort, describe, effects, features, people
 from csegsynth_core.errors import TableError
 
 
@@ -146,12 +148,11 @@ def test_hold_others_or_let_them_follow() -> None:
 
 
 def test_twenty_years_more_with_others_held() -> None:
-    some = people.draw(200)
-    for row in range(0, 200, 20):
-        one = people.People(0, some.numbers[row : row + 1])
-        older = people.counterfactual(one, {"age": float(one.variables["age"][0]) + 20})
-        assert older.volumes["gm"][0] < one.volumes["gm"][0]
-        assert older.volumes["ventricles"][0] > one.volumes["ventricles"][0]
+    some = people.draw(500)
+    older = people.counterfactual(some, {"age": some.variables["age"] + 20})
+    assert np.all(older.volumes["gm"] < some.volumes["gm"])
+    assert np.all(older.volumes["ventricles"] > some.volumes["ventricles"])
+    assert same(some, people.counterfactual(older, {"age": some.variables["age"]}))
 
 
 def test_unknown_changes_are_refused() -> None:
@@ -161,6 +162,8 @@ def test_unknown_changes_are_refused() -> None:
         people.counterfactual(people.draw(1), {"sex": "other"})
     with pytest.raises(TableError, match=r"'age' cannot be set"):
         people.counterfactual(people.draw(1), {"age": "old"})
+    with pytest.raises(TableError, match=r"or one for each of 3 people"):
+        people.counterfactual(people.draw(3), {"age": [30, 40]})
 
 
 def test_derivatives_against_finite_differences() -> None:
@@ -260,3 +263,17 @@ def test_truth_table_is_whole() -> None:
     assert isinstance(truth, pd.DataFrame) and list(truth.index) == some.ids
     assert {"latent_reserve", "true_gm", "noise_free_csf", "d_gm/d_age"} <= set(truth.columns)
     assert not truth.isna().any().any()
+
+
+def test_the_page_tells_the_model_as_it_is() -> None:
+    page = (Path(__file__).parents[1] / "assets" / "simulation.md").read_text("utf-8")
+    for part in (describe.effects_table(), describe.equations_table(), describe.references()):
+        assert part in page, "run `python -m csegsynth_core.data.simulate.describe assets/simulation.md`"
+    assert describe.filled(page) == page
+
+
+def test_every_effect_has_a_source_that_is_listed() -> None:
+    for effect in effects.EFFECTS:
+        assert "wn choice" in effect.source or any(key in effect.source for key in effects.REFERENCES)
+    for key in effects.REFERENCES:
+        assert any(key in e.source for e in effects.EFFECTS) or key == "Pietschnig 2015", key

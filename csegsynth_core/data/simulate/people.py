@@ -46,7 +46,7 @@ _NEVER_MISSING: Final = frozenset({"age", "sex"})
 _BLOCK_MISSING: Final = 0.012
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class People:
     """Some virtual people, features and volumes worked out when asked for."""
 
@@ -54,10 +54,10 @@ class People:
     numbers: NDArray[np.int64]
     """(n,) which people of the seed."""
     stream: str = "sim"
-    set_free: dict[str, float] = field(default_factory=dict)
-    """Features set to a value while what they cause follows."""
-    set_held: dict[str, float] = field(default_factory=dict)
-    """Features set to a value while all others stay."""
+    set_free: dict[str, Numbers] = field(default_factory=dict)
+    """Features set to values, each () or (n,), while what they cause follows."""
+    set_held: dict[str, Numbers] = field(default_factory=dict)
+    """Features set to values, each () or (n,), while all others stay."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -96,12 +96,15 @@ class People:
         out: dict[str, Numbers] = {}
         for one in EQUATIONS:
             if one.name in self.set_free:
-                out[one.name] = np.full(len(self), self.set_free[one.name])
+                out[one.name] = self._everybody(self.set_free[one.name])
             else:
                 out[one.name] = one.value(out, self.noise[one.name])
         for name, value in self.set_held.items():
-            out[name] = np.full(len(self), value)
+            out[name] = self._everybody(value)
         return out
+
+    def _everybody(self, value: Numbers) -> Numbers:
+        return np.broadcast_to(np.asarray(value, float), (len(self),)).copy()
 
     @cached_property
     def log_effects(self) -> dict[str, Numbers]:
@@ -210,14 +213,14 @@ def counterfactual(people: People, changes: Mapping[str, object], *, hold_others
 
     Args:
         people: one or more.
-        changes: feature → number, or key of a level.
+        changes: feature → number, numbers (one per person), or key of a level.
         hold_others: whether everything else that can be told of the person stays as it is and only the brain
             responds (the "ideal" scenario of Wang et al. 2025); otherwise what the features cause follows.
 
     Raises:
         TableError: not a feature, or not a value of it.
     """
-    coded = {name: _coded(name, value) for name, value in changes.items()}
+    coded = {name: _coded(name, value, len(people)) for name, value in changes.items()}
     if hold_others:
         return replace(people, set_held=people.set_held | coded)
     held = {k: v for k, v in people.set_held.items() if k not in coded}
@@ -240,7 +243,7 @@ def latent_table(people: People) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(people.ids, name="participant_id"))
 
 
-def _coded(name: str, value: object) -> float:
+def _coded(name: str, value: object, people: int) -> Numbers:
     one = BY_NAME.get(name)
     if one is None or one.feature is None:
         raise TableError(f"no feature {name!r} to change", expected="one of the 198 simulated features")
@@ -250,14 +253,18 @@ def _coded(name: str, value: object) -> float:
             raise TableError(
                 f"feature {name!r} cannot be set", expected=one.feature.expected, got=repr(value)
             )
-        return float(one.levels.index(key))
+        return np.asarray(float(one.levels.index(key)))
     try:
-        number = float(value)  # type: ignore[arg-type]
+        numbers = np.asarray(value, float)
     except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise TableError(f"feature {name!r} cannot be set", expected=one.feature.expected, got=repr(value))
-    return number
+        numbers = np.asarray(np.nan)
+    if not np.all(np.isfinite(numbers)) or numbers.shape not in ((), (people,)):
+        raise TableError(
+            f"feature {name!r} cannot be set",
+            expected=f"{one.feature.expected}, or one for each of {people} people",
+            got=repr(value),
+        )
+    return numbers
 
 
 def _texts(name: str, values: Numbers) -> list[str]:
