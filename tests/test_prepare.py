@@ -26,8 +26,8 @@ from PIL import Image
 
 from csegsynth_core import grid
 from csegsynth_core.__main__ import main
-from csegsynth_core.data import prepare as module
 from csegsynth_core.data import parallel, sources
+from csegsynth_core.data import prepare as module
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.prepare import prepare, quality_table
 from csegsynth_core.errors import SourceError, TableError

@@ -73,7 +73,7 @@ def test_maps_are_fractions_with_the_asked_volumes(pair) -> None:
         assert brain.maps.min() >= 0 and brain.maps.sum(axis=0).max() <= 1 + 1e-6
         wanted = [one.volumes[t][0] for t in TISSUES]
         assert measured(brain.maps) == pytest.approx(wanted, rel=0.005)
-        assert brain.regions_ml["ventricles"] == pytest.approx(one.volumes["ventricles"][0], rel=0.08)
+        assert brain.regions_ml["ventricles"] == pytest.approx(one.volumes["ventricles"][0], rel=0.01)
         outside = brain.maps.copy()
         outside[(slice(None), *grid.BOX)] = 0
         assert not outside.any()

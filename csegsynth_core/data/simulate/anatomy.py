@@ -49,6 +49,8 @@ NOISE_SIZE: Final = 0.8
 _EDGE_MM: Final = 0.4
 """Width of the brain's outer border."""
 _LATTICE_MM: Final = 4.0
+_ROUNDS: Final = 4
+"""Most corrections of the ventricles after their first growth."""
 _CAVITY: Final = 0.97
 """Measured CSF of the ventricles, beside the template's cavity once deformed."""
 
@@ -177,12 +179,22 @@ def make_brain(
     grain_csf = grain[::step, ::step, ::step][where]
     grain_wm = np.roll(grain, (7, 11, 13), (0, 1, 2))[::step, ::step, ::step][where]
     voxel_ml = grid.VOXEL_ML * step**3
-    growth = _solve_growth(full, at, targets.ventricles / _CAVITY, voxel_ml)
-    grown = _grown(full, at, growth)
-    fields = _Fields.at(full, grown)
-    fields.perturb(folds, grain_csf, grain_wm, targets.age)
-    part = _lookup(full, full.parts, grown)
-    shifts, fractions = _solve(fields, targets, voxel_ml)
+    growth, slope = _solve_growth(full, at, targets.ventricles / _CAVITY, voxel_ml)
+    shifts = np.asarray([2.0, -1.0, 0.0])
+    tried: list[tuple[float, float]] = []
+    for _ in range(_ROUNDS):
+        grown = _grown(full, at, growth)
+        fields = _Fields.at(full, grown)
+        fields.perturb(folds, grain_csf, grain_wm, targets.age)
+        part = _lookup(full, full.parts, grown)
+        shifts, fractions = _solve(fields, targets, voxel_ml, shifts)
+        measured = float(fractions[TISSUES.index("csf")][part == VENTRICLE].sum(dtype=np.float64)) * voxel_ml
+        tried.append((growth, float(np.log(max(measured, 0.1) / targets.ventricles))))
+        if abs(tried[-1][1]) < 2 * TOLERANCE:
+            break
+        growth = _next_growth(tried, slope)
+    else:
+        growth = tried[-1][0]
     box = np.zeros((len(TISSUES), *shape_ijk), np.float32)
     for k in range(len(TISSUES)):
         box[k][where] = fractions[k]
@@ -284,8 +296,8 @@ def _grown(full: Template, at: Floats, growth: float) -> Floats:
     return out
 
 
-def _solve_growth(full: Template, at: Floats, target_ml: float, voxel_ml: float) -> float:
-    """Growth of the ventricles that gives them `target_ml` (secant on the logarithm)."""
+def _solve_growth(full: Template, at: Floats, target_ml: float, voxel_ml: float) -> tuple[float, float]:
+    """Growth that gives ventricles about `target_ml`, and the slope of their log volume (secant)."""
     near = at[:, _lookup(full, full.near, at)]
 
     def excess(growth: float) -> float:
@@ -293,18 +305,16 @@ def _solve_growth(full: Template, at: Floats, target_ml: float, voxel_ml: float)
         return float(np.log(max(float(_sample(full.cavity, place).sum()) * voxel_ml, 0.1) / target_ml))
 
     low, high = float(FLOW_STEPS[0]), float(FLOW_STEPS[-1])
-    a = 1.0
+    a, slope = 1.0, 0.22
     fa = excess(a)
-    b = float(np.clip(a - 4.5 * fa, low, high))
-    fb = excess(b)
     for _ in range(6):
-        if abs(fb) < 0.015 or fa == fb:
-            break
-        a, fa, b = b, fb, float(np.clip(b - fb * (b - a) / (fb - fa), low, high))
-        if a == b:
+        b = float(np.clip(a - fa / slope, low, high))
+        if abs(fa) < 0.01 or a == b:
             break
         fb = excess(b)
-    return b
+        slope = float(np.clip((fb - fa) / (b - a), 0.05, 1.0))
+        a, fa = b, fb
+    return a, slope
 
 
 # ---------------------------------------------------------------- tissues
@@ -356,14 +366,24 @@ def _fractions(fields: _Fields, csf: float, wm: float, surface: float) -> tuple[
     return np.stack([ea * norm, norm, eb * norm]), brain, brain * (1 - brain) / np.float32(_EDGE_MM)
 
 
-def _solve(fields: _Fields, targets: Targets, voxel_ml: float) -> tuple[NDArray[np.float64], Floats]:
+def _next_growth(tried: list[tuple[float, float]], slope: float) -> float:
+    """Growth of the ventricles to try next, from (growth, log of measured / wanted) of those tried."""
+    b, fb = tried[-1]
+    if len(tried) > 1 and abs(b - tried[-2][0]) > 0.02:
+        slope = (fb - tried[-2][1]) / (b - tried[-2][0])
+    return float(np.clip(b - fb / float(np.clip(slope, 0.05, 1.0)), FLOW_STEPS[0], FLOW_STEPS[-1]))
+
+
+def _solve(
+    fields: _Fields, targets: Targets, voxel_ml: float, start: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Floats]:
     """Newton's method for the shifts of CSF, white matter and surface that give the three volumes.
 
     Returns:
         The three shifts, and the fractions (3, n).
     """
     goal = np.asarray([getattr(targets, t) for t in TISSUES])
-    x = np.asarray([2.0, -1.0, 0.0])
+    x = start
     limit = np.asarray([6.0, 6.0, 1.0])
     for _ in range(14):
         share, brain, slope = _fractions(fields, *x)
