@@ -122,7 +122,7 @@ def test_deformations_never_fold() -> None:
         assert anatomy.jacobian(offset, 2.0).min() > 0
     axes = [np.arange(-70.0, 71.0, 3.0), np.arange(-95.0, 60.0, 3.0), np.arange(-60.0, 75.0, 3.0)]
     points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
-    ends = anatomy._grown(full, made.to_template(points.reshape(3, -1)), 8.0).reshape(points.shape)
+    ends = anatomy._grown(full, made.to_template(points.reshape(3, -1)), 12.0).reshape(points.shape)
     assert anatomy.jacobian(ends - points, 3.0).min() > 0
 
 

@@ -112,7 +112,10 @@ class Deformation:
 
     def _scaled(self, points: Floats) -> Floats:
         centre = np.asarray(grid.CENTRE_MM, np.float32)[:, None]
-        return ((points - centre) / self.stretch[:, None].astype(np.float32) + centre).astype(np.float32)
+        # Tall heads sit lower, so that the box cuts the spinal cord's end and not the vertex.
+        lower = np.asarray([[0.0], [0.0], [55.0 * max(0.0, float(self.stretch[2]) - 0.92)]], np.float32)
+        factor = self.stretch[:, None].astype(np.float32)
+        return ((points + lower - centre) / factor + centre).astype(np.float32)
 
 
 def draw_deformation(noise: np.random.Generator, stretch: NDArray[np.float64]) -> Deformation:
