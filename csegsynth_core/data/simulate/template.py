@@ -77,7 +77,7 @@ class Template:
     volume_ml: float
 
 
-FLOW_STEPS: Final = np.linspace(-3.0, 15.0, 13)
+FLOW_STEPS: Final = np.linspace(-3.0, 13.5, 12)
 """Growth of the ventricles for which `Template.flow` holds offsets; about mm by which the wall moves."""
 
 
