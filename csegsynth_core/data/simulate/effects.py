@@ -51,7 +51,7 @@ AGE_CENTRE: Final = 53.0
 
 EFFECTS: Final[tuple[Effect, ...]] = (
     Effect(
-        "age", -0.0075, -0.0252, 0.0560, 0.160,
+        "age", -0.0075, -0.0238, 0.0560, 0.160,
         "Walhovd 2011 (GM falls through adult life, WM inverted U, CSF and ventricles up), "
         "Raz 2005, Fjell 2013, Bethlehem 2022. Studies differ in whether GM falls straight or faster late: "
         "here straight",

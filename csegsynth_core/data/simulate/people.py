@@ -234,7 +234,7 @@ def schema() -> Schema:
 
 def missing_share(name: str) -> float:
     """Share of people for whom a feature is missing, 0 for age and sex."""
-    return 0.0 if name in _NEVER_MISSING else 0.014 + 0.034 * ((_CELLS.index(name) * 7) % 11) / 10
+    return 0.0 if name in _NEVER_MISSING else 0.014 + 0.032 * ((_CELLS.index(name) * 7) % 11) / 10
 
 
 def latent_table(people: People) -> pd.DataFrame:
