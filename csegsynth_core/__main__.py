@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from csegsynth_core import __version__
-from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.errors import CSegSynthError, SourceError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,7 +42,34 @@ def build_parser() -> argparse.ArgumentParser:
     make.add_argument("--seed", type=int, default=0, help="of the latent draw (default: 0)")
     make.add_argument("--quiet", action="store_true", help="no progress bar")
     make.set_defaults(run=_generate)
+    virtual = commands.add_parser(
+        "simulate",
+        help="make a virtual cohort: people who do not exist, with known truth",
+        description="Virtual people to a prepared cohort. What it makes is simulated: see assets/simulation.md.",
+    )
+    virtual.add_argument("dest", type=Path, nargs="?", help="folder for the cohort; run again to resume")
+    virtual.add_argument(
+        "--preset", choices=["tiny", "camcan", "pretrain"], help="8, 462 or 2000 people (default: camcan)"
+    )
+    virtual.add_argument("--n", type=_positive, metavar="N", help="number of people")
+    virtual.add_argument("--seed", type=_natural, default=0, help="of everything (default: 0)")
+    virtual.add_argument(
+        "--unconditional", action="store_true", default=None, help="no features: for pre-training"
+    )
+    virtual.add_argument("--t1", action="store_true", default=None, help="T1-like images, too")
+    virtual.add_argument("--volumes-only", action="store_true", help="features, volumes and truth; no brains")
+    virtual.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one per core)")
+    virtual.add_argument("--montage", type=Path, metavar="PNG", help="a picture of 20 brains by age and sex")
+    virtual.add_argument("--quiet", action="store_true", help="no progress bar")
+    virtual.set_defaults(run=_simulate)
     return parser
+
+
+def _natural(text: str) -> int:
+    """A whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -92,6 +119,31 @@ def _generate(args: argparse.Namespace) -> int:
     progress = tqdm(brains, total=len(table), unit="brain", disable=args.quiet)
     files = write_folder(progress, pack, args.out)
     print(f"{len(table)} synthetic brains, {files} files in {args.out}.")
+    return 0
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.simulate.cohort import simulate, with_options
+    from csegsynth_core.data.simulate.montage import write_montage
+
+    if args.dest is None and args.montage is None:
+        raise SourceError("nothing to do", expected="DEST, a folder for the cohort, or --montage PNG")
+    if args.montage is not None:
+        write_montage(args.montage, seed=args.seed, progress=not args.quiet)
+        print(f"20 simulated brains in {args.montage}.")
+    if args.dest is not None:
+        plan = with_options(
+            args.preset, n=args.n, seed=args.seed, unconditional=args.unconditional, t1=args.t1
+        )
+        outcome = simulate(
+            args.dest,
+            plan,
+            workers=args.workers,
+            progress=not args.quiet,
+            volumes_only=args.volumes_only,
+        )
+        kind = "people with volumes only" if args.volumes_only else "simulated people"
+        print(f"{outcome.made} {kind} made, {outcome.reused} already there, in {outcome.folder}.")
     return 0
 
 

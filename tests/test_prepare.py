@@ -26,8 +26,8 @@ from PIL import Image
 
 from csegsynth_core import grid
 from csegsynth_core.__main__ import main
+from csegsynth_core.data import parallel, sources
 from csegsynth_core.data import prepare as module
-from csegsynth_core.data import sources
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.prepare import prepare, quality_table
 from csegsynth_core.errors import SourceError, TableError
@@ -55,7 +55,7 @@ class Inline:
 
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch, known_alignment: None) -> None:
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", Inline)
 
 
 def run(source: Path, dest: Path, **options: Any) -> module.Outcome:
@@ -358,7 +358,7 @@ def test_two_runs_at_once(tmp_path: Path, brain: Brain) -> None:
     brain.write_maps(tmp_path / "in", "sub-1")
     (tmp_path / "out").mkdir()
     with (
-        module._alone(tmp_path / "out"),
+        module._alone(tmp_path / "out", "prepare"),
         pytest.raises(SourceError, match="another run of prepare is writing"),
     ):
         run(tmp_path / "in", tmp_path / "out")

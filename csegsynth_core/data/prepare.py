@@ -9,35 +9,28 @@ its final name is finished. Running the command again takes up where it stopped.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids, cohort
 from csegsynth_core.data.nifti import Volume, read_volume, write_bytes, write_nifti, write_text
+from csegsynth_core.data.parallel import Pool, remove_unfinished
+from csegsynth_core.data.parallel import alone as _alone
 from csegsynth_core.data.sources import Kind, Person, Source, find
-from csegsynth_core.errors import CSegSynthError, ImageError, PipelineError, SourceError
+from csegsynth_core.errors import ImageError, PipelineError, SourceError
 from csegsynth_core.tissue import ALL, TISSUES
 
 logger = logging.getLogger(__name__)
@@ -46,7 +39,6 @@ RECORD_VERSION = 1
 """Raise when a change makes people prepared before it unusable beside new ones."""
 LOW_ALIGNMENT = 0.5
 """Alignment score below which a person is an outlier in any cohort (IXI, 150 people: 0.60 to 0.72)."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNLISTED = 0.02
 """Largest share of labelled voxels whose label the table may not know."""
 
@@ -117,8 +109,8 @@ def prepare(
             logger.warning("%d %s: %s", len(ids), problem.replace("_", " "), shown)
     people = everyone[:limit]
     dest.mkdir(parents=True, exist_ok=True)
-    with _alone(dest):
-        _remove_unfinished(dest)
+    with _alone(dest, "prepare"):
+        remove_unfinished(dest)
         return _prepare_all(found, people, dest, backend, workers, progress, (table, meta, unmatched))
 
 
@@ -193,132 +185,11 @@ def _check_dest(source: Path, dest: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _alone(dest: Path) -> Iterator[None]:
-    """Hold the destination: two runs at once would take each other's unfinished people for leftovers.
-
-    Raises:
-        SourceError: another run is writing there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (dest / ".prepare.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SourceError(
-                f"another run of prepare is writing to {dest}", fix="wait for it to end, or stop it"
-            ) from error
-        except OSError:  # a file system without locks
-            logger.debug("%s cannot be locked", dest)
-        try:
-            yield
-        finally:
-            Path(lock.name).unlink(missing_ok=True)
-
-
-def _remove_unfinished(dest: Path) -> None:
-    for leftover in dest.glob(".part-*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-
-
 def _run(todo: list[Person], settings: Settings, workers: int, progress: bool) -> dict[str, str]:
     """Prepare people in worker processes; returns the reason by participant that failed."""
-    failures: dict[str, str] = {}
-    if not todo:
-        return failures
-    before = set(multiprocessing.active_children())
-    bar = tqdm(total=len(todo), unit="person", desc="prepare", disable=not progress)
-
-    def note(person: Person, error: Exception | None) -> None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise error
-        if error is not None:
-            if not isinstance(error, CSegSynthError | OSError | MemoryError):
-                logger.debug("%s failed", person.participant_id, exc_info=error)
-            failures[person.participant_id] = f"{type(error).__name__}: {error}"
-            tqdm.write(f"{person.participant_id} failed: {failures[person.participant_id]}", file=sys.stderr)
-        bar.update()
-
-    try:
-        left = list(todo)
-        while left:
-            suspects = _run_pool(left, settings, workers, note)
-            # A worker died and took its pool with it. Who was in work is tried once more, alone.
-            for person in suspects:
-                if _run_pool([person], settings, 1, note):
-                    note(
-                        person,
-                        PipelineError(
-                            "the process that worked on this person was killed",
-                            got="no message, as when memory runs out",
-                            fix="run again with fewer --workers, or look at the scan's size",
-                        ),
-                    )
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-            process.join(10)
-        _remove_unfinished(Path(settings.dest))
-        raise
-    finally:
-        bar.close()
-    _remove_unfinished(Path(settings.dest))  # of workers that were killed
-    return failures
-
-
-def _run_pool(
-    left: list[Person], settings: Settings, workers: int, note: Callable[[Person, Exception | None], None]
-) -> list[Person]:
-    """Work `left` off from its front; returns the people in work when a worker died, else nothing."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    running: dict[Future[None], Person] = {}
-    suspects: list[Person] = []
-    try:
-        # Only as many tasks in flight as there are workers: an interrupt then loses little.
-        while running or (left and not suspects):
-            try:
-                while left and not suspects and len(running) < workers:
-                    running[pool.submit(_prepare_person, left[0], settings)] = left[0]
-                    left.pop(0)
-            except BrokenProcessPool:
-                suspects.extend(running.values())
-                break
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                person = running.pop(future)
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    suspects.append(person)
-                elif error is None or isinstance(error, Exception):
-                    note(person, error)
-                else:
-                    raise error
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-    return suspects
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the main process, and end when it ends, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    work = partial(_prepare_person, settings=settings)
+    pool = Pool(work, lambda p: p.participant_id, Path(settings.dest), workers, "prepare", progress)
+    return pool.run(todo)
 
 
 def _prepare_person(person: Person, settings: Settings) -> None:
