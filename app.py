@@ -19,7 +19,15 @@ st.html(ASSETS / "style.css")
 # Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. For the same
 # reason no address is the name of a file.
 page = st.navigation(
-    [st.Page("pages/individual.py", title="Individual", url_path="person", default=True)], position="top"
+    [
+        st.Page("pages/individual.py", title="Individual", url_path="person", default=True),
+        st.Page("pages/influence.py", title="Feature influence", url_path="features"),
+        st.Page("pages/compare.py", title="Compare", url_path="scenarios"),
+        st.Page("pages/cohort.py", title="Cohort", url_path="trained-on"),
+        st.Page("pages/evaluation.py", title="Evaluation", url_path="measured"),
+        st.Page("pages/method.py", title="Method", url_path="about-method"),
+    ],
+    position="top",
 )
 
 with st.container(key="warm-up"):

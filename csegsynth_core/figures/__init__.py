@@ -1,6 +1,7 @@
 """Arrays and numbers → Plotly figures. Nothing here knows of Streamlit."""
 
 from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
+from csegsynth_core.figures.influence import InfluenceBar, influence_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
     MODES,
@@ -24,6 +25,7 @@ __all__ = [
     "MODES",
     "PLANES",
     "Display",
+    "InfluenceBar",
     "Plane",
     "View",
     "VolumeRow",
@@ -32,6 +34,7 @@ __all__ = [
     "centile_words",
     "difference_limit",
     "difference_rgb",
+    "influence_figure",
     "picked_from_event",
     "picked_voxel",
     "planes_figure",
