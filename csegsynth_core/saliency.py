@@ -68,7 +68,7 @@ TISSUE_VOLUMES: Final = Measures(TISSUES, lambda maps, resolution: volumes_ml(ma
 class Gradients:
     """Gradients of every measure for each person and draw."""
 
-    values: NDArray[np.float32]
+    slopes: NDArray[np.float32]
     """(people, draws, measures, columns): mL for each standard deviation of a column of encoded features."""
     measures: tuple[str, ...]
     columns: tuple[str, ...]
@@ -85,7 +85,7 @@ class Gradients:
     @property
     def people(self) -> int:
         """How many people."""
-        return self.values.shape[0]
+        return self.slopes.shape[0]
 
 
 def gradients(
@@ -136,9 +136,9 @@ def gradients(
         if progress is not None:
             progress(int(rows[-1]) + 1, total)
     by_column, labels = _with_total(np.moveaxis(found, 1, -1), names)
-    values = np.moveaxis(by_column, -1, 1).reshape(len(x), draws, len(labels), x.shape[1])
+    slopes = np.moveaxis(by_column, -1, 1).reshape(len(x), draws, len(labels), x.shape[1])
     return Gradients(
-        values=values,
+        slopes=slopes,
         measures=labels,
         columns=tuple(encoded.columns),
         natural=encoded.natural,
@@ -212,7 +212,7 @@ def summarise(
         raise TableError(
             "nobody is in this subgroup", expected="at least one person", fix="widen the filters"
         )
-    values = found.values[keep].astype(float)  # noqa: PD011 - an array of ours
+    values = found.slopes[keep].astype(float)
     people, draws = values.shape[:2]
     mean = values.mean(axis=(0, 1))
     low, high = bootstrap_interval(values.mean(axis=1), bootstraps, seed)

@@ -94,7 +94,7 @@ def _read_out(brain: Brain, change: object, tissue: str, at: figures.Voxel) -> s
     x, y, z = grid.voxel_to_mm(at)
     parts = "".join(
         f'<span><b style="color:{t.colour}">■</b> {t.bids} <b>{brain.maps[(n, *at)]:.2f}</b> '
-        f"{change[(n, *at)]:+.3f} per SD</span>"
+        f"{change[(n, *at)]:+.3f}</span>"
         for n, t in enumerate(ALL)
     ).replace("-", "−")
     text = f"x {x:.0f}&ensp;y {y:.0f}&ensp;z {z:.0f} mm".replace("-", "−")
@@ -102,5 +102,5 @@ def _read_out(brain: Brain, change: object, tissue: str, at: figures.Voxel) -> s
     return (
         f'<div class="readout" role="status"><span class="mm">{text}</span>'
         f'<span class="voxel">voxel {voxel}</span>{parts}'
-        f'<span class="hint">click a plane to move the crosshair</span></div>'
+        f'<span class="hint">Δ per SD · click a plane</span></div>'
     )

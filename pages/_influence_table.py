@@ -13,10 +13,10 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import BY_NAME
 
 SUM_COLOUR = "#8A97A6"
-HEIGHT_PX = 292
+HEIGHT_PX = 284
 AXES = {
     "sd": "mL per SD of the feature",
-    "natural": "mL per unit named; hatched: contrast between two levels, mL",
+    "natural": "mL per natural unit",
 }
 
 
@@ -33,8 +33,8 @@ def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
         colour=SUM_COLOUR if measure == TOTAL else BY_NAME[measure].colour,
         axis=AXES[unit],
         band=band,
+        fit_px=HEIGHT_PX - 4,
         dark=st.context.theme.type == "dark",
-        show_unit=unit == "natural",
     )
     with st.container(key="influence-bars", height=HEIGHT_PX, border=False, gap=None):
         st.plotly_chart(
@@ -46,31 +46,34 @@ def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
         )
 
 
-def table(pack: Pack, shown: pd.DataFrame, band: str) -> None:
+def table(pack: Pack, shown: pd.DataFrame, unit: str, band: str) -> None:
     """The same numbers, sortable; a chosen row is shown in the brain below."""
 
     def choose() -> None:
-        rows = st.session_state["influence-rows"]["selection"]["rows"]
-        if rows:
-            st.session_state[map_key(pack)] = str(shown["column"].iloc[rows[0]])
+        cells = st.session_state["influence-rows"]["selection"]["cells"]
+        if cells:
+            st.session_state[map_key(pack)] = str(shown["column"].iloc[cells[0][0]])
 
     ends = {"95 %": ("95 % from", "to"), "spre": ("−1 SD", "+1 SD")}.get(band[:4], ("low", "high"))
     number: Any = st.column_config.NumberColumn
+    hidden = ["column", "is_contrast", "unit"] if unit == "sd" else ["column", "is_contrast", "rank"]
     st.dataframe(
-        shown.drop(columns=["column", "is_contrast"]),
+        shown.drop(columns=hidden),
         key="influence-rows",
         hide_index=True,
         height=HEIGHT_PX,
-        row_height=29,
+        row_height=25,
         on_select=choose,
-        selection_mode="single-row",
+        selection_mode="single-cell",
         column_config={
-            "rank": number("#", width=34),
-            "label": st.column_config.TextColumn("Feature", width="medium"),
-            "value_ml": number("Value", format="%+.2f", width=70),
-            "low_ml": number(ends[0], format="%+.2f", width=78, help=band),
-            "high_ml": number(ends[1], format="%+.2f", width=70, help=band),
-            "unit": st.column_config.TextColumn("Unit", width=98),
+            "rank": number("#", width=36),
+            "label": st.column_config.TextColumn("Feature", width=182 if unit == "sd" else 152),
+            "value_ml": number(
+                "mL per SD" if unit == "sd" else "Value", format="%+.2f", width=74 if unit == "sd" else 62
+            ),
+            "low_ml": number(ends[0], format="%+.2f", width=74, help=band),
+            "high_ml": number(ends[1], format="%+.2f", width=62, help=band),
+            "unit": st.column_config.TextColumn("Unit", width=100),
         },
     )
 

@@ -13,7 +13,7 @@ from csegsynth_core.tissue import ALL
 from pages import _about, _controls, _influence_map, _influence_people, _influence_table, _state
 
 MEASURES = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
-UNITS = {"sd": "Per SD", "natural": "Per natural unit"}
+UNITS = {"sd": "Per SD", "natural": "Natural unit"}
 
 pack = _state.current_pack()
 with st.sidebar:
@@ -21,8 +21,8 @@ with st.sidebar:
 seed = _state.memory(pack)["seed"]
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-bar"):
-    whose = st.segmented_control(
-        "Whose", list(_influence_people.WHOSE), default="person", required=True, key="influence-whose",
+    whose = st.selectbox(
+        "Whose", list(_influence_people.WHOSE), key="influence-whose", width=170,
         format_func=_influence_people.WHOSE.get, label_visibility="collapsed",
     )  # fmt: skip
     measure = st.segmented_control(
@@ -35,7 +35,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
     )  # fmt: skip
     st.space("stretch")
     with st.popover("Options", icon=":material/tune:"):
-        count = st.number_input("Features shown", 3, 60, 9, key="influence-top")
+        count = st.number_input("Features shown", 3, 60, 10, key="influence-top")
         draws = st.number_input(
             "Latent draws", 1, 32, 4 if whose == "person" else 2, key=f"influence-draws-{whose == 'person'}"
         )
@@ -74,6 +74,6 @@ left, right = st.columns([48, 52], gap="medium")
 with left:
     _influence_table.bars(shown, measure, unit, band)
 with right:
-    _influence_table.table(pack, shown, band)
+    _influence_table.table(pack, shown, unit, band)
 labels = dict(zip(top["column"], top["label"], strict=True))
 _influence_map.show(pack, person, seed, labels, measure)

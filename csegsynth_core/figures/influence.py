@@ -11,7 +11,9 @@ import plotly.graph_objects as go
 
 from csegsynth_core.figures.style import FONT
 
-_CHARACTERS = 30
+_CHARACTERS = 34
+_AXIS_PX = 44
+_ROW_PX = 19.0
 
 
 @dataclass(frozen=True)
@@ -35,85 +37,98 @@ def influence_figure(
     colour: str,
     axis: str,
     band: str = "",
-    row_px: int = 24,
+    fit_px: float = 0.0,
     dark: bool = False,
-    show_unit: bool = False,
 ) -> go.Figure:
     """Horizontal bars from zero, most influential on top, with their intervals.
 
+    Contrasts between levels stand in a panel of their own, with their own axis: they are not gradients.
+    Where gradients have unlike units (mL per year, per cm), the names carry them.
+
     Args:
         colour: of the tissue.
-        axis: title of the axis, with its unit.
+        axis: title of the axis of the gradients, with its unit.
         band: what the interval is; for the read-out.
-        row_px: height of a bar's row, pixels.
-        show_unit: write each bar's own unit behind its name.
+        fit_px: height to fill, pixels; more where the bars are many.
     """
     ink = "#E8EDF2" if dark else "#1F2A37"
-    grid_colour = "rgba(128,140,155,0.25)"
-    names = [_short(b.label) + (f" <i>{b.unit.removeprefix('mL ')}</i>" if show_unit else "") for b in bars]
-    values = [b.value for b in bars]
-    ends = [e for b in bars for e in (b.low, b.high, b.value) if np.isfinite(e)] or [1.0]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    pad = 0.06 * ((high - low) or 1.0)
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "x": values,
-            "y": list(range(len(bars))),
-            "marker": {
-                "color": colour,
-                "line": {"width": 0},
-                "pattern": {
-                    "shape": ["/" if b.is_contrast else "" for b in bars],
-                    "fgcolor": "rgba(255,255,255,0.75)",
-                    "size": 5,
-                    "solidity": 0.25,
-                },
-            },
-            "error_x": {
-                "type": "data",
-                "symmetric": False,
-                "array": [_gap(b.high - b.value) for b in bars],
-                "arrayminus": [_gap(b.value - b.low) for b in bars],
-                "color": ink,
-                "thickness": 1.3,
-                "width": 3,
-            },
-            "customdata": [[b.label, b.unit, _interval(b, band)] for b in bars],
-            "hovertemplate": "<b>%{customdata[0]}</b><br>%{x:+.2f} %{customdata[1]}%{customdata[2]}<extra></extra>",
-        }
-    ]
-    layout = {
-        "height": row_px * max(len(bars), 1) + 46,
-        "margin": {"l": 8, "r": 10, "t": 4, "b": 42},
+    slopes, contrasts = [b for b in bars if not b.is_contrast], [b for b in bars if b.is_contrast]
+    mixed = len({b.unit for b in slopes}) > 1 or bool(contrasts and slopes)
+    panels = [(p, t) for p, t in ((slopes, axis), (contrasts, "mL, contrast between two levels")) if p]
+    row_px = max(_ROW_PX, (fit_px - _AXIS_PX * len(panels)) / max(len(bars), 1))
+    height = row_px * max(len(bars), 1) + _AXIS_PX * max(len(panels), 1)
+    layout: dict[str, Any] = {
+        "height": height,
+        "margin": {"l": 8, "r": 10, "t": 0, "b": _AXIS_PX},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "color": ink, "size": 13},
         "showlegend": False,
         "bargap": 0.32,
         "dragmode": False,
-        "xaxis": {
-            "title": {"text": axis, "font": {"size": 12}, "standoff": 6},
+    }
+    traces = []
+    top, inner = 1.0, max(height - _AXIS_PX, 1)
+    for n, (panel, title) in enumerate(panels):
+        suffix = "" if n == 0 else str(n + 1)
+        bottom = top - row_px * len(panel) / inner
+        ends = [e for b in panel for e in (b.low, b.high, b.value) if np.isfinite(e)]
+        low, high = min(0.0, *ends, 0.0), max(0.0, *ends, 0.0)
+        pad = 0.06 * ((high - low) or 1.0)
+        names = [
+            _short(b.label) + (f" <i>{b.unit.removeprefix('mL ')}</i>" if mixed and not b.is_contrast else "")
+            for b in panel
+        ]
+        layout[f"xaxis{suffix}"] = {
+            "anchor": f"y{suffix}",
+            "title": {"text": title, "font": {"size": 12}, "standoff": 4},
             "range": [low - pad, high + pad],
             "fixedrange": True,
-            "gridcolor": grid_colour,
+            "gridcolor": "rgba(128,140,155,0.25)",
             "zeroline": True,
             "zerolinecolor": ink,
             "zerolinewidth": 1,
             "tickfont": {"size": 11},
-        },
-        "yaxis": {
-            "autorange": "reversed",
+        }
+        layout[f"yaxis{suffix}"] = {
+            "anchor": f"x{suffix}",
+            "domain": [max(bottom, 0.0), top],
+            "range": [len(panel) - 0.5, -0.5],
             "fixedrange": True,
             "tickmode": "array",
-            "tickvals": list(range(len(bars))),
+            "tickvals": list(range(len(panel))),
             "ticktext": names,
             "automargin": True,
             "ticks": "",
-        },
-    }
+        }
+        traces.append(_bars(panel, colour, ink, band) | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
+        top = bottom - _AXIS_PX / inner
     return go.Figure({"data": traces, "layout": layout})
+
+
+def _bars(panel: Sequence[InfluenceBar], colour: str, ink: str, band: str) -> dict[str, Any]:
+    marker: dict[str, Any] = {"color": colour, "line": {"width": 0}}
+    if panel[0].is_contrast:
+        marker["pattern"] = {"shape": "/", "bgcolor": colour, "fgcolor": "rgba(255,255,255,0.55)", "size": 6}
+        marker["pattern"]["solidity"] = 0.2
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "x": [b.value for b in panel],
+        "y": list(range(len(panel))),
+        "marker": marker,
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [_gap(b.high - b.value) for b in panel],
+            "arrayminus": [_gap(b.value - b.low) for b in panel],
+            "color": ink,
+            "thickness": 1.3,
+            "width": 3,
+        },
+        "customdata": [[b.label, b.unit, _interval(b, band)] for b in panel],
+        "hovertemplate": "<b>%{customdata[0]}</b><br>%{x:+.2f} %{customdata[1]}%{customdata[2]}<extra></extra>",
+    }
 
 
 def _short(label: str) -> str:
