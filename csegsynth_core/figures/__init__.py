@@ -2,6 +2,7 @@
 
 from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
 from csegsynth_core.figures.influence import InfluenceBar, influence_figure
+from csegsynth_core.figures.scenarios import scenario_symbol, scenarios_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
     MODES,
@@ -10,11 +11,13 @@ from csegsynth_core.figures.slices import (
     Plane,
     View,
     Voxel,
+    difference_key,
     difference_limit,
     difference_rgb,
     picked_from_event,
     picked_voxel,
     planes_figure,
+    shared_limit,
     slice_figure,
     slice_rgb,
     view,
@@ -32,12 +35,16 @@ __all__ = [
     "Voxel",
     "centile_figure",
     "centile_words",
+    "difference_key",
     "difference_limit",
     "difference_rgb",
     "influence_figure",
     "picked_from_event",
     "picked_voxel",
     "planes_figure",
+    "scenario_symbol",
+    "scenarios_figure",
+    "shared_limit",
     "slice_figure",
     "slice_rgb",
     "view",

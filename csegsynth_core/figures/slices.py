@@ -141,6 +141,24 @@ def difference_limit(delta: NDArray[np.float32]) -> float:
     return next((step for step in _STEPS if wanted <= step), 1.0)
 
 
+def shared_limit(brains: Sequence[NDArray[np.float32]], baseline: NDArray[np.float32], tissue: str) -> float:
+    """One end of the scale for the differences of several brains to a baseline."""
+    k = index(tissue)
+    return max(difference_limit(maps[k] - baseline[k]) for maps in brains)
+
+
+def difference_key(limit: float, title: str) -> str:
+    """Colour bar of differences in fraction, as HTML."""
+    stops = ", ".join(
+        "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * c))
+        for c in difference_rgb(np.linspace(-1, 1, 9, dtype=np.float32))
+    )
+    return (
+        f'<div class="difference-key"><span>{title}, fraction</span><i style="background: linear-gradient(90deg, '
+        f'{stops})"></i><b><span>−{limit:g}</span><span>0</span><span>+{limit:g}</span></b></div>'
+    )
+
+
 def difference_rgb(t: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours of differences scaled to [−1, 1]: blue below, black at 0, red above; shape (…, 3)."""
     size = np.clip(np.abs(t), 0.0, 1.0)[..., None] * (len(_HOT) - 1)
