@@ -16,7 +16,7 @@ from csegsynth_core.pack import Pack
 def training_people(pack: Pack) -> int:
     """How many people a pack was trained on: what it says, or the most that any feature is known of."""
     people = pack.about.get("people", {}).get("train")
-    known = [s.n for s in (*pack.encoder.numeric.values(), *pack.encoder.levels.values())]
+    known = [s.n for s in pack.encoder.numeric.values()] + [s.n for s in pack.encoder.levels.values()]
     return len(people) if people else max(known, default=0)
 
 
@@ -24,12 +24,13 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
     """Each feature's distribution in training and the person's place in it.
 
     Returns:
-        One row for each feature in the order of the schema: `feature`, `label`, `group`, `kind`, `units`, `known`
-        (training people with a value), `missing_percent`; for numbers `mean`, `sd`, `centile1`, `median`, `centile99`,
-        `minimum`, `maximum`; `value` (the person's, None for unknown), `used` (what the model sees), `said` (as text),
-        `z` (standard deviations from the training mean), `z_at_age` (from the regression on age for the person's age
-        and sex, in standard deviations of its residuals), `share_percent` (training people with this level), `flag`
-        (`imputed …`, `outside training range …`, `rare level`, or empty).
+        One row for each feature in the order of the schema: `feature`, `label`, `group`, `kind`, `units`,
+        `known` (training people with a value), `missing_percent`; for numbers `mean`, `sd`, `centile1`,
+        `median`, `centile99`, `minimum`, `maximum`; `value` (the person's, None for unknown), `used` (what the
+        model sees), `said` (as text), `z` (standard deviations from the training mean), `z_at_age` (from the
+        regression on age for the person's age and sex, in standard deviations of its residuals),
+        `share_percent` (training people with this level), `flag` (`imputed …`, `outside training range …`,
+        `rare level`, or empty).
     """
     encoded = encode(pack, person)
     natural, flags = encoded.natural.iloc[0], encoded.flags.iloc[0]
@@ -69,6 +70,30 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
     numbers = ["mean", "sd", "centile1", "median", "centile99", "minimum", "maximum"]
     last = ["value", "used", "said", "z", "z_at_age", "share_percent", "flag"]
     return pd.DataFrame(rows).reindex(columns=[*first, *numbers, *last])
+
+
+def as_text(places: pd.DataFrame) -> pd.DataFrame:
+    """`placed` for reading: `label`, `said`, `place`, `flag`, `known`, `missing_percent`, `mean_sd`, `range`."""
+    rows = places.to_dict("records")
+    numeric = [r["kind"] == "numeric" for r in rows]
+    place = [
+        f"{r['z']:+.1f} SD".replace("-", "−") if number else f"{r['share_percent']:.0f} % have it"
+        for r, number in zip(rows, numeric, strict=True)
+    ]
+    spread = [f"{r['mean']:.4g} ± {r['sd']:.3g}" if n else "" for r, n in zip(rows, numeric, strict=True)]
+    ends = [
+        f"{round(r['minimum'], 1):.4g}–{round(r['maximum'], 1):.4g} {r['units']}".strip() if n else ""
+        for r, n in zip(rows, numeric, strict=True)
+    ]
+    columns = ["label", "said", "place", "flag", "known", "missing_percent", "mean_sd", "range"]
+    return places.assign(place=place, mean_sd=spread, range=ends)[columns]
+
+
+def first_to_show(pack: Pack, places: pd.DataFrame) -> int:
+    """Row of `placed` worth seeing first: out of range, else the first number with a regression on age."""
+    flagged = np.flatnonzero((places["flag"] != "").to_numpy())
+    numbers = np.flatnonzero((places["kind"] == "numeric").to_numpy() & places["z_at_age"].notna().to_numpy())
+    return int([*flagged, *numbers, 0][0])
 
 
 def along_age(pack: Pack, feature: str, points: int = 60) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,7 +213,6 @@ def _age_sex(
         if sex is None
         else [(parsed.data[sex.name] == s).to_numpy() for s in levels]
     )
-    rows = []
-    for a, b in zip(edges, edges[1:], strict=False):
-        rows.append(tuple(_hidden(int(((years >= a) & (years < b) & m).sum())) for m in masks))
-    return tuple(float(e) for e in edges), levels, tuple(rows)
+    bands = list(pairwise(edges))
+    by_sex = [_withheld([int(((years >= a) & (years < b) & m).sum()) for a, b in bands]) for m in masks]
+    return tuple(float(e) for e in edges), levels, tuple(zip(*by_sex, strict=True))

@@ -1,7 +1,16 @@
 """Arrays and numbers → Plotly figures. Nothing here knows of Streamlit."""
 
 from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
+from csegsynth_core.figures.cohort import (
+    age_sex_figure,
+    along_age_figure,
+    correlation_figure,
+    distribution_figure,
+    levels_figure,
+    volumes_by_age_figure,
+)
 from csegsynth_core.figures.influence import InfluenceBar, influence_figure
+from csegsynth_core.figures.measured import methods_figure
 from csegsynth_core.figures.scenarios import scenario_symbol, scenarios_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
@@ -33,12 +42,18 @@ __all__ = [
     "View",
     "VolumeRow",
     "Voxel",
+    "age_sex_figure",
+    "along_age_figure",
     "centile_figure",
     "centile_words",
+    "correlation_figure",
     "difference_key",
     "difference_limit",
     "difference_rgb",
+    "distribution_figure",
     "influence_figure",
+    "levels_figure",
+    "methods_figure",
     "picked_from_event",
     "picked_voxel",
     "planes_figure",
@@ -48,4 +63,5 @@ __all__ = [
     "slice_figure",
     "slice_rgb",
     "view",
+    "volumes_by_age_figure",
 ]
