@@ -45,6 +45,15 @@ METHODS: Final[dict[str, str]] = {
     "training_mean": "Mean of training people",
 }
 
+TITLES: Final[dict[str, str]] = {
+    "mape_over_ridge": "MAPE over ridge regression's (ratio)",
+    "spread_over_draws_ml": "Standard deviation over latent draws, mL",
+    "ageing": "The typical person at two ages, all else equal, mL",
+    "influence": "Largest change between a feature's values, all else typical, mL",
+    "single numbers": "Single numbers",
+}
+"""Other keys → what they are."""
+
 TABLES: Final = ("volumes", "images", "regions")
 """Tables by method, tissue or region, and metric."""
 _COLUMNS: Final = ["table", "method", "part", "metric", "value", "low", "high", "p"]
@@ -56,8 +65,8 @@ def tidy(metrics: Mapping[str, Any]) -> pd.DataFrame:
 
     Returns:
         Columns `table` (`volumes`, `images`, `regions`; with a prefix where evaluations are nested, such as
-        `test/volumes`), `method`, `part` (tissue or region), `metric`, `value`, `low`, `high` (95 % bootstrap interval
-        over people, NaN where there is none) and `p`. Floors of `images` are rows of method `floor`.
+        `test/volumes`), `method`, `part` (tissue or region), `metric`, `value`, `low`, `high` (95 % bootstrap
+        interval over people, NaN where there is none) and `p`. Floors of `images` are rows of method `floor`.
     """
     rows: list[dict[str, Any]] = []
     for prefix, found in _evaluations(metrics):
@@ -89,7 +98,7 @@ def others(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     for key, value in metrics.items():
         if key in known or key in nested or key in _SKIPPED or not isinstance(value, Mapping) or not value:
             continue
-        out[key] = pd.DataFrame(_flat(value))
+        out[key] = pd.DataFrame(_flat(value)).fillna("")
     single = {k: v for k, v in metrics.items() if isinstance(v, int | float | str)}
     if single:
         out["single numbers"] = pd.DataFrame(
@@ -101,6 +110,11 @@ def others(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 def name_of(method: str) -> str:
     """A method as people call it."""
     return METHODS.get(method, method.replace("_", " ").capitalize())
+
+
+def title_of(key: str) -> str:
+    """What a further measurement is."""
+    return TITLES.get(key, key.replace("_", " ").capitalize())
 
 
 def metric_of(metric: str) -> tuple[str, str, str]:

@@ -106,7 +106,7 @@ with tabs[-2]:
     columns = st.columns(2, gap="medium")
     for n, (key, table) in enumerate(more.items()):
         with columns[n % 2]:
-            st.html(f'<div class="panel-head">{escape(key.replace("_", " ").capitalize())}</div>')
+            st.html(f'<div class="panel-head">{escape(measured.title_of(key))}</div>')
             st.dataframe(
                 table, hide_index=True, key=f"more-{key}", height="content" if len(table) < 10 else 320
             )

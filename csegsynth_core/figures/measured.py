@@ -79,7 +79,7 @@ def methods_figure(
             | {"x": 0, "y": 1, "yanchor": "bottom", "showarrow": False, "font": {"size": 13, "color": ink}}
         )
         if "floor" in own.index:
-            floor = float(own.at["floor", "value"])
+            floor = float(own.loc["floor", "value"])
             layout["shapes"].append(
                 {"type": "line", "xref": f"x{suffix}", "yref": f"y{suffix} domain", "x0": floor, "x1": floor}
                 | {"y0": 0, "y1": 1, "line": {"color": ink, "width": 1, "dash": "dot"}}
