@@ -19,7 +19,8 @@ SYMBOLS: Final = (
     r"$\mathbf{x}$ maps of a real person, $\mathbf{y}$ encoded features, $\mathbf{v}$ volumes; "
     r"$E_\phi$ encoder, $G_\theta$ generator, $D_\omega$ discriminator of maps, $C_\eta$ discriminator of codes, "
     r"$P_\psi$ prior network; $\hat{\mathbf{z}}_{rnd}\sim\mathcal{N}(\mathbf{0},\mathbf{I})$, "
-    r"$\hat{\mathbf{z}}_{rec}=E_\phi(\mathbf{x})$, $\hat{\mathbf{z}}_{cnd}=\hat{\mathbf{z}}_{rnd}+P_\psi(\mathbf{y})$, and "
+    r"$\hat{\mathbf{z}}_{rec}=E_\phi(\mathbf{x})$, "
+    r"$\hat{\mathbf{z}}_{cnd}=\hat{\mathbf{z}}_{rnd}+P_\psi(\mathbf{y})$, and "
     r"$\hat{\mathbf{x}}_{\bullet}=G_\theta(\hat{\mathbf{z}}_{\bullet})$; $\mathrm{GP}$ the gradient penalty "
     r"$(\lVert\nabla\,\cdot\,\rVert_2-1)^2$ at random points between real and generated."
 )
@@ -34,7 +35,8 @@ EQUATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "Eq. 7 · pre-training: discriminator of maps",
-        r"\mathcal{L}_{a2} = D_\omega(\hat{\mathbf{x}}_{rnd}) + D_\omega(\hat{\mathbf{x}}_{rec}) - 2 D_\omega(\mathbf{x})"
+        r"\mathcal{L}_{a2} = D_\omega(\hat{\mathbf{x}}_{rnd}) + D_\omega(\hat{\mathbf{x}}_{rec})"
+        r" - 2 D_\omega(\mathbf{x})"
         r" + \lambda_3\left(\mathrm{GP}(\tilde{\mathbf{x}}) + \mathrm{GP}(\tilde{\mathbf{x}}')\right)",
         "Real maps should score higher than drawn and rebuilt ones; the penalty keeps the score's slope near 1.",
     ),
@@ -46,23 +48,26 @@ EQUATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "Eq. 13 · fine-tuning: encoder, generator and prior network",
-        r"\mathcal{L}_{c1} = -D_\omega(\hat{\mathbf{x}}_{cnd}) - D_\omega(\hat{\mathbf{x}}_{rec})"
-        r" - \lambda_1\left(C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})\right)"
-        r" + \lambda_2\left(L1(Vol(\hat{\mathbf{x}}_{cnd}), \mathbf{v}) + L1(Vol(\hat{\mathbf{x}}_{rec}), \mathbf{v})\right)"
-        r" + \lambda_3 L_{BCE}(\hat{\mathbf{x}}_{rec}, \mathbf{x})"
-        r" + \lambda_4 TML(\mathbf{v}, Vol(\hat{\mathbf{x}}_{cnd}), Vol(\hat{\mathbf{x}}'_{cnd}))",
-        "As before, for brains conditioned on features; their volumes should equal the person's, and be nearer to them "
-        "than those of a brain made with disturbed features (triplet loss).",
+        r"\begin{aligned}\mathcal{L}_{c1} = &-D_\omega(\hat{\mathbf{x}}_{cnd}) - D_\omega(\hat{\mathbf{x}}_{rec})"
+        r" - \lambda_1\left(C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})\right)\\"
+        r"&+ \lambda_2\left(L1(Vol(\hat{\mathbf{x}}_{cnd}), \mathbf{v})"
+        r" + L1(Vol(\hat{\mathbf{x}}_{rec}), \mathbf{v})\right)\\"
+        r"&+ \lambda_3 L_{BCE}(\hat{\mathbf{x}}_{rec}, \mathbf{x})"
+        r" + \lambda_4 TML(\mathbf{v}, Vol(\hat{\mathbf{x}}_{cnd}), Vol(\hat{\mathbf{x}}'_{cnd}))\end{aligned}",
+        "As before, for brains conditioned on features; their volumes should equal the person's, and be nearer to "
+        "them than those of a brain made with disturbed features (triplet loss).",
     ),
     (
         "Eq. 14 · fine-tuning: discriminator of maps",
-        r"\mathcal{L}_{c2} = D_\omega(\hat{\mathbf{x}}_{cnd}) + D_\omega(\hat{\mathbf{x}}_{rec}) - 2 D_\omega(\mathbf{x})"
+        r"\mathcal{L}_{c2} = D_\omega(\hat{\mathbf{x}}_{cnd}) + D_\omega(\hat{\mathbf{x}}_{rec})"
+        r" - 2 D_\omega(\mathbf{x})"
         r" + \lambda_5\left(\mathrm{GP}(\tilde{\mathbf{x}}) + \mathrm{GP}(\tilde{\mathbf{x}}')\right)",
         "As Eq. 7, with conditioned brains in the place of drawn ones.",
     ),
     (
         "Eq. 15 · fine-tuning: discriminator of codes",
-        r"\mathcal{L}_{c3} = C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec}) - 2 C_\eta(\hat{\mathbf{z}}_{rnd})"
+        r"\mathcal{L}_{c3} = C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})"
+        r" - 2 C_\eta(\hat{\mathbf{z}}_{rnd})"
         r" + \lambda_6\left(\mathrm{GP}(\tilde{\mathbf{z}}) + \mathrm{GP}(\tilde{\mathbf{z}}')\right)",
         "As Eq. 8, also for codes that the prior network made from features.",
     ),
@@ -103,8 +108,8 @@ def methods_paragraph(pack: Pack, *, seed: int, draws: int | None = None) -> str
     evaluated = f" and evaluated on {kept} people kept aside" if kept else ""
     return (
         f"Synthetic white-matter, grey-matter and cerebrospinal-fluid partial-volume maps ({shape} voxels of "
-        f"{grid.VOXEL_MM:g} mm, rigidly aligned to ICBM152 axes, never scaled) were generated with CSegSynth {__version__}, "
-        f"an independent implementation of the conditional α-GAN of Wang et al. (2025){_network(preset)}, "
+        f"{grid.VOXEL_MM:g} mm, rigidly aligned to ICBM152 axes, never scaled) were generated with CSegSynth "
+        f"{__version__}, an independent implementation of the conditional α-GAN of Wang et al. (2025){_network(preset)}, "
         f"using the model pack “{pack.name}” (SHA-256 {pack.hash[:12]}…), trained on {training_people(pack)} {people} "
         f"({pack.about.get('title', pack.name)}){evaluated}. The model was conditioned on "
         f"{len(pack.schema.names)} features ({_listed(pack)}); missing values were imputed from age and sex. "

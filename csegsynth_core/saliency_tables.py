@@ -119,7 +119,7 @@ def _read(path: Path, stamp: str, pack: Pack, draws: int) -> np.ndarray | None:
         if set(table["features"]) != {stamp} or set(table["draws"]) != {draws}:
             return None
         measures = list(dict.fromkeys(table["measure"]))
-        wide = table.pivot(index="measure", columns="column", values="per_sd_ml")
+        wide = table.pivot_table(index="measure", columns="column", values="per_sd_ml")
         # Columns in which training people did not differ have no rows; their gradient does not matter.
         return (
             wide.reindex(index=measures, columns=pack.encoder.columns)

@@ -11,8 +11,8 @@ pack = _state.current_pack()
 seed = _state.memory(pack)["seed"]
 with st.container(key="head"):
     st.html(
-        "<h1>Method and citation</h1><p class='notice'>Research only: not for diagnosis, prognosis or any decision about a "
-        "person.</p>"
+        "<h1>Method and citation</h1><p class='notice'>Research only: not for diagnosis, prognosis or any decision "
+        "about a person.</p>"
     )
 left, right = st.columns([52, 48], gap="large")
 with left:
@@ -29,7 +29,8 @@ with left:
         )
     with shown:
         st.markdown(
-            "**Bands** are named for what they are: 95 % bootstrap interval of a mean over people; spread over latent draws "
+            "**Bands** are named for what they are: 95 % bootstrap interval of a mean over people; spread over latent "
+            "draws "
             "(the model's own, narrower than the spread of people); centiles of training people by age and sex.  \n"
             "**Contrasts** between levels of a feature are finite differences, not gradients."
         )
