@@ -37,10 +37,11 @@ with st.container(key="warm-up"):
 with st.sidebar:
     st.html('<div class="wordmark">CSegSynth<span>synthetic brain tissue maps</span></div>')
     with st.spinner("Starting…"):
-        from pages import _about, _state  # imports torch, which takes seconds: the page is there meanwhile
+        from pages import _about, _controls, _state  # imports torch, which takes seconds: the page is there
 try:
     with st.sidebar:
         pack = _state.choose_pack()
+        _controls.person_controls(pack)  # here, so that the person stays when the page changes
 except _state.PackError as error:
     _about.show_error(error)
     st.stop()

@@ -34,6 +34,12 @@ def influence_order(pack: Pack) -> list[str]:
     return sorted(pack.schema.names, key=lambda name: -size(name))
 
 
+def sidebar_order(pack: Pack) -> list[str]:
+    """Age and sex, then the others, most influential first."""
+    usual = [one.name for one in (pack.schema.age, pack.schema.sex) if one is not None]
+    return [*usual, *(n for n in influence_order(pack) if n not in usual)]
+
+
 def starting_scenarios(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
     """A person and two variants to start from: ten years older (younger at the end of the training ages), and the
     most influential feature that a life can change set to another value.

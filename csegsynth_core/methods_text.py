@@ -109,13 +109,13 @@ def methods_paragraph(pack: Pack, *, seed: int, draws: int | None = None) -> str
     return (
         f"Synthetic white-matter, grey-matter and cerebrospinal-fluid partial-volume maps ({shape} voxels of "
         f"{grid.VOXEL_MM:g} mm, rigidly aligned to ICBM152 axes, never scaled) were generated with CSegSynth "
-        f"{__version__}, an independent implementation of the conditional α-GAN of Wang et al. (2025){_network(preset)}, "
-        f"using the model pack “{pack.name}” (SHA-256 {pack.hash[:12]}…), trained on {training_people(pack)} {people} "
-        f"({pack.about.get('title', pack.name)}){evaluated}. The model was conditioned on "
-        f"{len(pack.schema.names)} features ({_listed(pack)}); missing values were imputed from age and sex. "
-        f"Brains were generated with {used}. Tissue volumes are sums of voxel fractions times "
-        f"{grid.VOXEL_ML:g} mL. The training data are cross-sectional: differences between generated brains describe "
-        "associations among people, not effects or forecasts."
+        f"{__version__}, an independent implementation of the conditional α-GAN of Wang et al. (2025)"
+        f"{_network(preset)}, using the model pack “{pack.name}” (SHA-256 {pack.hash[:12]}…), trained on "
+        f"{training_people(pack)} {people} ({pack.about.get('title', pack.name)}){evaluated}. The model was "
+        f"conditioned on {len(pack.schema.names)} features ({_listed(pack)}); missing values were imputed from age "
+        f"and sex. Brains were generated with {used}. Tissue volumes are sums of voxel fractions times "
+        f"{grid.VOXEL_ML:g} mL. The training data are cross-sectional: differences between generated brains "
+        "describe associations among people, not effects or forecasts."
     )
 
 

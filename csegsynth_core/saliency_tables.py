@@ -64,10 +64,11 @@ def write_tables(
         held = _read(path, stamp, pack, draws)
         if held is None:
             found = saliency.gradients(pack, person, draws=draws, seed=seed, resolution=resolution)
-            held = found.slopes.mean(axis=1, keepdims=True)
             last = found
             _write(path, saliency.summarise(pack, found), stamp)
+            held = _read(path, stamp, pack, draws)  # so that a resumed run gives the same summary
             made += 1
+        assert held is not None  # noqa: S101 - it was written just now
         slopes.append(held)
         if progress is not None:
             progress(row + 1, len(names))

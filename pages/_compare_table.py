@@ -21,8 +21,8 @@ ALL_BELOW = 9
 """Up to so many features all have a column from the start."""
 
 
-def editor(pack: Pack, person: _state.Person) -> dict[str, _state.Person]:
-    """The table that the user edits; the people of its scenarios.
+def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person], int]:
+    """The table that the user edits; the people of its scenarios, and the number of draws.
 
     Raises:
         TableError: too many scenarios, or two of the same name.
@@ -36,7 +36,7 @@ def editor(pack: Pack, person: _state.Person) -> dict[str, _state.Person]:
     varied = [n for n in pack.schema.names if len(set(start[n])) > 1]
     few = list(pack.schema.names) if len(order) <= ALL_BELOW else [*varied, *order][:6]
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="compare-bar"):
-        with st.popover("Columns", icon=":material/view_column:"):
+        with st.popover("Options", icon=":material/tune:"):
             shown = st.multiselect(
                 "Features with a column; all others are as in the current person",
                 order,
@@ -45,6 +45,7 @@ def editor(pack: Pack, person: _state.Person) -> dict[str, _state.Person]:
                 key=f"{key}-columns",
                 width=420,
             )
+            draws = int(st.number_input("Latent draws", 2, 32, 6, key="compare-draws"))
 
         def again() -> None:
             held["start"], held["turn"] = dict(_state.memory(pack)["person"]), held["turn"] + 1
@@ -60,7 +61,7 @@ def editor(pack: Pack, person: _state.Person) -> dict[str, _state.Person]:
         column_config={"scenario": st.column_config.TextColumn("Scenario", width="medium", required=True)}
         | {n: _column(pack, n) for n in shown},
     )
-    return compare.filled(pack, edited, held["start"])
+    return compare.filled(pack, edited, held["start"]), draws
 
 
 def _column(pack: Pack, name: str) -> Any:

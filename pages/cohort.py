@@ -8,11 +8,10 @@ import streamlit as st
 
 from csegsynth_core import coverage
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _cohort_views, _controls, _state
+from pages import _about, _cohort_views, _state
 
 pack = _state.current_pack()
-with st.sidebar:
-    person = _controls.person_controls(pack)
+person = _state.memory(pack)["person"]
 try:
     brain = _state.brain_of(pack, person, _state.memory(pack)["seed"])
     places = coverage.placed(pack, person)

@@ -9,28 +9,27 @@ import streamlit as st
 from csegsynth_core import compare, figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _about, _compare_table, _controls, _state
+from pages import _about, _compare_table, _state
 
 _CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 PER_ROW = 3
 
 pack = _state.current_pack()
-with st.sidebar:
-    person = _controls.person_controls(pack)
+person = _state.memory(pack)["person"]
 seed = _state.memory(pack)["seed"]
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 try:
-    people = _compare_table.editor(pack, person)
+    people, draws = _compare_table.editor(pack, person)
     brains = {name: _state.brain_of(pack, one, seed) for name, one in people.items()}
-    table = _compare_table.volumes(pack, people, 8, seed)
+    table = _compare_table.volumes(pack, people, draws, seed)
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
 with head:
     st.html(
-        "<h1>Compare <small>scenarios share their latent draws and differ by features alone · 8 draws from "
-        f"{seed}</small></h1><p class='notice'>± and whiskers: spread over latent draws, 1 SD. Associations among "
-        "people, not effects of changing somebody's life. Research use only.</p>"
+        "<h1>Compare <small>scenarios share their latent draws and differ by features alone · "
+        f"{draws} draws from {seed}</small></h1><p class='notice'>± and whiskers: spread over latent draws, 1 SD. "
+        "Associations among people, not effects of changing somebody's life. Research use only.</p>"
     )
     st.download_button(
         "CSV",

@@ -10,14 +10,13 @@ from csegsynth_core import saliency
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.tissue import ALL
-from pages import _about, _controls, _influence_map, _influence_people, _influence_table, _state
+from pages import _about, _influence_map, _influence_people, _influence_table, _state
 
 MEASURES = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
 UNITS = {"sd": "Per SD", "natural": "Natural unit"}
 
 pack = _state.current_pack()
-with st.sidebar:
-    person = _controls.person_controls(pack)
+person = _state.memory(pack)["person"]
 seed = _state.memory(pack)["seed"]
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-bar"):

@@ -29,9 +29,9 @@ with left:
         )
     with shown:
         st.markdown(
-            "**Bands** are named for what they are: 95 % bootstrap interval of a mean over people; spread over latent "
-            "draws "
-            "(the model's own, narrower than the spread of people); centiles of training people by age and sex.  \n"
+            "**Bands** are named for what they are: 95 % bootstrap interval of a mean over people; spread over "
+            "latent draws (the model's own, narrower than the spread of people); centiles of training people by age "
+            "and sex.  \n"
             "**Contrasts** between levels of a feature are finite differences, not gradients."
         )
 with right:
