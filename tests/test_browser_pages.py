@@ -70,7 +70,7 @@ def go(page: Any, title: str, heading: str) -> None:
 def csv(page: Any) -> pd.DataFrame:
     """The table behind the page's CSV button."""
     with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
-        page.get_by_test_id("stBaseButton-primary").click()
+        page.locator('[data-testid="stDownloadButton"] button:visible').first.click()
     with open(waiting.value.path(), "rb") as file:  # noqa: PTH123 - the browser's own path
         return pd.read_csv(io.BytesIO(file.read()))
 
@@ -114,7 +114,7 @@ def test_another_volume_and_natural_units(page) -> None:
     says(page, "CSF volume")
     page.get_by_text("Natural unit", exact=True).click()
     page.wait_for_function(
-        "document.querySelector('.st-key-influence-bars').textContent.includes('contrast between two levels')",
+        "document.querySelector('.st-key-influence-bars')?.textContent.includes('contrast between two levels')",
         timeout=60_000 * PATIENCE,
     )
     settle(page)
