@@ -82,7 +82,9 @@ def as_text(places: pd.DataFrame) -> pd.DataFrame:
     ]
     spread = [f"{r['mean']:.4g} ± {r['sd']:.3g}" if n else "" for r, n in zip(rows, numeric, strict=True)]
     ends = [
-        f"{round(r['minimum'], 1):.4g}–{round(r['maximum'], 1):.4g} {r['units']}".strip() if n else ""
+        f"{round(r['minimum'], 1):.4g}–{round(r['maximum'], 1):.4g} {r['units']}".strip().replace("-", "−")
+        if n
+        else ""
         for r, n in zip(rows, numeric, strict=True)
     ]
     columns = ["label", "said", "place", "flag", "known", "missing_percent", "mean_sd", "range"]

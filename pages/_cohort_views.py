@@ -16,6 +16,8 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import BY_NAME
 
 _CONFIG = {"displayModeBar": False, "responsive": True}
+FEATURES = 12
+"""Features whose correlations are drawn."""
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -49,14 +51,14 @@ def feature(pack: Pack, row: dict[str, Any], person: Brain, summary: CohortSumma
         return
     histogram = summary.histograms.get(name) if summary else None
     chart(
-        figures.distribution_figure(row, histogram, height=170 if histogram else 96, dark=_dark()),
+        figures.distribution_figure(row, histogram, height=158 if histogram else 96, dark=_dark()),
         "cohort-distribution",
         f"Distribution of {row['label']} among training people",
     )
     along = coverage.along_age(pack, name)
     if len(along) and pack.schema.age is not None:
         age = float(person.features[pack.schema.age.name])
-        figure = figures.along_age_figure(along, row, age, sexes(pack), height=210, dark=_dark())
+        figure = figures.along_age_figure(along, row, age, sexes(pack), height=196, dark=_dark())
         chart(figure, "cohort-age", f"{row['label']} by age and sex")
 
 
@@ -97,13 +99,16 @@ def correlations(pack: Pack, summary: CohortSummary | None) -> None:
     if summary is None:
         _absent()
         return
-    labels = [BY_NAME[n].bids if n in BY_NAME else pack.schema.feature(n).label for n in summary.names]
-    st.caption("Spearman's ρ among training people with both values; volumes are those of their scans.")
-    chart(
-        figures.correlation_figure(summary, labels, height=340, dark=_dark()),
-        "cohort-correlations",
-        "Correlations",
+    names, rho = summary.strongest(FEATURES)
+    labels = [BY_NAME[n].bids if n in BY_NAME else pack.schema.feature(n).label for n in names]
+    which = (
+        f" The {FEATURES} features most correlated with a volume."
+        if len(summary.names) > FEATURES + 3
+        else ""
     )
+    st.caption(f"Spearman's ρ among training people with both values; volumes of their scans.{which}")
+    figure = figures.correlation_figure(labels, rho, height=330, dark=_dark())
+    chart(figure, "cohort-correlations", "Correlations of features and volumes")
 
 
 def _absent() -> None:
@@ -122,14 +127,14 @@ def table(pack: Pack, places: pd.DataFrame) -> int:
         key="cohort-rows",
         hide_index=True,
         row_height=26,
-        height=min(276, 40 + 26 * len(places)),
+        height=min(252, 40 + 26 * len(places)),
         on_select="rerun",
         selection_mode="single-cell",
         column_config={
-            "label": text("Feature", width=140),
+            "label": text("Feature", width=176),
             "said": text("This person", width=150),
             "place": text("Place among them", width=118, help="SD from the mean, or share with this level"),
-            "flag": text("Note", width=150),
+            "flag": text("Note", width=124),
             "known": number("Known", width=62, help="training people with a value"),
             "missing_percent": number("Missing", format="%.0f %%", width=70),
             "mean_sd": text("Mean ± SD", width=100),

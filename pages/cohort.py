@@ -10,6 +10,7 @@ from csegsynth_core import coverage
 from csegsynth_core.errors import CSegSynthError
 from pages import _about, _cohort_views, _state
 
+HIDDEN = " · bins of one or two people are withheld"
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
 try:
@@ -47,7 +48,8 @@ if len(outside):
 row = places.iloc[_cohort_views.table(pack, places)].to_dict()
 left, right = st.columns([50, 50], gap="medium")
 with left:
-    st.html(f'<div class="panel-head">{escape(str(row["label"]))} <small>choose a row above</small></div>')
+    hint = f"choose a row above{HIDDEN if summary else ''}"
+    st.html(f'<div class="panel-head">{escape(str(row["label"]))} <small>{hint}</small></div>')
     _cohort_views.feature(pack, row, brain, summary)
 with right:
     one, two, three = st.tabs(["Volumes by age", "People by age and sex", "Correlations"])

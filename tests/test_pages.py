@@ -212,6 +212,8 @@ def test_a_cohort_summary_tells_of_nobody(summary) -> None:
     rows = dict(zip(found.names, found.correlations, strict=True))
     assert rows["age"][found.names.index("gm")] < -0.9
     assert rows["age"][found.names.index("age")] == 1.0
+    few, rho = found.strongest(1)
+    assert few == ("age", "wm", "gm", "csf") and rho[0][2] == rows["age"][found.names.index("gm")]
     text = json.dumps(found.to_dict())
     assert CohortSummary.from_dict(json.loads(text)) == found
     with pytest.raises(PackError, match="damaged"):

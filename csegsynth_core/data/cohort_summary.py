@@ -112,6 +112,19 @@ class CohortSummary:
             by_age_sex=table,
         )
 
+    def strongest(self, count: int) -> tuple[tuple[str, ...], tuple[tuple[float | None, ...], ...]]:
+        """Names and correlations of the volumes and of the features most correlated with any of them.
+
+        Args:
+            count: how many features at most; they keep their order.
+        """
+        volumes = [i for i, n in enumerate(self.names) if n in TISSUES]
+        features = [i for i in range(len(self.names)) if i not in volumes]
+        size = {i: max((abs(self.correlations[i][v] or 0.0) for v in volumes), default=0.0) for i in features}
+        kept = sorted(sorted(features, key=lambda i: -size[i])[:count]) + volumes
+        rows = tuple(tuple(self.correlations[i][j] for j in kept) for i in kept)
+        return tuple(self.names[i] for i in kept), rows
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return {"format": _FORMAT, "version": _VERSION, **json.loads(json.dumps(asdict(self)))}

@@ -249,33 +249,39 @@ def age_sex_figure(
 
 
 def correlation_figure(
-    summary: CohortSummary, labels: Sequence[str], *, height: int = 420, dark: bool = False
+    names: Sequence[str],
+    correlations: Sequence[Sequence[float | None]],
+    *,
+    height: int = 420,
+    dark: bool = False,
 ) -> go.Figure:
     """Spearman's ρ of features and volumes.
 
     Args:
-        labels: of `summary.names`.
+        names: as people call them.
+        correlations: (names, names); None where unknown.
     """
     layout = _layout(height, dark)
-    values = np.array([[np.nan if r is None else r for r in row] for row in summary.correlations], float)
-    few = len(labels) <= 16
     heat = {
         "type": "heatmap",
-        "z": values,
-        "x": list(labels),
-        "y": list(labels),
+        "z": [[np.nan if r is None else r for r in row] for row in correlations],
+        "x": list(range(len(names))),
+        "y": list(range(len(names))),
+        "customdata": [[[a, b] for b in names] for a in names],
         "zmin": -1,
         "zmax": 1,
         "colorscale": _DARK_SCALE if dark else _SCALE,
         "colorbar": {"title": {"text": "ρ"}, "thickness": 10, "outlinewidth": 0, "len": 0.9},
-        "hovertemplate": "%{y} · %{x}: ρ = %{z:.2f}<extra></extra>",
+        "hovertemplate": "%{customdata[0]} · %{customdata[1]}: ρ = %{z:.2f}<extra></extra>",
+        "texttemplate": "%{z:.1f}",
+        "textfont": {"size": 9},
         "xgap": 1,
         "ygap": 1,
     }
-    if few:
-        heat |= {"texttemplate": "%{z:.2f}", "textfont": {"size": 10}}
-    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "automargin": True, "showticklabels": few}
-    layout["xaxis"] |= {"showgrid": False, "automargin": True, "tickangle": -40, "showticklabels": few}
+    short = [n if len(n) <= 20 else n[:19] + "…" for n in names]
+    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": short, "showgrid": False}
+    layout["yaxis"] |= ticks | {"autorange": "reversed", "automargin": True}
+    layout["xaxis"] |= ticks | {"automargin": True, "tickangle": -40}
     return go.Figure({"data": [heat], "layout": layout})
 
 
