@@ -22,10 +22,15 @@ WHOSE = {
 }
 _ABOUT = {
     "person": "the person in the sidebar",
-    "typical": "typical people of seven ages and each sex, other features by their regressions on age",
-    "varied": "50 people drawn from the pack's statistics",
+    "typical": "typical people made from the pack's statistics",
+    "varied": "people drawn from the pack's statistics",
     "table": "the people of your table",
 }
+EXPLAINED = (
+    "A pack holds no training people, for their privacy, but statistics of them. Typical people: seven ages and each "
+    "sex, other features by their regressions on age. Drawn people: 50, with the regressions' residuals. They are "
+    "nobody."
+)
 MAX_PEOPLE = 500
 
 
@@ -67,7 +72,7 @@ def gradients_of(pack: Pack, people: pd.DataFrame, draws: int, seed: int, resolu
     key = ("gradients", pack.hash, people.to_csv(), draws, seed, resolution)
     return remembered(
         key,
-        "Back-propagating",
+        "Computing gradients",
         lambda progress: saliency.gradients(
             pack, people, draws=draws, seed=seed, resolution=resolution, progress=progress
         ),

@@ -36,25 +36,29 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
     with st.popover("Options", icon=":material/tune:"):
         count = st.number_input("Features shown", 3, 60, 10, key="influence-top")
         draws = st.number_input(
-            "Latent draws", 1, 32, 4 if whose == "person" else 2, key=f"influence-draws-{whose == 'person'}"
+            "Latent draws", 1, 32, 4 if whose == "person" else 1, key=f"influence-draws-{whose == 'person'}"
         )
         coarse = st.toggle(
             "Fast: generator at 4 mm", key="influence-fast",
             help="About four times faster. Its gradients differ from those at 2 mm, CSF's most.",
         )  # fmt: skip
+        st.caption(_influence_people.EXPLAINED)
         where = _influence_people.filters(pack) if whose != "person" else {}
 
+slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
 try:
     people, about = _influence_people.people_of(pack, whose, person)
     resolution = 2 if coarse else 1
-    found = _influence_people.gradients_of(pack, people, int(draws), seed, resolution)
+    with slot:
+        found = _influence_people.gradients_of(pack, people, int(draws), seed, resolution)
     whole = saliency.summarise(pack, found, where=where)
     top = whole[whole["measure"] == measure].head(int(count))
     contrasts = None
     if unit == "natural":
-        contrasts = _influence_people.contrasts_of(
-            pack, people, list(top["column"]), where, int(draws), seed, resolution
-        )
+        with slot:
+            contrasts = _influence_people.contrasts_of(
+                pack, people, list(top["column"]), where, int(draws), seed, resolution
+            )
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
@@ -64,8 +68,8 @@ n = int(whole["people"].iloc[0])
 with head:
     st.html(
         f"<h1>Feature influence <small>{MEASURES[measure]} volume · {escape(about)}"
-        f"{f' · n = {n}' if n > 1 else ''} · {draws} draws from {seed}</small></h1>"
-        '<p class="notice">Gradients of generated volumes, by back-propagation. Associations that the model '
+        f"{f' · n = {n}' if n > 1 else ''} · {draws} draw{'s' * (draws > 1)} from {seed}</small></h1>"
+        '<p class="notice">Gradients by back-propagation. Associations that the model '
         f"learned, not effects. {f'Whiskers: {band}.' if band else ''} Research use only.</p>"
     )
     _influence_table.download(pack, found, whole, whose)
