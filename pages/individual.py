@@ -10,8 +10,7 @@ from csegsynth_core.errors import CSegSynthError
 from pages import _about, _state, _viewer, _volumes
 
 pack = _state.current_pack()
-person = _state.memory(pack)["person"]
-seed = _state.memory(pack)["seed"]
+person, seed = _state.memory(pack)["person"], _state.memory(pack)["seed"]
 base_person, base_label = _state.baseline(pack)
 try:
     brain = _state.brain_of(pack, person, seed)
