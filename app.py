@@ -19,7 +19,15 @@ st.html(ASSETS / "style.css")
 # Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. For the same
 # reason no address is the name of a file.
 page = st.navigation(
-    [st.Page("pages/individual.py", title="Individual", url_path="person", default=True)], position="top"
+    [
+        st.Page("pages/individual.py", title="Individual", url_path="person", default=True),
+        st.Page("pages/influence.py", title="Feature influence", url_path="features"),
+        st.Page("pages/compare.py", title="Compare", url_path="scenarios"),
+        st.Page("pages/cohort.py", title="Cohort", url_path="trained-on"),
+        st.Page("pages/evaluation.py", title="Evaluation", url_path="measured"),
+        st.Page("pages/method.py", title="Method", url_path="about-method"),
+    ],
+    position="top",
 )
 
 with st.container(key="warm-up"):
@@ -29,10 +37,11 @@ with st.container(key="warm-up"):
 with st.sidebar:
     st.html('<div class="wordmark">CSegSynth<span>synthetic brain tissue maps</span></div>')
     with st.spinner("Starting…"):
-        from pages import _about, _state  # imports torch, which takes seconds: the page is there meanwhile
+        from pages import _about, _controls, _state  # imports torch, which takes seconds: the page is there
 try:
     with st.sidebar:
         pack = _state.choose_pack()
+        _controls.person_controls(pack)  # here, so that the person stays when the page changes
 except _state.PackError as error:
     _about.show_error(error)
     st.stop()

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from csegsynth_core.compare import sidebar_order
 from csegsynth_core.data.encoder import Control
 from csegsynth_core.data.feature import GROUPS
 from csegsynth_core.generate import MAX_SEED
@@ -29,14 +30,14 @@ def person_controls(pack: Pack) -> _state.Person:
         _baseline(pack, held)
     _table.loader(pack)
     controls = pack.encoder.ranges()
+    order = sidebar_order(pack)
     wanted = ""
     if len(controls) > SEARCH_ABOVE:
         wanted = st.text_input("Search", placeholder="Find a feature", icon=":material/search:").casefold()
     st.caption("Grey: range of the training people. n/a: unknown, filled in from age and sex.")
     for group in GROUPS:
-        mine = [
-            c for c in controls.values() if c.group == group and wanted in f"{c.name} {c.label}".casefold()
-        ]
+        mine = [controls[n] for n in order if controls[n].group == group]
+        mine = [c for c in mine if wanted in f"{c.name} {c.label}".casefold()]
         if mine:
             title = f"{group.capitalize()} · {len(mine)}"
             with st.expander(

@@ -1,6 +1,17 @@
 """Arrays and numbers → Plotly figures. Nothing here knows of Streamlit."""
 
 from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
+from csegsynth_core.figures.cohort import (
+    age_sex_figure,
+    along_age_figure,
+    correlation_figure,
+    distribution_figure,
+    levels_figure,
+    volumes_by_age_figure,
+)
+from csegsynth_core.figures.influence import InfluenceBar, influence_figure
+from csegsynth_core.figures.measured import methods_figure
+from csegsynth_core.figures.scenarios import scenario_symbol, scenarios_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
     MODES,
@@ -9,11 +20,13 @@ from csegsynth_core.figures.slices import (
     Plane,
     View,
     Voxel,
+    difference_key,
     difference_limit,
     difference_rgb,
     picked_from_event,
     picked_voxel,
     planes_figure,
+    shared_limit,
     slice_figure,
     slice_rgb,
     view,
@@ -24,18 +37,31 @@ __all__ = [
     "MODES",
     "PLANES",
     "Display",
+    "InfluenceBar",
     "Plane",
     "View",
     "VolumeRow",
     "Voxel",
+    "age_sex_figure",
+    "along_age_figure",
     "centile_figure",
     "centile_words",
+    "correlation_figure",
+    "difference_key",
     "difference_limit",
     "difference_rgb",
+    "distribution_figure",
+    "influence_figure",
+    "levels_figure",
+    "methods_figure",
     "picked_from_event",
     "picked_voxel",
     "planes_figure",
+    "scenario_symbol",
+    "scenarios_figure",
+    "shared_limit",
     "slice_figure",
     "slice_rgb",
     "view",
+    "volumes_by_age_figure",
 ]

@@ -42,6 +42,7 @@ _GAP_MM: Final = 5.0
 _COLD: Final = ("#000000", "#0A4FA8", "#2F8FE8", "#BFE3FF")
 _HOT: Final = ("#000000", "#A82512", "#EE6A3C", "#FFE0C8")
 _STEPS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_CHANGE: Final = "Δ fraction (person − baseline)"
 _LETTER_COLOUR, _LINE_COLOUR, _TEXT_COLOUR = "#9FB3C8", "rgba(255,255,255,0.55)", "#C9D3DE"
 
 Voxel = tuple[int, int, int]
@@ -140,6 +141,24 @@ def difference_limit(delta: NDArray[np.float32]) -> float:
     return next((step for step in _STEPS if wanted <= step), 1.0)
 
 
+def shared_limit(brains: Sequence[NDArray[np.float32]], baseline: NDArray[np.float32], tissue: str) -> float:
+    """One end of the scale for the differences of several brains to a baseline."""
+    k = index(tissue)
+    return max(difference_limit(maps[k] - baseline[k]) for maps in brains)
+
+
+def difference_key(limit: float, title: str) -> str:
+    """Colour bar of differences in fraction, as HTML."""
+    stops = ", ".join(
+        "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * c))
+        for c in difference_rgb(np.linspace(-1, 1, 9, dtype=np.float32))
+    )
+    return (
+        f'<div class="difference-key"><span>{title}, fraction</span><i style="background: linear-gradient(90deg, '
+        f'{stops})"></i><b><span>−{limit:g}</span><span>0</span><span>+{limit:g}</span></b></div>'
+    )
+
+
 def difference_rgb(t: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours of differences scaled to [−1, 1]: blue below, black at 0, red above; shape (…, 3)."""
     size = np.clip(np.abs(t), 0.0, 1.0)[..., None] * (len(_HOT) - 1)
@@ -189,9 +208,10 @@ def slice_figure(
     mode: str = "tissues",
     baseline: NDArray[np.float32] | None = None,
     smooth: bool = True,
+    limit: float | None = None,
 ) -> go.Figure:
     """One plane with crosshair, letters, hover read-out and a layer of points that can be clicked."""
-    return _figure(maps, (plane,), at, display, mode, baseline, smooth)
+    return _figure(maps, (plane,), at, display, mode, baseline, smooth, limit)
 
 
 def planes_figure(
@@ -202,13 +222,14 @@ def planes_figure(
     mode: str = "tissues",
     baseline: NDArray[np.float32] | None = None,
     smooth: bool = True,
+    change: str = _CHANGE,
 ) -> go.Figure:
     """Sagittal, coronal and axial planes through voxel `at`, at one scale, with a legend or colour bar.
 
     Traces 0, 1 and 2 are the layers of points of `PLANES`; give the points of a selection event to
-    `picked_from_event`. See `slice_rgb` for `mode` and `baseline`.
+    `picked_from_event`. See `slice_rgb` for `mode` and `baseline`; `change` says what the difference is.
     """
-    return _figure(maps, PLANES, at, display, mode, baseline, smooth)
+    return _figure(maps, PLANES, at, display, mode, baseline, smooth, None, change)
 
 
 def _figure(
@@ -219,11 +240,16 @@ def _figure(
     mode: str,
     baseline: NDArray[np.float32] | None,
     smooth: bool,
+    limit: float | None = None,
+    change: str = _CHANGE,
 ) -> go.Figure:
     views = [view(p, display) for p in planes]
     width = sum(v.size_mm[0] for v in views) + _GAP_MM * (len(views) - 1)
     height = max(v.size_mm[1] for v in views)
-    limit = None if baseline is None else difference_limit(maps[index(mode)] - baseline[index(mode)])
+    if baseline is None:
+        limit = None
+    elif limit is None:
+        limit = difference_limit(maps[index(mode)] - baseline[index(mode)])
     traces: list[dict[str, Any]] = []
     layout: dict[str, Any] = {
         "images": [],
@@ -267,7 +293,7 @@ def _figure(
         traces.append(_click_layer(maps, one, at, x, y, mode, baseline))
         left += w + _GAP_MM
     if len(views) == len(PLANES):
-        _add_key(layout, mode, limit)
+        _add_key(layout, mode, limit, change)
     return go.Figure({"data": traces, "layout": layout})
 
 
@@ -354,7 +380,7 @@ def _letters(one: View, place: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _add_key(layout: dict[str, Any], mode: str, limit: float | None) -> None:
+def _add_key(layout: dict[str, Any], mode: str, limit: float | None, change: str) -> None:
     """What the colours mean, in the corner below the sagittal plane."""
 
     def say(text: str, x: float, y: float, anchor: str = "left", size: int = 12) -> None:
@@ -374,7 +400,7 @@ def _add_key(layout: dict[str, Any], mode: str, limit: float | None) -> None:
         title, ticks = f"{BY_NAME[mode].title.capitalize()}, fraction", ("0", "0.5", "1")
     else:
         bar = difference_rgb(2 * ramp - 1)
-        title = f"{BY_NAME[mode].title.capitalize()}, Δ fraction (person − baseline)"
+        title = f"{BY_NAME[mode].title.capitalize()}, {change}"
         ticks = (f"−{limit:g}", "0", f"+{limit:g}")
     x0, width = 0.06, 0.62
     layout["images"].append(

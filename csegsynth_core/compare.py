@@ -1,0 +1,154 @@
+"""Scenarios side by side: the same latent draws for all, so that they differ by features alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from csegsynth_core.data.feature import Feature
+from csegsynth_core.data.volume_centiles import KINDS
+from csegsynth_core.errors import TableError
+from csegsynth_core.pack import Pack
+
+FIRST: Final = "Current person"
+YEARS: Final = 10.0
+MAX_SCENARIOS: Final = 6
+
+
+def influence_order(pack: Pack) -> list[str]:
+    """Features, most influential first by the pack's own measurement (largest change in mL of any tissue); in
+    the order of the schema where there is none."""
+    measured = pack.metrics.get("influence") or {}
+
+    def size(name: str) -> float:
+        found = measured.get(name)
+        values = (
+            [v for v in found.values() if isinstance(v, int | float)] if isinstance(found, Mapping) else []
+        )
+        return max((abs(v) for v in values if np.isfinite(v)), default=0.0)
+
+    return sorted(pack.schema.names, key=lambda name: -size(name))
+
+
+def sidebar_order(pack: Pack) -> list[str]:
+    """Age and sex, then the others, most influential first."""
+    usual = [one.name for one in (pack.schema.age, pack.schema.sex) if one is not None]
+    return [*usual, *(n for n in influence_order(pack) if n not in usual)]
+
+
+def starting_scenarios(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
+    """A person and two variants to start from: ten years older (younger at the end of the training ages), and the
+    most influential feature that a life can change set to another value.
+
+    Returns:
+        One row for each scenario, index its name, columns in the order of the schema; None for unknown.
+    """
+    rows: dict[str, dict[str, Any]] = {FIRST: {name: person.get(name) for name in pack.schema.names}}
+    age = pack.schema.age
+    if age is not None and person.get(age.name) is not None:
+        stats = pack.encoder.numeric[age.name]
+        step = YEARS if float(person[age.name]) + YEARS <= stats.maximum else -YEARS
+        title = f"{abs(step):g} years {'older' if step > 0 else 'younger'}"
+        rows[title] = rows[FIRST] | {age.name: float(person[age.name]) + step}
+    for name in _changeable(pack):
+        one = pack.schema.feature(name)
+        value = _other_value(pack, one, person.get(name))
+        if value is not None:
+            said = one.levels[str(value)] if one.levels else f"{value:g} {one.units}".strip()
+            rows[f"{one.label}: {said}"] = rows[FIRST] | {name: value}
+            break
+    frame = pd.DataFrame.from_dict(rows, orient="index", dtype=object)[list(pack.schema.names)]
+    frame.index.name = "scenario"
+    return frame
+
+
+def filled(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """People of an edited table of scenarios; empty cells, and features without a column, are as in `start`.
+
+    Args:
+        edited: a column `scenario` and any features.
+
+    Raises:
+        TableError: fewer than one or more than six scenarios, or two with the same name.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for n, row in enumerate(edited.to_dict("records")):
+        given = row.pop("scenario", None)
+        name = str(given).strip() if isinstance(given, str) and given.strip() else f"Scenario {n + 1}"
+        if name in out:
+            raise TableError(f"two scenarios are named {name!r}", fix="give each its own name")
+        changed = {str(k): v for k, v in row.items() if not (v is None or v != v)}
+        out[name] = {k: start.get(k) for k in pack.schema.names} | changed
+    if not 1 <= len(out) <= MAX_SCENARIOS:
+        raise TableError(
+            "unusable number of scenarios", expected=f"1 to {MAX_SCENARIOS} rows", got=str(len(out))
+        )
+    return out
+
+
+def compared(names: Sequence[str], volumes: NDArray[np.floating[Any]]) -> pd.DataFrame:
+    """Volumes of scenarios and their paired differences to the first one.
+
+    Args:
+        names: of the scenarios.
+        volumes: (scenarios, draws, 3) mL, the same draws for all.
+
+    Returns:
+        Tidy: `scenario`, `measure` (`wm`, `gm`, `csf`, `wm+gm+csf`), `mean_ml` and `sd_draws_ml` over draws,
+        `difference_ml` and `difference_sd_draws_ml` to the first scenario, draw by draw; `draws`. The standard
+        deviations (NaN for one draw) are spreads of the model's draws, not intervals for people.
+    """
+    values = np.asarray(volumes, float)
+    values = np.concatenate([values, values.sum(axis=2, keepdims=True)], axis=2)
+    change = values - values[:1]
+    draws = values.shape[1]
+    rows = []
+    for s, name in enumerate(names):
+        for m, measure in enumerate(KINDS):
+            own, paired = values[s, :, m], change[s, :, m]
+            rows.append(
+                {
+                    "scenario": name,
+                    "measure": measure,
+                    "mean_ml": float(own.mean()),
+                    "sd_draws_ml": float(own.std(ddof=1)) if draws > 1 else float("nan"),
+                    "difference_ml": float(paired.mean()),
+                    "difference_sd_draws_ml": float(paired.std(ddof=1)) if draws > 1 else float("nan"),
+                    "draws": draws,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def with_features(table: pd.DataFrame, people: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """`compared` with every scenario's features as further columns."""
+    features = pd.DataFrame.from_dict({k: dict(v) for k, v in people.items()}, orient="index", dtype=object)
+    return table.join(features, on="scenario")
+
+
+def _changeable(pack: Pack) -> list[str]:
+    """Features that a life can change: lifestyle, then interview, then others, the most influential first."""
+    fixed = {one.name for one in (pack.schema.age, pack.schema.sex) if one is not None}
+    order = influence_order(pack)
+    groups = ("lifestyle", "interview", "cognitive", "demographic")
+    return sorted(
+        (n for n in order if n not in fixed),
+        key=lambda n: (groups.index(pack.schema.feature(n).group), order.index(n)),
+    )
+
+
+def _other_value(pack: Pack, one: Feature, value: Any) -> float | str | None:
+    """Another usual value of a feature: its most frequent other level, or one standard deviation up."""
+    if one.levels:
+        counts = pack.encoder.levels[one.name].counts
+        others = [k for k in sorted(counts, key=lambda k: -counts[k]) if k != value and counts[k] >= 3]
+        return others[0] if others else None
+    stats = pack.encoder.numeric[one.name]
+    start = stats.mean if value is None else float(value)
+    step = stats.sd if start + stats.sd <= stats.maximum else -stats.sd
+    other = start + step
+    return float(round(other)) if one.integer else float(f"{other:.3g}")

@@ -1,0 +1,331 @@
+"""Who a model was trained on, as Plotly figures; the current person is marked in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
+from csegsynth_core.figures.style import FONT
+from csegsynth_core.tissue import BY_NAME
+
+SEX_COLOURS: Final = ("#8D6CC9", "#D55E00", "#5B7F95")
+_DASHES: Final = ("solid", "dash", "dot")
+_BAR: Final = "rgba(120,136,156,0.62)"
+_SCALE: Final = [[0.0, "#2F6FB5"], [0.5, "#F4F5F7"], [1.0, "#C4472B"]]
+_DARK_SCALE: Final = [[0.0, "#4E9BE8"], [0.5, "#1C242D"], [1.0, "#EE6A3C"]]
+
+
+def distribution_figure(
+    row: Mapping[str, Any], histogram: Histogram | None, *, height: int = 190, dark: bool = False
+) -> go.Figure:
+    """A numeric feature among training people: histogram where there is one; 1st–99th centile, mean ± SD, median.
+
+    Args:
+        row: of `coverage.placed`.
+    """
+    layout = _layout(height, dark)
+    ink = layout["font"]["color"]
+    traces: list[dict[str, Any]] = []
+    top = 1.0
+    if histogram is not None and histogram.edges:
+        edges = np.asarray(histogram.edges)
+        counts = [c if c is not None else 0 for c in histogram.counts]
+        said = [str(c) if c is not None else "withheld (few people)" for c in histogram.counts]
+        top = float(max(counts) or 1)
+        traces.append(
+            {
+                "type": "bar",
+                "x": (edges[:-1] + edges[1:]) / 2,
+                "y": counts,
+                "width": np.diff(edges),
+                "marker": {"color": _BAR, "line": {"width": 1, "color": layout["plot_bgcolor"]}},
+                "customdata": [[a, b, t] for a, b, t in zip(edges[:-1], edges[1:], said, strict=True)],
+                "hovertemplate": "%{customdata[0]:.4g}–%{customdata[1]:.4g} "
+                + str(row["units"])
+                + ": %{customdata[2]} people<extra></extra>",
+            }
+        )
+    y = -0.16 * top
+    for low, high, width, name in (
+        (row["centile1"], row["centile99"], 5, "1st–99th centile"),
+        (row["mean"] - row["sd"], row["mean"] + row["sd"], 11, "mean ± 1 SD"),
+    ):
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": [low, high], "y": [y, y], "hoverinfo": "text"}
+            | {
+                "line": {"width": width, "color": _BAR},
+                "text": f"{name}: {low:.4g}–{high:.4g} {row['units']}",
+            }
+        )
+    traces.append(
+        {"type": "scatter", "mode": "markers", "x": [row["median"]], "y": [y], "hoverinfo": "text"}
+        | {"marker": {"symbol": "line-ns-open", "size": 14, "color": ink, "line": {"width": 2}}}
+        | {"text": f"median {row['median']:.4g} {row['units']}"}
+    )
+    traces.append(_person(float(row["used"]), y, ink, f"this person: {row['said']}"))
+    values = [row["minimum"], row["maximum"], float(row["used"])]
+    pad = 0.04 * ((max(values) - min(values)) or 1.0)
+    title = f"{row['label']}, {row['units']}" if row["units"] else str(row["label"])
+    layout["xaxis"] |= {
+        "title": {"text": title, "font": {"size": 12}},
+        "range": [min(values) - pad, max(values) + pad],
+    }
+    layout["yaxis"] |= {
+        "range": [-0.34 * top, 1.08 * top],
+        "showticklabels": bool(histogram),
+        "tickmode": "auto",
+    }
+    layout["yaxis"] |= {"title": {"text": "people" if histogram else "", "font": {"size": 12}}, "nticks": 4}
+    layout["yaxis"] |= {"showgrid": bool(histogram)}
+    return go.Figure({"data": traces, "layout": layout})
+
+
+def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bool = False) -> go.Figure:
+    """Share of training people with each level; the person's level stands out.
+
+    Args:
+        shares: as from `coverage.level_shares`.
+        own: key of the person's level.
+    """
+    layout = _layout(height, dark)
+    ink = layout["font"]["color"]
+    said = ["fewer than 3" if n is None or n != n else f"{n:.0f}" for n in shares["people"]]
+    labels = [t if len(t) <= 28 else t[:27] + "…" for t in shares["label"]]
+    layout["xaxis"] |= {"title": {"text": "% of training people with a value", "font": {"size": 12}}}
+    layout["yaxis"] |= {"range": [len(shares) - 0.5, -0.5], "showgrid": False, "tickmode": "array"}
+    layout["yaxis"] |= {"tickvals": list(range(len(shares))), "ticktext": labels, "automargin": True}
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": shares["percent"],
+        "y": list(range(len(shares))),
+        "marker": {"color": ["#1F8FB3" if k == own else _BAR for k in shares["level"]]},
+        "text": [
+            f"{t} people{' ◆ this person' if k == own else ''}"
+            for t, k in zip(said, shares["level"], strict=True)
+        ],
+        "textposition": "auto",
+        "textfont": {"size": 11, "color": ink},
+        "hoverinfo": "text",
+    }
+    return go.Figure({"data": [bars], "layout": layout | {"bargap": 0.25}})
+
+
+def along_age_figure(
+    along: pd.DataFrame,
+    row: Mapping[str, Any],
+    age: float,
+    names: Mapping[str, str],
+    *,
+    height: int = 230,
+    dark: bool = False,
+) -> go.Figure:
+    """Regression of a feature on age for each sex with ± 1 residual SD, and the person.
+
+    Args:
+        along: as from `coverage.along_age`.
+        row: of `coverage.placed`.
+        age: of the person, years.
+        names: sex → label.
+    """
+    layout = _layout(height, dark)
+    traces: list[dict[str, Any]] = []
+    for n, (sex, part) in enumerate(along.groupby("sex", sort=False)):
+        colour = SEX_COLOURS[n % len(SEX_COLOURS)]
+        years = part["age"].to_numpy()
+        around = np.concatenate([part["high"].to_numpy(), part["low"].to_numpy()[::-1]])
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": np.concatenate([years, years[::-1]]), "y": around}
+            | {"fill": "toself", "fillcolor": _faint(colour), "line": {"width": 0}, "hoverinfo": "skip"}
+            | {"showlegend": False}
+        )
+        who = names.get(str(sex), "all")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": years,
+                "y": part["value"],
+                "name": f"{who} (n = {part['n'].iloc[0]})",
+            }
+            | {"line": {"color": colour, "width": 2, "dash": _DASHES[n % len(_DASHES)]}}
+            | {"hovertemplate": who + ", %{x:.0f} years: %{y:.4g} " + str(row["units"]) + "<extra></extra>"}
+        )
+    traces.append(_person(age, float(row["used"]), layout["font"]["color"], f"this person: {row['said']}"))
+    title = f"{row['label']}, {row['units']}" if row["units"] else str(row["label"])
+    layout["yaxis"] |= {"title": {"text": title, "font": {"size": 12}}, "automargin": True}
+    layout["xaxis"] |= {"title": {"text": "Age, years · band: ± 1 residual SD", "font": {"size": 12}}}
+    return go.Figure({"data": traces, "layout": layout | _LEGEND})
+
+
+def volumes_by_age_figure(
+    curves: Mapping[str, pd.DataFrame],
+    age: float,
+    own: Mapping[str, float],
+    *,
+    height: int = 430,
+    dark: bool = False,
+) -> go.Figure:
+    """Centiles of volumes by age among training people of one sex, with the generated person.
+
+    Args:
+        curves: volume → `VolumeCentiles.curve`.
+        age: of the person, years.
+        own: volume → mL of the person's generated brain.
+    """
+    layout = _layout(height, dark)
+    traces: list[dict[str, Any]] = []
+    gap, count = 0.2, len(curves)
+    for n, (kind, curve) in enumerate(curves.items()):
+        suffix = "" if n == 0 else str(n + 1)
+        column, line = n % 2, n // 2
+        lines = (count + 1) // 2
+        x0, y1 = column * (0.5 + gap / 2), 1 - line * (1 + gap / 2) / lines
+        layout[f"xaxis{suffix}"] = layout["xaxis"] | {
+            "anchor": f"y{suffix}",
+            "domain": [x0, x0 + 0.5 - gap / 2],
+        }
+        layout[f"yaxis{suffix}"] = layout["yaxis"] | {"anchor": f"x{suffix}"}
+        layout[f"yaxis{suffix}"] |= {"domain": [max(0, y1 - (1 - gap / 2) / lines), y1], "automargin": True}
+        tissue = BY_NAME.get(kind)
+        colour, name = (tissue.colour, tissue.bids) if tissue else ("#8A97A6", "WM+GM+CSF")
+        layout[f"yaxis{suffix}"]["title"] = {"text": f"{name}, mL", "font": {"size": 12}}
+        if line == lines - 1:
+            layout[f"xaxis{suffix}"]["title"] = {"text": "Age, years", "font": {"size": 12}}
+        axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": False}
+        years = curve["age"].to_numpy()
+        for low, high, strength in (("c5", "c95", 0.16), ("c25", "c75", 0.24)):
+            around = np.concatenate([curve[high].to_numpy(), curve[low].to_numpy()[::-1]])
+            traces.append(
+                axes
+                | {"type": "scatter", "mode": "lines", "x": np.concatenate([years, years[::-1]]), "y": around}
+                | {
+                    "fill": "toself",
+                    "fillcolor": _faint(colour, strength),
+                    "line": {"width": 0},
+                    "hoverinfo": "skip",
+                }
+            )
+        traces.append(
+            axes
+            | {
+                "type": "scatter",
+                "mode": "lines",
+                "x": years,
+                "y": curve["c50"],
+                "line": {"color": colour, "width": 2},
+            }
+            | {"hovertemplate": name + " median at %{x:.0f} years: %{y:.0f} mL<extra></extra>"}
+        )
+        mark = _person(
+            age, own[kind], layout["font"]["color"], f"this person's generated brain: {own[kind]:.0f} mL"
+        )
+        traces.append(axes | mark)
+    return go.Figure({"data": traces, "layout": layout})
+
+
+def age_sex_figure(
+    summary: CohortSummary, names: Mapping[str, str], *, height: int = 300, dark: bool = False
+) -> go.Figure:
+    """People in each age band and sex; cells that are withheld are marked."""
+    layout = _layout(height, dark)
+    bands = [f"{a:.0f}–{b:.0f}" for a, b in zip(summary.ages[:-1], summary.ages[1:], strict=True)]
+    traces = []
+    for n, sex in enumerate(summary.sexes or ("",)):
+        counts = [row[n] for row in summary.by_age_sex]
+        traces.append(
+            {"type": "bar", "x": bands, "y": [c or 0 for c in counts], "name": names.get(sex, "all")}
+            | {"marker": {"color": SEX_COLOURS[n % len(SEX_COLOURS)]}, "hoverinfo": "text+name"}
+            | {"text": ["withheld" if c is None else f"{c}" for c in counts], "textposition": "auto"}
+        )
+    layout["xaxis"] |= {"type": "category", "title": {"text": "Age, years", "font": {"size": 12}}}
+    layout["yaxis"] |= {"title": {"text": "people", "font": {"size": 12}}}
+    return go.Figure({"data": traces, "layout": layout | _LEGEND | {"barmode": "group"}})
+
+
+def correlation_figure(
+    names: Sequence[str],
+    correlations: Sequence[Sequence[float | None]],
+    *,
+    height: int = 420,
+    dark: bool = False,
+) -> go.Figure:
+    """Spearman's ρ of features and volumes.
+
+    Args:
+        names: as people call them.
+        correlations: (names, names); None where unknown.
+    """
+    layout = _layout(height, dark)
+    heat = {
+        "type": "heatmap",
+        "z": [[np.nan if r is None else r for r in row] for row in correlations],
+        "x": list(range(len(names))),
+        "y": list(range(len(names))),
+        "customdata": [[[a, b] for b in names] for a in names],
+        "zmin": -1,
+        "zmax": 1,
+        "colorscale": _DARK_SCALE if dark else _SCALE,
+        "colorbar": {"title": {"text": "ρ"}, "thickness": 10, "outlinewidth": 0, "len": 0.9},
+        "hovertemplate": "%{customdata[0]} · %{customdata[1]}: ρ = %{z:.2f}<extra></extra>",
+        "texttemplate": "%{z:.1f}",
+        "textfont": {"size": 9},
+        "xgap": 1,
+        "ygap": 1,
+    }
+    short = [n if len(n) <= 20 else n[:19] + "…" for n in names]
+    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": short, "showgrid": False}
+    layout["yaxis"] |= ticks | {"autorange": "reversed", "automargin": True}
+    layout["xaxis"] |= ticks | {"automargin": True, "tickangle": -40}
+    return go.Figure({"data": [heat], "layout": layout})
+
+
+_LEGEND: Final[dict[str, Any]] = {
+    "showlegend": True,
+    "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 12}},
+}
+
+
+def _layout(height: int, dark: bool) -> dict[str, Any]:
+    ink = "#E8EDF2" if dark else "#1F2A37"
+    axis = {
+        "fixedrange": True,
+        "gridcolor": "rgba(128,140,155,0.22)",
+        "zeroline": False,
+        "tickfont": {"size": 11},
+    }
+    return {
+        "height": height,
+        "margin": {"l": 46, "r": 12, "t": 22, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "color": ink},
+        "showlegend": False,
+        "dragmode": False,
+        "xaxis": dict(axis),
+        "yaxis": dict(axis),
+    }
+
+
+def _person(x: float, y: float, ink: str, text: str) -> dict[str, Any]:
+    marker = {"symbol": "diamond", "size": 12, "color": "#1F8FB3", "line": {"width": 1.5, "color": ink}}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [x],
+        "y": [y],
+        "marker": marker,
+        "text": text,
+        "hoverinfo": "text",
+        "showlegend": False,
+        "cliponaxis": False,
+    }
+
+
+def _faint(colour: str, strength: float = 0.16) -> str:
+    return "rgba({},{},{},{})".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)), strength)

@@ -1,0 +1,525 @@
+"""Which features matter: gradients of generated volumes with respect to the features (paper, Table IV).
+
+For a measure m of a generated brain, such as the volume of grey matter,
+
+    g = ∂ m(G(P(ẑ | y))) / ∂ y
+
+is exact, by back-propagation through generator and prior network, for encoded features y, so mL for each
+standard deviation; divided by a numeric feature's standard deviation it is mL for each year, cm or kg. It is
+averaged over latent draws ẑ (the same for everybody) and over people, with a bootstrap interval over people.
+Features with levels have no derivative between their levels; `contrasts` gives finite differences in mL
+instead. `voxel_map` shows where in the brain a feature acts.
+
+Whose gradients? A pack holds no training people (their privacy), only summary statistics. People are therefore
+somebody's table, one person, or those of `synthetic_people`: typical or drawn ones, who are nobody.
+
+These are associations that a model learned from cross-sectional data, not effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csegsynth_core import grid
+from csegsynth_core.data.feature import suggestion
+from csegsynth_core.data.volume_centiles import TOTAL
+from csegsynth_core.errors import CSegSynthError, TableError
+from csegsynth_core.generate import MAX_SEED, encode
+from csegsynth_core.pack import Pack
+from csegsynth_core.tissue import TISSUES
+from csegsynth_core.volumes import volumes_ml
+
+DRAWS: Final = 4
+BOOTSTRAPS: Final = 2000
+STEP_SD: Final = 0.1
+"""Half the distance of the two points of a finite difference, in standard deviations."""
+
+_BATCH: Final = {1: 4, 2: 16}  # some 400 MB
+
+Where = Mapping[str, tuple[float, float] | Collection[str]]
+"""Feature → lowest and highest value of a number, or the levels wanted."""
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Named differentiable measures of generated maps, computed together."""
+
+    names: tuple[str, ...]
+    of: Callable[[Float[Tensor, "n 4 i j k"], int], Float[Tensor, "n measures"]]
+    """Maps inside the model's region and their resolution (1: 2 mm, 2: 4 mm) → one number, usually mL, each."""
+
+
+TISSUE_VOLUMES: Final = Measures(TISSUES, lambda maps, resolution: volumes_ml(maps[:, :3], resolution))
+"""Volumes of the three tissues. Their sum `wm+gm+csf` is added to every result at no cost."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradients of every measure for each person and draw."""
+
+    slopes: NDArray[np.float32]
+    """(people, draws, measures, columns): mL for each standard deviation of a column of encoded features."""
+    measures: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Encoded columns: `age`, `ethnicity=white`."""
+    natural: pd.DataFrame
+    """(people, features): the values that the model saw, index participant_id."""
+    flags: pd.DataFrame
+    """(people, features): what was imputed or out of range."""
+    seed: int
+    resolution: int
+    pack_name: str
+    pack_hash: str
+
+    @property
+    def people(self) -> int:
+        """How many people."""
+        return self.slopes.shape[0]
+
+
+def gradients(
+    pack: Pack,
+    people: pd.DataFrame | Mapping[str, Any],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    resolution: int = 1,
+    measures: Sequence[Measures] = (TISSUE_VOLUMES,),
+    batch: int | None = None,
+    progress: Progress | None = None,
+    source: str = "people",
+) -> Gradients:
+    """Gradients of measures with respect to every encoded feature, one backward pass for each measure.
+
+    The cost is people × draws × measures backward passes, whatever the number of features.
+
+    Args:
+        people: a table as for `generate`, or one person's features.
+        draws: latent draws from `seed`, the same for everybody.
+        resolution: 1 differentiates the volumes at 2 mm, which the pages show; 2 those of the generator at
+            4 mm, about four times faster, whose gradients differ by some per cent (CSF more).
+        batch: people × draws at a time; by default 4 at 2 mm and 16 at 4 mm.
+        progress: told after every batch.
+
+    Raises:
+        TableError: see `generate.encode`.
+        CSegSynthError: the resolution is not one of the generator's, or `draws` or `seed` cannot be used.
+    """
+    _check(pack, draws, seed, resolution)
+    encoded = encode(pack, people, source=source)
+    names = tuple(name for group in measures for name in group.names)
+    z = pack.model.draw(draws, seed)
+    x = torch.from_numpy(encoded.x)
+    total = len(x) * draws
+    batch = batch or _BATCH[resolution]
+    found = np.zeros((total, len(names), x.shape[1]), np.float32)
+    for start in range(0, total, batch):
+        rows = torch.arange(start, min(start + batch, total))
+        with torch.enable_grad():
+            y = x[rows // draws].clone().requires_grad_(True)
+            maps = pack.model(y, z[rows % draws], resolution)
+            parts = torch.cat([group.of(maps, resolution) for group in measures], dim=1)
+            for m in range(len(names)):
+                (one,) = torch.autograd.grad(parts[:, m].sum(), y, retain_graph=m + 1 < len(names))
+                found[start : start + len(rows), m] = one.numpy()
+        if progress is not None:
+            progress(int(rows[-1]) + 1, total)
+    by_column, labels = _with_total(np.moveaxis(found, 1, -1), names)
+    slopes = np.moveaxis(by_column, -1, 1).reshape(len(x), draws, len(labels), x.shape[1])
+    return Gradients(
+        slopes=slopes,
+        measures=labels,
+        columns=tuple(encoded.columns),
+        natural=encoded.natural,
+        flags=encoded.flags,
+        seed=seed,
+        resolution=resolution,
+        pack_name=pack.name,
+        pack_hash=pack.hash,
+    )
+
+
+def matching(pack: Pack, natural: pd.DataFrame, where: Where) -> NDArray[np.bool_]:
+    """Who is in a subgroup, shape (people,).
+
+    Args:
+        natural: natural values of the features, as in `Gradients.natural`.
+        where: numbers within both ends, levels among those listed; all conditions together.
+
+    Raises:
+        TableError: no such feature or level, or an empty range.
+    """
+    keep = np.ones(len(natural), bool)
+    for name, wanted in where.items():
+        one = pack.schema.feature(name)
+        if one.is_numeric:
+            pair: tuple[Any, ...] = tuple(wanted)
+            if len(pair) != 2 or not float(pair[0]) <= float(pair[1]):
+                raise TableError(
+                    f"filter on {name}: not a range", expected="(lowest, highest)", got=repr(wanted)
+                )
+            numbers = natural[name].to_numpy(float)
+            keep &= (numbers >= float(pair[0])) & (numbers <= float(pair[1]))
+        else:
+            wrong = [str(v) for v in wanted if str(v) not in one.levels]
+            if isinstance(wanted, str) or wrong:
+                raise TableError(
+                    f"filter on {name}: no such level",
+                    expected=one.expected,
+                    got=", ".join(wrong) or repr(wanted),
+                    fix=suggestion(wrong[0] if wrong else str(wanted), one.levels),
+                )
+            keep &= natural[name].astype(str).isin([str(v) for v in wanted]).to_numpy()
+    return keep
+
+
+def summarise(
+    pack: Pack, found: Gradients, *, where: Where | None = None, bootstraps: int = BOOTSTRAPS, seed: int = 0
+) -> pd.DataFrame:
+    """The mean gradient over people and draws with its bootstrap interval: the paper's Table IV, in full.
+
+    Args:
+        where: only this subgroup (`matching`).
+        bootstraps: resamples of people for the 95 % interval of the mean (percentiles 2.5 and 97.5); equal
+            seeds give equal intervals.
+
+    Returns:
+        Tidy, one row for each measure and encoded column, most influential first within a measure: `measure`,
+        `rank`, `feature`, `column`, `label`, `level` (the one that a larger code means), `kind`, `group`,
+        `per_sd_ml` (mL for each standard deviation of the column), `low_ml`, `high_ml` (95 % bootstrap interval
+        of the mean over people; NaN for one person), `sd_draws_ml` (standard deviation over latent draws of the
+        mean over people; NaN for one draw), `sd` (of the feature, natural units or steps of a level; NaN for
+        nominal ones), `units`, `per_unit_ml`, `per_unit_low_ml`, `per_unit_high_ml` (mL for each year, cm, …;
+        numeric features only), `people`, `draws`. Columns in which training people did not differ are left out:
+        they have no meaningful gradient.
+
+    Raises:
+        TableError: nobody is in the subgroup, or see `matching`.
+    """
+    keep = matching(pack, found.natural, where or {})
+    if not keep.any():
+        raise TableError(
+            "nobody is in this subgroup", expected="at least one person", fix="widen the filters"
+        )
+    values = found.slopes[keep].astype(float)
+    people, draws = values.shape[:2]
+    mean = values.mean(axis=(0, 1))
+    low, high = bootstrap_interval(values.mean(axis=1), bootstraps, seed)
+    spread = values.mean(axis=0).std(axis=0, ddof=1) if draws > 1 else np.full_like(mean, np.nan)
+    frames = []
+    meta = _columns(pack, found.columns)
+    for m, measure in enumerate(found.measures):
+        one = meta.assign(
+            measure=measure,
+            per_sd_ml=mean[m],
+            low_ml=low[m],
+            high_ml=high[m],
+            sd_draws_ml=spread[m],
+            people=people,
+            draws=draws,
+        )
+        for natural, own in (
+            ("per_unit_ml", "per_sd_ml"),
+            ("per_unit_low_ml", "low_ml"),
+            ("per_unit_high_ml", "high_ml"),
+        ):
+            one[natural] = np.where(one["kind"] == "numeric", one[own] / one["sd"], np.nan)
+        one = one[one.pop("varies")]
+        one = one.iloc[np.argsort(-one["per_sd_ml"].abs().to_numpy(), kind="stable")]
+        frames.append(one.assign(rank=np.arange(1, len(one) + 1)))
+    first = ["measure", "rank", "feature", "column", "label", "level", "kind", "group"]
+    rest = ["per_sd_ml", "low_ml", "high_ml", "sd_draws_ml", "sd", "units", "per_unit_ml"]
+    out = pd.concat(frames, ignore_index=True)
+    return out[[*first, *rest, "per_unit_low_ml", "per_unit_high_ml", "people", "draws"]]
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], bootstraps: int = BOOTSTRAPS, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % percentile bootstrap interval of the mean over the first axis; NaN where there is one person only."""
+    people = len(values)
+    if people < 2:
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    counts = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=bootstraps)
+    means = (counts / people) @ values.reshape(people, -1)
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+
+
+def comparisons(pack: Pack, names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Contrasts of features: (feature, from level, to level).
+
+    Binary: second − first. Ordinal: highest − lowest. Nominal: each level − the most frequent; of an encoded
+    column (`ethnicity=white`) that level alone. Levels that fewer than three training people have are left out.
+
+    Args:
+        names: features or encoded columns; numeric ones have no contrasts.
+    """
+    out: list[tuple[str, str, str]] = []
+    owners = dict(zip(pack.encoder.columns, pack.encoder.owners, strict=True))
+    controls = pack.encoder.ranges()
+    for name in names:
+        one = pack.schema.feature(owners.get(name, name))
+        levels = [k for k in one.levels if k not in controls[one.name].rare]
+        if one.is_numeric or len(levels) < 2:
+            continue
+        if one.kind == "nominal":
+            usual = pack.encoder.levels[one.name].mode
+            wanted = [k for k in levels if name in (one.name, f"{one.name}={k}") and k != usual]
+            out += [(one.name, usual, k) for k in wanted]
+        else:
+            out.append((one.name, levels[0], levels[-1]))
+    return list(dict.fromkeys(out))
+
+
+def contrasts(
+    pack: Pack,
+    people: pd.DataFrame | Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    resolution: int = 1,
+    measures: Sequence[Measures] = (TISSUE_VOLUMES,),
+    where: Where | None = None,
+    bootstraps: int = BOOTSTRAPS,
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Finite differences between levels of features, all else equal: contrasts, not gradients.
+
+    Everybody's level is set to the one, then to the other, whatever it was; see `comparisons`. Arguments as for
+    `gradients` and `summarise`.
+
+    Args:
+        names: features or encoded columns; numeric ones are passed over.
+
+    Returns:
+        Tidy, one row for each measure and contrast: `measure`, `feature`, `label` (`Sex: male − female`),
+        `from_level`, `to_level`, `contrast_ml`, `low_ml`, `high_ml`, `sd_draws_ml`, `people`, `draws`.
+    """
+    _check(pack, draws, seed, resolution)
+    encoded = encode(pack, people)
+    keep = matching(pack, encoded.natural, where or {})
+    if not keep.any():
+        raise TableError(
+            "nobody is in this subgroup", expected="at least one person", fix="widen the filters"
+        )
+    x = encoded.x[keep]
+    z = pack.model.draw(draws, seed)
+    measured = tuple(name for group in measures for name in group.names)
+    pairs = comparisons(pack, names)
+    settings = list(dict.fromkeys((f, level) for f, *pair in pairs for level in pair))
+    volumes: dict[tuple[str, str], NDArray[np.float64]] = {}
+    owners = np.array(encoded.owners)
+    for n, (feature, level) in enumerate(settings):
+        own = owners == feature
+        changed = x.copy()
+        changed[:, own] = encode(pack, {feature: level}).x[0, own]
+        volumes[feature, level] = _measured(
+            pack, changed, z, resolution, measures, batch or _BATCH[resolution]
+        )
+        if progress is not None:
+            progress(n + 1, len(settings))
+    rows: list[dict[str, Any]] = []
+    for feature, before, after in pairs:
+        one = pack.schema.feature(feature)
+        delta = volumes[feature, after] - volumes[feature, before]
+        both, labels = _with_total(delta, measured)
+        low, high = bootstrap_interval(both.mean(axis=1), bootstraps, 0)
+        spread = both.mean(axis=0).std(axis=0, ddof=1) if draws > 1 else np.full(len(labels), np.nan)
+        for m, measure in enumerate(labels):
+            rows.append(
+                {
+                    "measure": measure,
+                    "feature": feature,
+                    "label": f"{one.label}: {one.levels[after]} − {one.levels[before]}",
+                    "from_level": before,
+                    "to_level": after,
+                    "contrast_ml": float(both[..., m].mean()),
+                    "low_ml": float(low[m]),
+                    "high_ml": float(high[m]),
+                    "sd_draws_ml": float(spread[m]),
+                    "people": len(x),
+                    "draws": draws,
+                }
+            )
+    columns = ["measure", "feature", "label", "from_level", "to_level", "contrast_ml", "low_ml", "high_ml"]
+    return pd.DataFrame(rows, columns=[*columns, "sd_draws_ml", "people", "draws"])
+
+
+def to_show(
+    table: pd.DataFrame, contrast_table: pd.DataFrame | None, measure: str, count: int
+) -> pd.DataFrame:
+    """The most influential features for one measure, as rows of a chart or table.
+
+    Args:
+        table: as from `summarise`.
+        contrast_table: as from `contrasts`; None: everything for each standard deviation. Otherwise numbers are shown
+            for each natural unit and features with levels as contrasts, in the order of the table.
+        count: how many.
+
+    Returns:
+        Columns `rank`, `column`, `label`, `value_ml`, `low_ml`, `high_ml`, `unit` (`mL per SD`, `mL per year`,
+        `mL (contrast)`), `is_contrast`. Low and high are the 95 % bootstrap interval of the mean over people, or
+        for one person the mean over draws ± their standard deviation (`band_name`).
+    """
+    part = table[table["measure"] == measure].head(count)
+    rows: list[dict[str, Any]] = []
+    for row in part.to_dict("records"):
+        own: dict[str, Any] = {"rank": row["rank"], "column": row["column"], "label": row["label"]}
+        if contrast_table is None:
+            rows.append(own | _ends(row, "per_sd_ml", 1.0) | {"unit": "mL per SD", "is_contrast": False})
+        elif row["kind"] == "numeric":
+            unit = {"years": "year"}.get(row["units"], row["units"] or "unit")
+            ends = _ends(row, "per_sd_ml", row["sd"])
+            rows.append(own | ends | {"unit": f"mL per {unit}", "is_contrast": False})
+        else:
+            mine = contrast_table[
+                (contrast_table["measure"] == measure) & (contrast_table["feature"] == row["feature"])
+            ]
+            if row["kind"] == "nominal":
+                mine = mine[mine["to_level"] == row["level"]]
+            for contrast in mine.to_dict("records"):
+                said = {"label": contrast["label"], "unit": "mL (contrast)", "is_contrast": True}
+                rows.append(own | _ends(contrast, "contrast_ml", 1.0) | said)
+    columns = ["rank", "column", "label", "value_ml", "low_ml", "high_ml", "unit", "is_contrast"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def band_name(table: pd.DataFrame) -> str:
+    """What `low_ml` and `high_ml` of `to_show` are."""
+    if int(table["people"].iloc[0]) > 1:
+        return "95 % bootstrap interval of the mean over people"
+    return "spread over latent draws, ±1 SD" if int(table["draws"].iloc[0]) > 1 else ""
+
+
+def with_provenance(table: pd.DataFrame, found: Gradients) -> pd.DataFrame:
+    """A table with where it came from: pack, its hash, seed of the draws, voxel size of the maps in mm."""
+    return table.assign(
+        pack=found.pack_name,
+        pack_hash=found.pack_hash,
+        seed=found.seed,
+        voxel_mm=grid.VOXEL_MM * found.resolution,
+    )
+
+
+def _ends(row: Mapping[Any, Any], value: str, scale: float) -> dict[str, float]:
+    """Value with its interval, divided by a scale."""
+    low, high = row["low_ml"], row["high_ml"]
+    if np.isnan(low):
+        low, high = row[value] - row["sd_draws_ml"], row[value] + row["sd_draws_ml"]
+    return {"value_ml": row[value] / scale, "low_ml": low / scale, "high_ml": high / scale}
+
+
+def voxel_map(
+    pack: Pack, person: Mapping[str, Any], column: str, *, seed: int = 0, step: float = STEP_SD
+) -> NDArray[np.float32]:
+    """Where a feature acts: derivative of a person's maps with respect to one encoded column.
+
+    A central finite difference, since torch has no forward mode for 3-D look-ups (`grid_sampler_3d`); a map needs
+    two generated brains. Summed over voxels it is the gradient of the volumes.
+
+    Args:
+        column: an encoded column, as in `Gradients.columns`.
+        step: half the distance of the two points, standard deviations.
+
+    Returns:
+        (3, 80, 128, 128) change of tissue fraction for each standard deviation, in the order of `TISSUES`.
+
+    Raises:
+        TableError: no such column, or see `generate.encode`.
+    """
+    _check(pack, 1, seed, 1)
+    if column not in pack.encoder.columns:
+        raise TableError(
+            f"no column {column!r}",
+            expected=f"one of {', '.join(pack.encoder.columns[:12])}",
+            fix=suggestion(column, pack.encoder.columns),
+        )
+    y = torch.from_numpy(encode(pack, person).x[:1])
+    shift = torch.zeros_like(y)
+    shift[0, pack.encoder.columns.index(column)] = step
+    z = pack.model.draw(1, seed)
+    with torch.inference_mode():
+        ends = [pack.model.on_grid(pack.model(y + s, z))[0, : len(TISSUES)] for s in (shift, -shift)]
+        return ((ends[0] - ends[1]) / (2 * step)).contiguous().numpy()
+
+
+def _with_total(values: NDArray[Any], names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Values (…, measures) with the sum of the tissues added, where all three are there."""
+    if not set(TISSUES) <= set(names):
+        return values, names
+    total = values[..., [names.index(t) for t in TISSUES]].sum(axis=-1, keepdims=True)
+    return np.concatenate([values, total], axis=-1), (*names, TOTAL)
+
+
+def _measured(
+    pack: Pack,
+    x: NDArray[np.float32],
+    z: Float[Tensor, "draws latent"],
+    resolution: int,
+    measures: Sequence[Measures],
+    batch: int,
+) -> NDArray[np.float64]:
+    """Measures of every person and draw, shape (people, draws, measures)."""
+    draws = len(z)
+    total = len(x) * draws
+    out = []
+    with torch.inference_mode():
+        for start in range(0, total, batch):
+            rows = torch.arange(start, min(start + batch, total))
+            maps = pack.model(torch.from_numpy(x)[rows // draws], z[rows % draws], resolution)
+            out.append(torch.cat([group.of(maps, resolution) for group in measures], dim=1).numpy())
+    return np.concatenate(out).astype(float).reshape(len(x), draws, -1)
+
+
+def _columns(pack: Pack, columns: Sequence[str]) -> pd.DataFrame:
+    """What is to be said about each encoded column."""
+    rows = []
+    for column, owner in zip(columns, pack.encoder.owners, strict=True):
+        one = pack.schema.feature(owner)
+        level = column[len(owner) + 1 :] if one.kind == "nominal" and column != owner else ""
+        if one.kind == "binary":
+            level = list(one.levels)[1]  # a larger code means this one
+        stats = pack.encoder.numeric[owner] if one.is_numeric else pack.encoder.levels[owner]
+        rows.append(
+            {
+                "feature": owner,
+                "column": column,
+                "label": f"{one.label}: {one.levels[level]}" if level else one.label,
+                "level": level,
+                "kind": one.kind,
+                "group": one.group,
+                "sd": np.nan if one.kind == "nominal" else stats.sd,
+                "units": one.units,
+                "varies": stats.sd > 0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _check(pack: Pack, draws: int, seed: int, resolution: int) -> None:
+    """Refuse settings that cannot work."""
+    if draws < 1:
+        raise CSegSynthError("unusable number of draws", expected="1 or more", got=repr(draws))
+    if not 0 <= seed <= MAX_SEED:
+        raise CSegSynthError("unusable seed", expected=f"a whole number from 0 to {MAX_SEED}", got=repr(seed))
+    possible = tuple(getattr(pack.model.generator, "resolutions", (1,)))
+    if resolution not in possible:
+        raise CSegSynthError(
+            f"the generator of pack {pack.name} does not work at resolution {resolution}",
+            expected=f"one of {', '.join(map(str, possible))} (times 2 mm)",
+            got=str(resolution),
+        )

@@ -1,0 +1,82 @@
+"""Which features move the volumes of generated brains, and where in the brain they act."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from csegsynth_core import saliency
+from csegsynth_core.data.volume_centiles import TOTAL
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.tissue import ALL
+from pages import _about, _influence_map, _influence_people, _influence_table, _state
+
+MEASURES = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
+UNITS = {"sd": "Per SD", "natural": "Natural unit"}
+
+pack = _state.current_pack()
+person = _state.memory(pack)["person"]
+seed = _state.memory(pack)["seed"]
+head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
+with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-bar"):
+    whose = st.selectbox(
+        "Whose", list(_influence_people.WHOSE), key="influence-whose", width=170,
+        format_func=_influence_people.WHOSE.get, label_visibility="collapsed",
+    )  # fmt: skip
+    measure = st.segmented_control(
+        "Volume", list(MEASURES), default="gm", required=True, key="influence-measure",
+        format_func=MEASURES.get, label_visibility="collapsed",
+    )  # fmt: skip
+    unit = st.segmented_control(
+        "Unit", list(UNITS), default="sd", required=True, key="influence-unit",
+        format_func=UNITS.get, label_visibility="collapsed",
+    )  # fmt: skip
+    st.space("stretch")
+    with st.popover("Options", icon=":material/tune:"):
+        count = st.number_input("Features shown", 3, 60, 10, key="influence-top")
+        draws = st.number_input(
+            "Latent draws", 1, 32, 4 if whose == "person" else 1, key=f"influence-draws-{whose == 'person'}"
+        )
+        coarse = st.toggle(
+            "Fast: generator at 4 mm", key="influence-fast",
+            help="About four times faster. Its gradients differ from those at 2 mm, CSF's most.",
+        )  # fmt: skip
+        st.caption(_influence_people.EXPLAINED)
+        where = _influence_people.filters(pack) if whose != "person" else {}
+
+slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
+try:
+    people, about = _influence_people.people_of(pack, whose, person)
+    resolution = 2 if coarse else 1
+    with slot:
+        found = _influence_people.gradients_of(pack, people, int(draws), seed, resolution)
+    whole = saliency.summarise(pack, found, where=where)
+    top = whole[whole["measure"] == measure].head(int(count))
+    contrasts = None
+    if unit == "natural":
+        with slot:
+            contrasts = _influence_people.contrasts_of(
+                pack, people, list(top["column"]), where, int(draws), seed, resolution
+            )
+except CSegSynthError as error:
+    _about.show_error(error)
+    st.stop()
+shown = saliency.to_show(whole, contrasts, measure, int(count))
+band = saliency.band_name(whole)
+n = int(whole["people"].iloc[0])
+with head:
+    st.html(
+        f"<h1>Feature influence <small>{MEASURES[measure]} volume · {escape(about)}"
+        f"{f' · n = {n}' if n > 1 else ''} · {draws} draw{'s' * (draws > 1)} from {seed}</small></h1>"
+        '<p class="notice">Gradients by back-propagation. Associations that the model '
+        f"learned, not effects. {f'Whiskers: {band}.' if band else ''} Research use only.</p>"
+    )
+    _influence_table.download(pack, found, whole, whose)
+left, right = st.columns([48, 52], gap="medium")
+with left:
+    _influence_table.bars(shown, measure, unit, band)
+with right:
+    _influence_table.table(pack, shown, unit, band)
+labels = dict(zip(top["column"], top["label"], strict=True))
+_influence_map.show(pack, person, seed, labels, measure)

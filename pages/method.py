@@ -1,0 +1,45 @@
+"""What is computed, licences, and words for papers."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from csegsynth_core import methods_text
+from pages import _state
+
+pack = _state.current_pack()
+seed = _state.memory(pack)["seed"]
+with st.container(key="head"):
+    st.html(
+        "<h1>Method and citation</h1><p class='notice'>Research only: not for diagnosis, prognosis or any decision "
+        "about a person.</p>"
+    )
+left, right = st.columns([52, 48], gap="large")
+with left:
+    shown, trained = st.tabs(["What is computed", "How the model was trained"])
+    for tab, equations in ((shown, methods_text.COMPUTED), (trained, methods_text.EQUATIONS)):
+        with tab:
+            for title, latex, words in equations:
+                st.markdown(f"**{title}**  \n{words}")
+                st.latex(latex)
+    with trained:
+        st.caption(
+            "Equations as numbered in Wang et al. 2025, section IV; explained in our own words. "
+            + methods_text.SYMBOLS
+        )
+    with shown:
+        st.markdown(
+            "**Bands** are named for what they are: 95 % bootstrap interval of a mean over people; spread over "
+            "latent draws (the model's own, narrower than the spread of people); centiles of training people by age "
+            "and sex.  \n"
+            "**Contrasts** between levels of a feature are finite differences, not gradients."
+        )
+with right:
+    st.markdown("**Methods paragraph** with the current pack and seed")
+    st.code(methods_text.methods_paragraph(pack, seed=seed), language=None, wrap_lines=True)
+    st.markdown("**BibTeX**")
+    st.code(methods_text.bibtex(), language="bibtex", height=230)
+    st.markdown(
+        f"**Licences**  \nCode: Apache-2.0. Model pack `{pack.name}`: {pack.about.get('licence', 'n/a')}.  \n"
+        f"{pack.about.get('attribution', '')}"
+    )

@@ -1,0 +1,176 @@
+"""The pages besides the first in a real browser, as a person would use them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from csegsynth_core import compare, methods_text, saliency
+from csegsynth_core.errors import PackError
+from csegsynth_core.generate import generate_one, volumes_over_draws
+from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.tissue import TISSUES
+from tests.test_browser import PATIENCE, chromium_path, read_out, server, settle, typical, wait_for_brain
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    try:
+        return load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture(scope="module")
+def page(pack) -> Iterator[Any]:
+    """The app after the first brain, at 1280×800; the person is 52 years old."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = chromium_path()
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with server() as address, api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page.failures = []
+            page.on("pageerror", lambda error: page.failures.append(str(error)))
+            page.goto(address)
+            wait_for_brain(page)
+            page.get_by_role("slider").first.focus()
+            for _ in range(4):
+                page.keyboard.press("ArrowRight")
+            says(page, "52 years")
+            yield page
+        finally:
+            browser.close()
+
+
+def says(page: Any, text: str) -> None:
+    """Until the page shows a text, and the server has answered everything."""
+    page.wait_for_function(f"document.body.innerText.includes({text!r})", timeout=30_000 * PATIENCE)
+    settle(page)
+
+
+def go(page: Any, title: str, heading: str) -> None:
+    """To another page by its link."""
+    page.get_by_role("link", name=title, exact=True).click()
+    page.wait_for_function(
+        f"document.querySelector('h1') && document.querySelector('h1').innerText.startsWith({heading!r})",
+        timeout=30_000 * PATIENCE,
+    )
+    settle(page)
+
+
+def csv(page: Any) -> pd.DataFrame:
+    """The table behind the page's CSV button."""
+    with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
+        page.locator('[data-testid="stDownloadButton"] button:visible').first.click()
+    with open(waiting.value.path(), "rb") as file:  # noqa: PTH123 - the browser's own path
+        return pd.read_csv(io.BytesIO(file.read()))
+
+
+def fits(page: Any, selector: str) -> bool:
+    """Whether an element ends within the window."""
+    box = page.locator(selector).last.bounding_box()
+    return box["y"] + box["height"] <= page.viewport_size["height"] + 1
+
+
+def test_influence_of_the_person_and_where_it_acts(page, pack) -> None:
+    go(page, "Feature influence", "Feature influence")
+    says(page, "per SD · click a plane")
+    person = {**typical(pack), "age": 52.0}
+    whole = saliency.summarise(pack, saliency.gradients(pack, person, draws=4))
+    shown = csv(page)
+    assert list(shown["column"]) == list(whole["column"])
+    assert np.allclose(shown["per_sd_ml"], whole["per_sd_ml"], rtol=1e-3, atol=1e-3)
+    assert (shown["pack_hash"] == pack.hash).all() and (shown["voxel_mm"] == 2).all()
+    assert fits(page, ".readout")
+    top = whole[whole["measure"] == "gm"].iloc[0]
+    change = saliency.voxel_map(pack, person, top["column"])
+    box = page.locator(".st-key-influence-planes .nsewdrag").nth(2).bounding_box()
+    before = read_out(page)
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
+    page.wait_for_timeout(200)
+    page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
+    page.wait_for_function(
+        f"!document.querySelector('.voxel').innerText.includes('{' '.join(map(str, before[0]))}')",
+        timeout=10_000 * PATIENCE,
+    )
+    settle(page)
+    voxel, _ = read_out(page)
+    text = page.locator(".readout").inner_text().replace("−", "-")
+    slopes = [float(v) for v in re.findall(r"(?:WM|GM|CSF)\s+[\d.]+\s+([+-][\d.]+)", text)]
+    assert slopes == pytest.approx([float(change[(n, *voxel)]) for n in range(3)], abs=2e-3)
+
+
+def test_another_volume_and_natural_units(page) -> None:
+    page.locator(".st-key-influence-measure").get_by_text("CSF", exact=True).click()
+    says(page, "CSF volume")
+    page.get_by_text("Natural unit", exact=True).click()
+    page.wait_for_function(
+        "document.querySelector('.st-key-influence-bars')?.textContent.includes('contrast between two levels')",
+        timeout=60_000 * PATIENCE,
+    )
+    settle(page)
+
+
+def test_compare_what_if_in_results_out(page, pack) -> None:
+    go(page, "Compare", "Compare")
+    page.wait_for_selector("table.scenarios", timeout=60_000 * PATIENCE)
+    settle(page)
+    person = {**typical(pack), "age": 52.0}
+    start = compare.starting_scenarios(pack, person)
+    people = compare.filled(pack, start.reset_index(), person)
+    first = page.locator("table.scenarios tbody tr").first.locator(".ml").all_inner_texts()
+    expected = volumes_over_draws(pack, people[compare.FIRST], draws=6)[0].mean(axis=0)
+    assert first[:3] == [f"{v:.1f}" for v in expected]
+    assert fits(page, ".st-key-compare-brains")
+    # Change the age of the second scenario in the table, as a person would: double click, type, Enter.
+    box = page.locator('[data-testid="stDataFrame"]').first.bounding_box()
+    page.mouse.dblclick(box["x"] + 280, box["y"] + 35 + 45)
+    page.wait_for_timeout(400)
+    page.keyboard.press("Control+A")
+    page.keyboard.type("70")
+    page.keyboard.press("Enter")
+    older = volumes_over_draws(pack, people[start.index[1]] | {"age": 70.0}, draws=6)[0].mean(axis=0)
+    page.wait_for_function(
+        f"document.querySelectorAll('table.scenarios tbody tr')[1].innerText.includes('{older[1]:.1f}')",
+        timeout=60_000 * PATIENCE,
+    )
+    settle(page)
+    table = csv(page)
+    assert set(table[table["scenario"] == start.index[1]]["age"]) == {70.0}
+    gm = table[(table["scenario"] == start.index[1]) & (table["measure"] == "gm")].iloc[0]
+    assert gm["mean_ml"] == pytest.approx(older[1], abs=0.01)
+
+
+def test_the_person_is_the_same_on_every_page(page, pack) -> None:
+    go(page, "Cohort", "Cohort")
+    table = csv(page).set_index("feature")
+    assert float(table.loc["age", "used"]) == 52.0
+    assert fits(page, '[data-testid="stPlotlyChart"]')
+    go(page, "Evaluation", "Evaluation")
+    go(page, "Individual", "Generated brain")
+    says(page, "52 years")
+    brain = generate_one(pack, {**typical(pack), "age": 52.0})
+    for tissue in TISSUES:
+        assert (
+            page.locator(f'tr[data-volume="{tissue}"] .ml').inner_text() == f"{brain.volumes_ml[tissue]:.1f}"
+        )
+
+
+def test_evaluation_and_method(page, pack) -> None:
+    go(page, "Evaluation", "Evaluation")
+    for method in pack.metrics["volumes"]:
+        assert page.locator(f'tr[data-method="{method}"]').count() == 1
+    go(page, "Method", "Method")
+    paragraph = page.locator("code").filter(has_text="Synthetic white-matter").inner_text()
+    assert paragraph.strip() == methods_text.methods_paragraph(pack, seed=0)
+    assert page.locator(".katex").count() >= 3
+    assert page.failures == []

@@ -1,0 +1,356 @@
+"""The pages besides the first, without a browser: their numbers are the core's, and mistakes end in messages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from csegsynth_core import compare, coverage, measured, methods_text, saliency, synthetic_people
+from csegsynth_core import pack as packs
+from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.data.schema import Schema
+from csegsynth_core.errors import PackError, TableError
+from csegsynth_core.generate import volumes_over_draws
+from tests.toy import PARTICIPANTS_JSON
+
+testing = pytest.importorskip("streamlit.testing.v1")
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 90
+
+
+@pytest.fixture(scope="module")
+def pack() -> packs.Pack:
+    try:
+        return packs.load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+def open_page(name: str, **state: Any) -> Any:
+    """The app after going from the first page to another."""
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+    for key, value in state.items():
+        app.session_state[key.replace("__", "-")] = value
+    app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception, app.exception
+    return app
+
+
+def html_of(app: Any) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def typical(pack: packs.Pack) -> dict[str, Any]:
+    """The person the app starts with."""
+    sex = pack.encoder.levels["sex"].mode
+    return {**pack.encoder.default_person(sex=sex), "age": 48.0}
+
+
+def frame(app: Any, n: int = 0) -> pd.DataFrame:
+    return app.dataframe[n].value
+
+
+def test_influence_of_this_person_is_the_cores(pack) -> None:
+    app = open_page("influence", influence__fast=True)
+    assert not app.error
+    found = saliency.gradients(pack, typical(pack), draws=4, resolution=2)
+    expected = saliency.to_show(saliency.summarise(pack, found), None, "gm", 10)
+    shown = frame(app)
+    assert list(shown["label"]) == list(expected["label"])
+    assert np.allclose(shown["value_ml"], expected["value_ml"], rtol=1e-4)
+    text = html_of(app)
+    assert text.count("Associations that the model learned, not effects") == 1
+    assert "Whiskers: spread over latent draws, ±1 SD" in text
+    app.selectbox(key=f"influence-column-{pack.hash[:8]}").set_value(expected["column"].iloc[2]).run()
+    assert not app.exception
+
+
+def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
+    few = {"influence__top": 3, "influence__draws__False": 1}
+    app = open_page("influence", influence__fast=True, influence__whose="typical", **few)
+    app.session_state["influence-unit"] = "natural"
+    key = f"filter-{pack.hash[:8]}-age"
+    low = app.slider(key=key).min
+    app.slider(key=key).set_value((low, 50.0)).run()
+    assert not app.exception and not app.error
+    people = synthetic_people.typical_people(pack)
+    where = {"age": (low, 50.0)}
+    whole = saliency.summarise(pack, saliency.gradients(pack, people, draws=1, resolution=2), where=where)
+    columns = list(whole[whole["measure"] == "gm"].head(3)["column"])
+    contrasts = saliency.contrasts(pack, people, columns, where=where, resolution=2)
+    expected = saliency.to_show(whole, contrasts, "gm", 3)
+    assert list(frame(app)["unit"]) == list(expected["unit"])
+    assert np.allclose(frame(app)["value_ml"], expected["value_ml"], rtol=1e-4)
+    assert f"n = {int((people['age'] <= 50).sum())}" in html_of(app)
+    assert "95 % bootstrap interval of the mean over people" in html_of(app)
+
+
+def test_influence_of_the_users_table(pack) -> None:
+    app = open_page("influence", influence__fast=True, influence__whose="table")
+    assert not app.dataframe
+    table = b"participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n"
+    uploader = app.file_uploader(key=f"influence-table-{pack.hash[:8]}")
+    uploader.set_value(("people.csv", table, "text/csv")).run()
+    assert "2 people of people.csv" in html_of(app) and not app.error
+    bad = b"participant_id,age\n01,forty\n"
+    uploader = app.file_uploader(key=f"influence-table-{pack.hash[:8]}")
+    uploader.set_value(("people.csv", bad, "text/csv")).run()
+    assert "people.csv, row 2, column age" in app.error[0].value and not app.exception
+
+
+def test_compare_shows_paired_differences(pack) -> None:
+    app = open_page("compare", compare__draws=3)
+    assert not app.error
+    start = compare.starting_scenarios(pack, typical(pack))
+    people = compare.filled(pack, start.reset_index(), typical(pack))
+    assert list(people) == list(start.index) and len(people) == 3
+    volumes = np.stack([volumes_over_draws(pack, p, draws=3)[0] for p in people.values()])
+    table = compare.compared(list(people), volumes)
+    text = html_of(app)
+    for row in table.to_dict("records"):
+        assert f'<b class="ml">{row["mean_ml"]:.1f}</b>' in text
+        if row["scenario"] != compare.FIRST:
+            change = f"{row['difference_ml']:+.1f} ± {row['difference_sd_draws_ml']:.1f}".replace("-", "−")
+            assert change in text
+    assert len(app.get("plotly_chart")) == 6  # three brains, two differences, one figure of volumes
+    wide = compare.with_features(table, people)
+    assert set(pack.schema.names) < set(wide.columns) and len(wide) == len(table)
+
+
+def test_scenarios_fill_in_and_refuse(pack) -> None:
+    person = typical(pack)
+    edited = pd.DataFrame({"scenario": ["a", None], "age": [None, 70.0]})
+    people = compare.filled(pack, edited, person)
+    assert people["a"] == person
+    assert people["Scenario 2"] == person | {"age": 70.0}
+    with pytest.raises(TableError, match="two scenarios are named 'a'"):
+        compare.filled(pack, pd.DataFrame({"scenario": ["a", "a"]}), person)
+    with pytest.raises(TableError, match="unusable number of scenarios"):
+        compare.filled(pack, pd.DataFrame({"scenario": [str(i) for i in range(9)]}), person)
+    values = np.random.default_rng(0).normal(500, 10, (2, 6, 3))
+    table = compare.compared(["x", "y"], values).set_index(["scenario", "measure"])
+    row = table.loc[("y", "csf")]
+    assert row["difference_ml"] == pytest.approx((values[1, :, 2] - values[0, :, 2]).mean())
+    assert row["difference_sd_draws_ml"] == pytest.approx((values[1] - values[0])[:, 2].std(ddof=1))
+    assert table.loc[("x", "wm+gm+csf"), "difference_ml"] == 0.0
+
+
+def test_the_most_influential_features_come_first(pack) -> None:
+    order = compare.influence_order(pack)
+    size = [max(pack.metrics["influence"][n].values()) for n in order]
+    assert size == sorted(size, reverse=True)
+    assert compare.sidebar_order(pack)[:2] == ["age", "sex"]
+
+
+def test_cohort_without_a_summary(pack) -> None:
+    app = open_page("cohort")
+    places = coverage.placed(pack, typical(pack))
+    assert list(frame(app)["label"]) == list(places["label"])
+    assert f"{coverage.training_people(pack)} people trained on" in html_of(app)
+    height = places.set_index("feature").loc["height"]
+    stats = pack.encoder.numeric["height"]
+    assert height["z"] == pytest.approx((height["used"] - stats.mean) / stats.sd)
+    assert 'role="alert"' not in html_of(app)
+
+
+def test_cohort_says_what_is_out_of_range(pack) -> None:
+    far = typical(pack) | {"age": 95.0, "height": None}
+    places = coverage.placed(pack, far).set_index("feature")
+    assert places.loc["age", "flag"].startswith("outside training range")
+    assert places.loc["height", "flag"] == "imputed (missing)"
+    assert coverage.first_to_show(pack, places.reset_index()) == 0
+    along = coverage.along_age(pack, "height")
+    assert set(along["sex"]) == set(pack.schema.sex.levels)
+    assert ((along["high"] - along["low"]) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def summary() -> tuple[CohortSummary, Any]:
+    rng = np.random.default_rng(1)
+    n = 90
+    table = pd.DataFrame(
+        {
+            "participant_id": [f"sub-{i:03d}" for i in range(n)],
+            "age": rng.uniform(20, 79, n).round(1),
+            "sex": np.where(np.arange(n) % 3 == 0, "M", "F"),
+            "height": rng.normal(170, 8, n).round(),
+            "marital_status": ["widowed"] + ["single", "married"] * ((n - 1) // 2) + ["single"],
+        }
+    )
+    table.loc[:6, "height"] = np.nan
+    table.loc[7, "age"] = np.nan
+    schema = Schema.from_participants_json(PARTICIPANTS_JSON, table)
+    gm = 800 - 2 * table["age"].fillna(50)
+    volumes = pd.DataFrame({"wm": rng.normal(500, 40, n), "gm": gm, "csf": rng.normal(200, 30, n)})
+    parsed = schema.validate(table)
+    return CohortSummary.fit(parsed, volumes.set_index(pd.Index(parsed.ids))), parsed
+
+
+def test_a_cohort_summary_tells_of_nobody(summary) -> None:
+    found, parsed = summary
+    assert found.n == 90 and found.missing["height"] == 7
+    assert found.missing["age"] is None  # one person
+    known = [c for h in found.histograms.values() for c in h.counts]
+    assert not [c for c in known if c in (1, 2)]
+    status = found.histograms["marital_status"]
+    counts = dict(zip(status.levels, status.counts, strict=True))
+    assert counts["widowed"] is None  # one person,
+    assert sum(c is None for c in counts.values()) == 2  # whom the sum would tell
+    for cells in (*zip(*found.by_age_sex, strict=True), *(h.counts for h in found.histograms.values())):
+        assert not [c for c in cells if c in (1, 2)]
+        assert sum(c is None for c in cells) != 1 or not any(cells)
+    heights = parsed.data["height"].dropna().to_numpy()
+    edges = found.histograms["height"].edges
+    assert edges[0] <= heights.min() and edges[-1] > heights.max()
+    rows = dict(zip(found.names, found.correlations, strict=True))
+    assert rows["age"][found.names.index("gm")] < -0.9
+    assert rows["age"][found.names.index("age")] == 1.0
+    few, rho = found.strongest(1)
+    assert few == ("age", "wm", "gm", "csf") and rho[0][2] == rows["age"][found.names.index("gm")]
+    text = json.dumps(found.to_dict())
+    assert CohortSummary.from_dict(json.loads(text)) == found
+    with pytest.raises(PackError, match="damaged"):
+        CohortSummary.from_dict({**found.to_dict(), "histograms": 3})
+    with pytest.raises(TableError, match="no summary of this cohort"):
+        CohortSummary.fit(parsed.select(parsed.ids[:5]), pd.DataFrame(index=parsed.ids))
+
+
+def test_cohort_shows_a_summary_that_the_pack_has(pack, tmp_path, monkeypatch) -> None:
+    import hashlib
+
+    import streamlit as st
+
+    people = synthetic_people.varied_people(pack, 60)
+    parsed = pack.schema.validate(people)
+    ml = np.random.default_rng(0).normal(500, 50, (60, 3))
+    found = CohortSummary.fit(parsed, pd.DataFrame(ml, columns=["wm", "gm", "csf"], index=parsed.ids))
+    folder = tmp_path / "ixi"
+    shutil.copytree(pack.folder, folder)
+    features = json.loads((folder / "features.json").read_text()) | {"cohort": found.to_dict()}
+    (folder / "features.json").write_text(json.dumps(features))
+    about = json.loads((folder / "pack.json").read_text())
+    about["files"]["features.json"] = hashlib.sha256((folder / "features.json").read_bytes()).hexdigest()
+    (folder / "pack.json").write_text(json.dumps(about))
+    monkeypatch.setattr(packs, "SHIPPED", tmp_path)
+    st.cache_resource.clear()
+    app = open_page("cohort")
+    captions = " ".join(c.value for c in app.caption)
+    assert "n = 60. Cells of one or two people are withheld" in captions
+    assert len(app.get("plotly_chart")) == 5
+
+
+FUTURE = {
+    "cohort": "ixi",
+    "split": "test",
+    "n": 30,
+    "volumes": {
+        "csegsynth": {
+            "gm": {"mape": {"value": 5.0, "low": 4.0, "high": 6.0}, "pearson": {"value": 0.8, "p": 0.01}}
+        },
+        "ridge": {"gm": {"mape": {"value": 5.5, "low": 4.2, "high": 6.7}}},
+    },
+    "images": {"csegsynth": {"gm": {"fid_3d": {"value": 0.02}}}},
+    "floors": {"gm": {"fid_3d": {"value": 0.01}}},
+    "regions": {"csegsynth": {"ventricles": {"mape": {"value": 20.0}}}},
+    "paired": {"ridge": {"gm": {"difference_ml": -2.0, "low": -4.0, "high": 0.5, "p": 0.1}}},
+    "surprise": {"a": {"b": 1.5}},
+}
+
+
+def test_evaluation_tables_take_both_shapes(pack) -> None:
+    now = measured.tidy(pack.metrics)
+    some = pack.metrics["volumes"]
+    method = next(iter(some))
+    row = now[(now["method"] == method) & (now["part"] == "gm") & (now["metric"] == "mape")].iloc[0]
+    held = some[method]["gm"]["mape"]
+    assert row["value"] == (held["value"] if isinstance(held, dict) else held)
+    later = measured.tidy(FUTURE)
+    assert set(later["table"]) == {"volumes", "images", "regions"}
+    assert later[later["method"] == "floor"]["value"].tolist() == [0.01]
+    one = later[
+        (later["method"] == "csegsynth") & (later["metric"] == "mape") & (later["part"] == "gm")
+    ].iloc[0]
+    assert (one["value"], one["low"], one["high"]) == (5.0, 4.0, 6.0)
+    assert measured.paired(FUTURE)["difference_ml"].tolist() == [-2.0]
+    assert measured.others(FUTURE)["surprise"].to_dict("records") == [{"what": "a", "b": "1.5"}]
+    assert set(measured.tidy({"test": FUTURE})["table"]) == {"test/volumes", "test/images", "test/regions"}
+    assert measured.tidy({}).empty and measured.best(later["value"], "lower") == 0.01
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
+    import hashlib
+
+    import streamlit as st
+
+    metrics = pack.metrics
+    if later:
+        shutil.copytree(pack.folder, tmp_path / "ixi")
+        (tmp_path / "ixi" / "metrics.json").write_text(json.dumps(FUTURE))
+        about = json.loads((tmp_path / "ixi" / "pack.json").read_text())
+        about["files"]["metrics.json"] = hashlib.sha256(json.dumps(FUTURE).encode()).hexdigest()
+        (tmp_path / "ixi" / "pack.json").write_text(json.dumps(about))
+        monkeypatch.setattr(packs, "SHIPPED", tmp_path)
+        st.cache_resource.clear()
+        metrics = FUTURE
+    app = open_page("evaluation")
+    text = html_of(app)
+    for method in metrics["volumes"]:
+        assert f'data-method="{method}"' in text
+    assert f"python -m train evaluate --pack {pack.name}" in app.code[0].value
+    if later:
+        assert "4.0 to 6.0" in text and "real against real (floor)" in text
+        assert [t.label for t in app.tabs][:4] == ["Volumes", "Images", "Regions", "Paired"]
+
+
+def test_method_page_and_words_for_papers(pack) -> None:
+    app = open_page("method")
+    paragraph = methods_text.methods_paragraph(pack, seed=0)
+    assert app.code[0].value == paragraph
+    assert pack.hash[:12] in paragraph and f"{coverage.training_people(pack)} people" in paragraph
+    assert "3 latent draws from seed 7" in methods_text.methods_paragraph(pack, seed=7, draws=3)
+    entries = methods_text.bibtex()
+    assert entries.startswith("@article{wang2025,") and "Mérillat, Susan" in entries
+    assert re.search(r"@software\{csegsynth,[^@]*license = \{Apache-2\.0\}", entries)
+    assert entries.count("{") == entries.count("}")
+    numbers = [title.split(" ·")[0] for title, _, _ in methods_text.EQUATIONS]
+    assert numbers == ["Eq. 6", "Eq. 7", "Eq. 8", "Eq. 13", "Eq. 14", "Eq. 15"]
+    for _, latex, _ in (*methods_text.EQUATIONS, *methods_text.COMPUTED):
+        assert latex.count("{") == latex.count("}")
+
+
+def test_the_saliency_command_resumes(pack, tmp_path, capsys) -> None:
+    from csegsynth_core.__main__ import main
+
+    table = tmp_path / "people.csv"
+    table.write_text("participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n03,44,F,160\n")
+    command = [
+        "saliency",
+        "--table",
+        str(table),
+        "--out",
+        str(tmp_path / "out"),
+        "--voxel-mm",
+        "4",
+        "--quiet",
+    ]
+    assert main([*command, "--draws", "2"]) == 0
+    assert "3 computed, 0 already there" in capsys.readouterr().out
+    before = (tmp_path / "out" / "summary.tsv").read_bytes()
+    (tmp_path / "out" / "people" / "sub-02_saliency.tsv").unlink()
+    assert main([*command, "--draws", "2"]) == 0
+    assert "1 computed, 2 already there" in capsys.readouterr().out
+    assert (tmp_path / "out" / "summary.tsv").read_bytes() == before
+    person = pd.read_csv(tmp_path / "out" / "people" / "sub-01_saliency.tsv", sep="\t")
+    found = saliency.gradients(pack, {"age": 63.5, "sex": "M", "height": 181.0}, draws=2, resolution=2)
+    expected = saliency.summarise(pack, found)
+    assert np.allclose(person["per_sd_ml"], expected["per_sd_ml"], rtol=1e-5)
+    assert main([*command, "--draws", "3"]) == 2
+    assert "other settings" in capsys.readouterr().err
