@@ -74,7 +74,7 @@ def generate(
         CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1.
     """
     encoded = encode(pack, people, source=source)
-    z = pack.model.noise(_checked_seed(seed))
+    z = pack.model.draw(1, _checked_seed(seed))
     for row, participant in enumerate(encoded.natural.index):
         with torch.inference_mode():
             y = torch.from_numpy(encoded.x[row : row + 1])

@@ -5,7 +5,7 @@
 | `pack.json` | format, version, name, data, licence, hash of every other file |
 | `config.json` | shapes of the networks |
 | `weights.safetensors` | generator and prior network, half precision |
-| `features.json` | feature schema, training statistics, regressions on age, volume centiles |
+| `features.json` | feature schema, training statistics, regressions on age, volume centiles, cohort summary |
 | `metrics.json` | what `python -m train pack` measured on people that training never saw |
 | `card.md` | the model card |
 | `regressions.safetensors` | plain regressions on the same people, for comparison |
@@ -28,6 +28,7 @@ from torch import nn
 
 from csegsynth_core import __version__
 from csegsynth_core.data.age_regression import AgeRegressions
+from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.nifti import write_bytes, write_text
 from csegsynth_core.data.schema import Schema
@@ -175,12 +176,14 @@ def save_pack(
     centiles: VolumeCentiles,
     metrics: dict[str, Any],
     card: str,
+    summary: CohortSummary | None = None,
     extras: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a pack; `pack.json`, which makes it one, comes last.
 
     Args:
         about: `name`, `title`, `simulated`, `data`, `licence`, `attribution`, `created`.
+        summary: of the training people, for the page that shows them.
         extras: further files by name, such as `regressions.safetensors`.
     """
     tensors = {
@@ -192,6 +195,7 @@ def save_pack(
         "encoder": encoder.to_dict(),
         "regressions": regressions.to_dict() if regressions else None,
         "centiles": centiles.to_dict(),
+        "cohort": summary.to_dict() if summary else None,
     }
     payloads = {
         "config.json": _json(model.config.to_dict()),

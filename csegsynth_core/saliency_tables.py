@@ -63,7 +63,9 @@ def write_tables(
         path = out / "people" / f"{name}_saliency.tsv"
         held = _read(path, stamp, pack, draws)
         if held is None:
-            found = saliency.gradients(pack, person, draws=draws, seed=seed, resolution=resolution)
+            found = saliency.gradients(
+                pack, person, draws=draws, seed=seed, resolution=resolution, measures=saliency.EVERYTHING
+            )
             last = found
             _write(path, saliency.summarise(pack, found), stamp)
             held = _read(path, stamp, pack, draws)  # so that a resumed run gives the same summary
@@ -73,7 +75,14 @@ def write_tables(
         if progress is not None:
             progress(row + 1, len(names))
     if last is None:  # everybody was there: one quick pass tells the measures
-        last = saliency.gradients(pack, encoded.natural.iloc[[0]], draws=1, seed=seed, resolution=resolution)
+        last = saliency.gradients(
+            pack,
+            encoded.natural.iloc[[0]],
+            draws=1,
+            seed=seed,
+            resolution=resolution,
+            measures=saliency.EVERYTHING,
+        )
     together = replace(last, slopes=np.concatenate(slopes), natural=encoded.natural, flags=encoded.flags)
     whole = saliency.summarise(pack, together).assign(draws=draws).drop(columns="sd_draws_ml")
     text = saliency.with_provenance(whole, together).to_csv(

@@ -74,7 +74,13 @@ def gradients_of(pack: Pack, people: pd.DataFrame, draws: int, seed: int, resolu
         key,
         "Computing gradients",
         lambda progress: saliency.gradients(
-            pack, people, draws=draws, seed=seed, resolution=resolution, progress=progress
+            pack,
+            people,
+            draws=draws,
+            seed=seed,
+            resolution=resolution,
+            measures=saliency.EVERYTHING,
+            progress=progress,
         ),
     )
 
@@ -101,6 +107,7 @@ def contrasts_of(
             draws=draws,
             seed=seed,
             resolution=resolution,
+            measures=saliency.EVERYTHING,
             progress=progress,
         ),
     )

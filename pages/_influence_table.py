@@ -20,6 +20,10 @@ AXES = {
 }
 
 
+_TISSUE = {r.name: r.tissue for r in saliency.WHOLE_REGIONS}
+"""Region → the tissue whose colour it has."""
+
+
 def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
     """Bars with their intervals; scrolls where they are many."""
     rows = [
@@ -30,7 +34,7 @@ def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
     ]
     figure = figures.influence_figure(
         rows,
-        colour=SUM_COLOUR if measure == TOTAL else BY_NAME[measure].colour,
+        colour=SUM_COLOUR if measure == TOTAL else BY_NAME[_TISSUE.get(measure, measure)].colour,
         axis=AXES[unit],
         band=band,
         fit_px=HEIGHT_PX - 4,

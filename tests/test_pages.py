@@ -337,8 +337,7 @@ def test_the_saliency_command_resumes(pack, tmp_path, capsys) -> None:
         str(table),
         "--out",
         str(tmp_path / "out"),
-        "--voxel-mm",
-        "4",
+        "--fast",
         "--quiet",
     ]
     assert main([*command, "--draws", "2"]) == 0

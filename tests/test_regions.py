@@ -73,7 +73,7 @@ def test_ventricles_grow_with_age_and_have_a_gradient():
     )
     assert old > 1.3 * young
     y = torch.zeros(1, pack.encoder.width, requires_grad=True)
-    maps = pack.model(y, pack.model.noise(0), 2)
+    maps = pack.model(y, pack.model.draw(1, 0), 2)
     regions.region_volumes_ml(maps)[0, NAMES.index("ventricles")].backward()
     assert torch.isfinite(y.grad).all() and torch.count_nonzero(y.grad) == y.numel()
 
@@ -81,7 +81,7 @@ def test_ventricles_grow_with_age_and_have_a_gradient():
 def test_every_way_to_give_maps_agrees():
     pack = load_pack("ixi")
     with torch.inference_mode():
-        box = pack.model(torch.zeros(1, pack.encoder.width), pack.model.noise(0))
+        box = pack.model(torch.zeros(1, pack.encoder.width), pack.model.draw(1, 0))
         one, two, three = (
             regions.region_volumes_ml(x) for x in (box, pack.model.on_grid(box), box[..., ::2, ::2, ::2])
         )

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from csegsynth_core import __version__
 from csegsynth_core.data.age_regression import AgeRegressions
 from csegsynth_core.data.cohort import Cohort
+from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.icbm import ATTRIBUTION
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.data.volume_centiles import VolumeCentiles
@@ -108,6 +109,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         "regressions": AgeRegressions.fit(schema, training)
         if not AgeRegressions.unavailable(schema)
         else None,
+        "summary": CohortSummary.fit(training, volumes),
         "extras": {"regressions.safetensors": save(baselines.to_tensors(fitted))},
         "centiles": VolumeCentiles.fit(ages, sexes, {t: volumes[t].to_numpy(float) for t in TISSUES}),
     }

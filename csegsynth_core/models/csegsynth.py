@@ -472,13 +472,14 @@ class CSegSynth(nn.Module):
         return self.generator.region
 
     def draw(self, n: int, seed: int) -> Float[Tensor, "n latent"]:
-        """n draws ẑ_rnd ~ N(0, I), always the same for the same seed."""
-        return torch.randn(n, self.config.latent, generator=torch.Generator().manual_seed(seed))
+        """n draws ẑ_rnd ~ N(0, I), always the same for the same n and seed.
 
-    def noise(self, seed: int) -> Float[Tensor, "1 latent"]:
-        """The noise of one brain: ẑ_rnd = 0 for seed 0, the middle of the distribution, which gives the typical
-        brain of people with these features; a draw ẑ_rnd ~ N(0, I) for any other seed."""
-        return torch.zeros(1, self.config.latent) if seed == 0 else self.draw(1, seed)
+        A single draw with seed 0 is ẑ_rnd = 0, the middle of the distribution, which gives the typical brain of
+        people with these features.
+        """
+        if n == 1 and seed == 0:
+            return torch.zeros(1, self.config.latent)
+        return torch.randn(n, self.config.latent, generator=torch.Generator().manual_seed(seed))
 
     def condition(
         self, z: Float[Tensor, "n latent"], y: Float[Tensor, "n features"]
