@@ -126,8 +126,9 @@ class Plan:
     def ages(self) -> NDArray[np.float64]:
         """Ages in years: `start`, `start + step`, …, `stop`."""
         count = math.floor((self.stop - self.start) / self.step + 1e-9) + 1
-        ages = self.start + self.step * np.arange(count)
-        return np.append(ages, self.stop) if self.stop - ages[-1] > 1e-6 else ages
+        ages = self.start + self.step * np.arange(count, dtype=np.float64)
+        last = [self.stop] if self.stop - ages[-1] > 1e-6 else []
+        return np.asarray([*ages, *last], np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +243,8 @@ def sweep(
     stats = pack.encoder.numeric[name]
     first = None
     if known is not None and known.pack_hash == pack.hash and known.plan == replace(plan, draws=1):
-        first = {s: v[list(TISSUES)].to_numpy(float) for s, v in known.volumes.groupby("scenario")}
+        own = known.volumes.groupby("scenario")
+        first = {s: own.get_group(s)[list(TISSUES)].to_numpy(float) for s in plan.scenarios}
     own_age = float(encode(pack, person).natural[name].iloc[0])
     steps = {s: _steps(pack, f) for s, f in frames.items()}
     values = _measure(pack, x, steps, ages, own_age, plan, first, progress or (lambda _: None))

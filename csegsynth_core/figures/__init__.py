@@ -1,6 +1,7 @@
 """Arrays and numbers → Plotly figures. Nothing here knows of Streamlit."""
 
 from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
+from csegsynth_core.figures.film import Frame, film_slices, morph_figure, strip_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
     MODES,
@@ -18,13 +19,17 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
+from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
 
 __all__ = [
     "CENTRE",
     "MODES",
     "PLANES",
     "Display",
+    "Frame",
+    "Line",
     "Plane",
+    "Reference",
     "View",
     "VolumeRow",
     "Voxel",
@@ -32,10 +37,14 @@ __all__ = [
     "centile_words",
     "difference_limit",
     "difference_rgb",
+    "film_slices",
+    "morph_figure",
     "picked_from_event",
     "picked_voxel",
     "planes_figure",
     "slice_figure",
     "slice_rgb",
+    "strip_figure",
+    "trajectory_figure",
     "view",
 ]
