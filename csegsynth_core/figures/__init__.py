@@ -1,7 +1,7 @@
 """Arrays and numbers → Plotly figures. Nothing here knows of Streamlit."""
 
 from csegsynth_core.figures.centiles import VolumeRow, centile_figure, centile_words
-from csegsynth_core.figures.film import Frame, film_slices, morph_figure, strip_figure
+from csegsynth_core.figures.film import FILM_AT, Frame, film_slices, morph_figure, strip_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
     MODES,
@@ -23,6 +23,7 @@ from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
 
 __all__ = [
     "CENTRE",
+    "FILM_AT",
     "MODES",
     "PLANES",
     "Display",

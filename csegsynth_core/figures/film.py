@@ -29,6 +29,9 @@ from csegsynth_core.tissue import ALL, BY_NAME, index
 Pictures = NDArray[np.float32]
 """Colours in [0, 1], (rows, columns, 3)."""
 
+FILM_AT: Final[Voxel] = (39, 68, 68)
+"""Voxel whose axial plane a filmstrip shows: through the lateral ventricles."""
+
 _NEUROLOGICAL: Final = Display()
 _GAP: Final = 3  # voxels between planes
 _ZOOM: Final = 3
@@ -52,7 +55,7 @@ class Frame:
 def film_slices(
     frames: Sequence[Frame],
     plane: Plane = "axial",
-    at: Voxel = CENTRE,
+    at: Voxel = FILM_AT,
     *,
     display: Display = _NEUROLOGICAL,
     mode: str = "tissues",
@@ -94,7 +97,7 @@ def strip_figure(
             {"source": _webp(picture), "xref": "x", "yref": "y", "x": 0, "y": n - i, "sizey": 1}
             | {"sizex": len(ages), "sizing": "stretch", "layer": "below"}
         )
-        notes.append(_text(f"<b>{rows[i][0]}</b>", 0.03, n - i - 0.04, "left", "top", 12))
+        notes.append(_text(f"<b>{rows[i][0]}</b>", -0.05, n - i - 0.5, "right", "middle", 12))
     for j, (age, known) in enumerate(zip(ages, trained, strict=True)):
         text = f"{age:g} {age_units}" if j == 0 else f"{age:g}"
         notes.append(
@@ -105,7 +108,7 @@ def strip_figure(
     layout = _bare() | {
         "images": images,
         "annotations": notes,
-        "xaxis": {"visible": False, "fixedrange": True, "range": [0, len(ages)]},
+        "xaxis": {"visible": False, "fixedrange": True, "range": [-0.75, len(ages)]},
         "yaxis": {"visible": False, "fixedrange": True, "range": [-0.16, n]}
         | {"scaleanchor": "x", "scaleratio": tall / across * len(ages)},
     }

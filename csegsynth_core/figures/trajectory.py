@@ -231,7 +231,7 @@ def _line_traces(rows: pd.DataFrame, colour: str, k: int, name: str, unit: str) 
                 "color": colour,
                 "size": 5.5,
                 "symbol": SYMBOLS[k % len(SYMBOLS)],
-                "line": {"width": 1.1},
+                "line": {"width": 1.1, "color": colour},
             }
         }
         | {"hovertemplate": tell + "<extra></extra>"}
