@@ -19,7 +19,11 @@ st.html(ASSETS / "style.css")
 # Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. For the same
 # reason no address is the name of a file.
 page = st.navigation(
-    [st.Page("pages/individual.py", title="Individual", url_path="person", default=True)], position="top"
+    [
+        st.Page("pages/individual.py", title="Individual", url_path="person", default=True),
+        st.Page("pages/ageing.py", title="Ageing", url_path="age"),
+    ],
+    position="top",
 )
 
 with st.container(key="warm-up"):
@@ -29,14 +33,23 @@ with st.container(key="warm-up"):
 with st.sidebar:
     st.html('<div class="wordmark">CSegSynth<span>synthetic brain tissue maps</span></div>')
     with st.spinner("Starting…"):
-        from pages import _about, _state  # imports torch, which takes seconds: the page is there meanwhile
+        from pages import (
+            _about,
+            _controls,
+            _link,
+            _state,
+        )  # imports torch, which takes seconds: the page is there meanwhile
 try:
     with st.sidebar:
+        _link.open_once()
         pack = _state.choose_pack()
+        _link.fill(pack)
+        _controls.person_controls(pack)
 except _state.PackError as error:
     _about.show_error(error)
     st.stop()
 
+_link.write(pack)
 page.run()
 
 with st.sidebar:

@@ -341,9 +341,7 @@ def _measure(
     for scenario, rows in x.items():
         quick = np.log(first[scenario]) if first else meter.read(rows, z[:1], 2)
         jump = np.abs(np.diff(quick, axis=0)).max(axis=1)
-        largest = np.asarray(
-            sorted(steps[scenario], key=lambda i, j=jump: -float(j[i - 1]))[:BREAKS], np.int64
-        )  # type: ignore[misc]
+        largest = steps[scenario][np.argsort(-jump[steps[scenario] - 1])][:BREAKS]
         sides = np.concatenate([largest - 1, largest])
         node = np.unique(np.concatenate([even, sides]))
         own, own_4mm = quick, quick[node]
@@ -402,7 +400,7 @@ def _steps(pack: Pack, frame: pd.DataFrame) -> NDArray[np.int64]:
     """Rows of a path at which a level changes."""
     levels = frame[[one.name for one in pack.schema.features if not one.is_numeric]]
     changed = (levels != levels.shift()).any(axis=1).to_numpy()
-    return np.flatnonzero(changed)[1:]
+    return np.flatnonzero(changed)[1:].astype(np.int64)
 
 
 def _has_4mm(pack: Pack) -> bool:

@@ -53,8 +53,11 @@ _RC: Final[dict[str, Any]] = {
     "pdf.fonttype": 42,
     "hatch.linewidth": 0.4,
 }
-_DASHES: Final = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
-_SYMBOLS: Final = (("o", True), ("D", False), ("s", True), ("^", False))
+_DASHES: Final = (
+    *("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))),
+    *((0, (7, 1.6)), (0, (2, 1.2))),
+)
+_SYMBOLS: Final = (*(("o", True), ("D", False), ("s", True), ("^", False), ("P", True), ("v", False)),)
 _LOCK: Final = threading.Lock()  # matplotlib's settings are one set for all threads
 
 
@@ -102,8 +105,8 @@ def trajectory_file(
                     rows["age"], rows["draws_low"], rows["draws_high"], color=own, alpha=0.17, lw=0
                 )
                 ax.fill_between(rows["age"], rows["ci_low"], rows["ci_high"], color=own, alpha=0.4, lw=0)
-                ax.plot(rows["age"], rows["fit"], color=own, lw=0.9, ls=_DASHES[k % 4])
-                symbol, filled = _SYMBOLS[k % 4]
+                ax.plot(rows["age"], rows["fit"], color=own, lw=0.9, ls=_DASHES[k % len(_SYMBOLS)])
+                symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
                 face = own if filled else "none"
                 ax.plot(rows["age"], rows["value"], symbol, ms=1.7, mfc=face, mec=own, mew=0.5, clip_on=False)
             name = title.split(",")[0]
@@ -172,10 +175,18 @@ def _key(
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    ink, handles = "#1B2530", []
+    ink = "#1B2530"
+    handles: list[Any] = []
     for k, one in enumerate(lines):
-        symbol, filled = _SYMBOLS[k % 4]
-        look = {"color": ink, "ls": _DASHES[k % 4], "lw": 0.9, "marker": symbol, "ms": 2.4, "mew": 0.5}
+        symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
+        look: dict[str, Any] = {
+            "color": ink,
+            "ls": _DASHES[k % len(_SYMBOLS)],
+            "lw": 0.9,
+            "marker": symbol,
+            "ms": 2.4,
+            "mew": 0.5,
+        }
         handles.append(Line2D([], [], label=one.name, mfc=ink if filled else "none", **look))
     bands = legend_bands(lines, reference)
     alphas = {"ci": 0.5, "spread": 0.22}
@@ -202,7 +213,7 @@ def _saved(draw: Any, form: str, width_mm: float, height_mm: float) -> bytes:
     from matplotlib.figure import Figure
 
     out = io.BytesIO()
-    with _LOCK, mpl.rc_context(_RC):
+    with _LOCK, mpl.rc_context(_RC):  # type: ignore[arg-type]
         figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
         draw(figure)
         when = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]

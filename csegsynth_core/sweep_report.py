@@ -16,9 +16,9 @@ from csegsynth_core import __version__
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.export import bids_files
 from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
-from csegsynth_core.generate import Brain
+from csegsynth_core.generate import Brain, encode
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenarios import Sweep, change_percent
+from csegsynth_core.scenarios import Plan, Sweep, change_percent
 from csegsynth_core.static_figures import FORMATS, PAGE_MM, trajectory_file
 from csegsynth_core.uncertainty import CI_NAME, spread_name, trajectory
 
@@ -79,6 +79,59 @@ def reference_of(pack: Pack, one: Sweep) -> Reference:
     return Reference(f"{pack.centiles.people(own)} {people} of the {kind}", rows[rows["inside"]])
 
 
+def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
+    """What has to be said before a sweep is shown: ages and features beyond the training range, filled-in ones."""
+    age = pack.schema.age
+    if age is None:
+        return []
+    out = []
+    stats = pack.encoder.numeric[age.name]
+    ages = plan.ages
+    outside = int(((ages < stats.minimum) | (ages > stats.maximum)).sum())
+    if outside:
+        out.append(
+            f"{outside} of {len(ages)} ages lie outside the training range ({stats.minimum:.0f}–{stats.maximum:.0f} "
+            f"{age.units}), shaded below: the model extrapolates there."
+        )
+    encoded = encode(pack, person)
+    for name, flag in encoded.flags.iloc[0].items():
+        if flag and name != age.name:
+            value = encoded.natural[name].iloc[0]
+            shown = (
+                f"{value:.4g}"
+                if isinstance(value, float)
+                else pack.schema.feature(str(name)).levels[str(value)]
+            )
+            used = f", {shown} used" if str(flag).startswith("imputed") else f": {shown}"
+            out.append(f"{pack.schema.feature(str(name)).label}: {flag!s}{used}.")
+    return out
+
+
+def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
+    """Every feature at `count` ages of a path, in words: columns `Feature`, `Units`, `now`, and one for each age."""
+    rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
+    picked = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
+    assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
+    years = pack.schema.age.name
+
+    def said(name: str, value: Any) -> str:
+        feature = pack.schema.feature(name)
+        return f"{float(value):.4g}" if feature.is_numeric else feature.levels[str(value)]
+
+    out = []
+    for feature in pack.schema.features:
+        if feature.name == years:
+            continue
+        line = {
+            "Feature": feature.label,
+            "Units": feature.units,
+            "now": said(feature.name, one.person[feature.name]),
+        }
+        line |= {f"{rows.loc[i, years]:g}": said(feature.name, rows.loc[i, feature.name]) for i in picked}
+        out.append(line)
+    return pd.DataFrame(out)
+
+
 def figure_table(lines: Sequence[Line]) -> pd.DataFrame:
     """The tidy table behind the trajectory figure."""
     return pd.concat([one.data.assign(line=one.name) for one in lines], ignore_index=True)
@@ -132,8 +185,9 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
         )
     if unit == "percent":
         parts.append("Changes are in % of the first age of the same draw.")
+    mean = CI_NAME.split(" (")[0]
     parts.append(
-        f"Lines are cubic least-squares regressions of volume on age through the first draw, with the {CI_NAME.split(' (')[0]}"
+        f"Lines are cubic least-squares regressions of volume on age through the first draw, with the {mean}"
         + (f"; wider bands are the {spread_name(plan.draws)}." if plan.draws > 1 else ".")
     )
     low, high = one.trained_ages

@@ -7,6 +7,7 @@ import streamlit as st
 from csegsynth_core import figures, grid
 from csegsynth_core.generate import Brain
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
+from pages import _link
 
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "difference": "Difference"}
 _CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
@@ -39,13 +40,11 @@ def show(person: Brain, baseline: Brain) -> None:
                 label_visibility="collapsed",
             )
         st.space("stretch")
-        radiological = st.toggle("Radiological", key="radiological")
-        nose_left = st.toggle("Nose left", key="nose-left")
-        voxels = st.toggle("Voxels", key="voxels")
+        display, voxels = _link.display_toggles()
     figure = figures.planes_figure(
         person.maps,
         at,
-        display=figures.Display(radiological=radiological, nose_left=nose_left),
+        display=display,
         mode=shown,
         baseline=other,
         smooth=not voxels,

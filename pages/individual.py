@@ -7,12 +7,10 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _controls, _state, _viewer, _volumes
+from pages import _about, _state, _viewer, _volumes
 
 pack = _state.current_pack()
-with st.sidebar:
-    person = _controls.person_controls(pack)
-seed = _state.memory(pack)["seed"]
+person, seed = _state.memory(pack)["person"], _state.memory(pack)["seed"]
 base_person, base_label = _state.baseline(pack)
 try:
     brain = _state.brain_of(pack, person, seed)

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from PIL import Image
 
+from csegsynth_core import grid
 from csegsynth_core.figures.slices import (
     CENTRE,
     PLANES,
@@ -24,7 +25,8 @@ from csegsynth_core.figures.slices import (
     view,
 )
 from csegsynth_core.figures.style import FONT
-from csegsynth_core.tissue import ALL, BY_NAME, index
+from csegsynth_core.generate import Brain
+from csegsynth_core.tissue import ALL, BY_NAME, TISSUES, index
 
 Pictures = NDArray[np.float32]
 """Colours in [0, 1], (rows, columns, 3)."""
@@ -39,17 +41,30 @@ _TEXT: Final = "#C9D3DE"
 _WARN: Final = "#F0A04B"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """One age of a film."""
+    """One age of a film; small enough to keep many (2 MB)."""
 
     age: float
     """years"""
-    maps: NDArray[np.float32]
-    """(3, 80, 128, 128) fractions of WM, GM and CSF."""
+    packed: NDArray[np.uint8]
+    """(3, 80, 104, 80) fractions of WM, GM and CSF in `grid.BOX`, in steps of 1/255: enough for pictures."""
+    volumes_ml: dict[str, float]
     trained: bool = True
     """Whether the age is within the training range."""
-    volumes_ml: dict[str, float] | None = None
+
+    @classmethod
+    def of(cls, brain: Brain, age: float, *, trained: bool = True) -> Frame:
+        """A frame of a generated brain."""
+        packed = np.rint(255 * brain.maps[(slice(None), *grid.BOX)]).astype(np.uint8)
+        return cls(age, packed, brain.volumes_ml, trained)
+
+    @property
+    def maps(self) -> NDArray[np.float32]:
+        """(3, 80, 128, 128) fractions, rounded to 1/255."""
+        out = np.zeros((len(TISSUES), *grid.SHAPE), np.float32)
+        out[(slice(None), *grid.BOX)] = self.packed / np.float32(255)
+        return out
 
 
 def film_slices(
@@ -164,8 +179,7 @@ def morph_figure(
 
     def said(frame: Frame) -> str:
         text = f"<b>{frame.age:g} {age_units}</b>  {title}"
-        if frame.volumes_ml:
-            text += "  " + "  ".join(f"{t.bids} {frame.volumes_ml[t.name]:.0f}" for t in ALL) + " mL"
+        text += "  " + "  ".join(f"{t.bids} {frame.volumes_ml[t.name]:.0f}" for t in ALL) + " mL"
         return text + (
             "" if frame.trained else f'  <span style="color:{_WARN}">⚠ outside the training ages</span>'
         )

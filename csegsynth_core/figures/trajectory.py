@@ -28,8 +28,8 @@ PANELS: Final[dict[str, tuple[str, str]]] = {
 
 UNITS: Final[dict[str, str]] = {"ml": "mL", "percent": "% change"}
 
-DASHES: Final = ("solid", "dash", "dot", "dashdot")
-SYMBOLS: Final = ("circle", "diamond-open", "square", "triangle-up-open")
+DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS: Final = ("circle", "diamond-open", "square", "triangle-up-open", "cross", "triangle-down-open")
 OUTSIDE: Final = "outside the training ages"
 
 
