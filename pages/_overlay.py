@@ -21,14 +21,16 @@ def controls(pack: Pack) -> None:
         held["overlay"].append((name, person, seed))
 
     st.button(
-        "Overlay this person",
+        "Overlay",
         on_click=add,
         icon=":material/layers:",
         disabled=len(held["overlay"]) >= MOST,
-        help="Keep this person's lines, then change the person, the draw or load another from your table.",
+        help="Overlay this person: keep this person's lines, then change the person, the draw or load another from your table.",
     )
     if held["overlay"]:
-        st.button("Clear overlays", on_click=held["overlay"].clear, icon=":material/layers_clear:")
+        st.button(
+            f"Clear ({len(held['overlay'])})", on_click=held["overlay"].clear, icon=":material/layers_clear:"
+        )
 
 
 def entries(pack: Pack) -> list[tuple[str, _state.Person, int]]:

@@ -33,7 +33,7 @@ def plan_controls(pack: Pack) -> tuple[Plan, str]:
     turn = f"{pack.hash[:8]}-{held.get('sweep-turn', 0)}"
     age = pack.schema.age
     low, high = age.plausible or (before.start, before.stop)
-    a, b, c, d, e, f = st.columns([3.1, 0.9, 2.3, 2.1, 0.8, 1.4], vertical_alignment="bottom", gap="small")
+    a, b, c, d, e, f = st.columns([2.6, 0.9, 2.5, 1.9, 0.9, 1.6], gap="small")
     start, stop = a.slider(
         f"Ages :gray[{age.units}]",
         min(math.ceil(low), math.floor(before.start)),
@@ -51,10 +51,9 @@ def plan_controls(pack: Pack) -> tuple[Plan, str]:
         "Scenario", names, default=now if now in names else "ideal", required=True, format_func=str.capitalize,
         key=f"scenario-{turn}", help=_HELP,
     )  # fmt: skip
-    keep = d.segmented_control(
-        "Regressed features", ["value", "distance"], default="distance" if before.keep_distance else "value",
-        required=True, format_func={"value": "At regression", "distance": "Own distance"}.get,
-        key=f"keep-{turn}", disabled=chosen == "ideal",
+    keep = d.selectbox(
+        "Regressed features", ["value", "distance"], int(before.keep_distance), key=f"keep-{turn}",
+        format_func={"value": "at regression", "distance": "own distance"}.get, disabled=chosen == "ideal",
         help="At the regression's value, as in the paper, or keeping this person's own distance from it.",
     )  # fmt: skip
     options = _with(DRAWS, before.draws)

@@ -17,19 +17,25 @@ if pack.schema.age is None:
     st.stop()
 held = _state.memory(pack)
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
+with head:
+    st.html(
+        f"<h1>Ageing <small>{escape(_state.describe_person(pack, held['person']))} · draw {held['seed']}</small></h1>"
+        '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
+        "a hypothesis about a population, not a forecast for a person.</p>"
+    )
+    view = st.segmented_control(
+        "View",
+        ["Volumes", "Brain", "Features"],
+        default="Volumes",
+        required=True,
+        key="ageing-view",
+        label_visibility="collapsed",
+        width="content",
+    )
+    _overlay.controls(pack)
 try:
     plan, unit = _sweep_controls.plan_controls(pack)
     _link.write(pack)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="view-bar"):
-        view = st.segmented_control(
-            "View",
-            ["Volumes", "Brain", "Features"],
-            default="Volumes",
-            required=True,
-            key="ageing-view",
-            label_visibility="collapsed",
-        )
-        _overlay.controls(pack)
     for text in warnings_of(pack, held["person"], plan):
         st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
     bar, chart = st.empty(), st.empty()
@@ -49,12 +55,6 @@ except CSegSynthError as error:
     st.stop()
 one = people[0][1]
 with head:
-    who = _state.describe_person(pack, one.person)
-    st.html(
-        f"<h1>Ageing <small>{escape(who)} · draw {plan.seed}</small></h1>"
-        '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
-        "a hypothesis about a population, not a forecast for a person.</p>"
-    )
     _ageing_export.popover(pack, people, unit)
 if view == "Volumes":
     _ageing_views.trajectories(pack, people, unit, chart, key="trajectory")

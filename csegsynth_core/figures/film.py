@@ -123,8 +123,8 @@ def strip_figure(
     layout = _bare() | {
         "images": images,
         "annotations": notes,
-        "xaxis": {"visible": False, "fixedrange": True, "range": [-0.75, len(ages)]},
-        "yaxis": {"visible": False, "fixedrange": True, "range": [-0.16, n]}
+        "xaxis": {"visible": False, "fixedrange": True, "range": [-0.8, len(ages) + 0.1]},
+        "yaxis": {"visible": False, "fixedrange": True, "range": [-0.2, n]}
         | {"scaleanchor": "x", "scaleratio": tall / across * len(ages)},
     }
     empty = {"type": "scatter", "x": [0], "y": [0], "mode": "markers", "marker": {"opacity": 0}}
