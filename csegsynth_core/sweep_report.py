@@ -94,16 +94,15 @@ def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
             f"{age.units}), shaded below: the model extrapolates there."
         )
     encoded = encode(pack, person)
-    for name, flag in encoded.flags.iloc[0].items():
+    for name, flag in encoded.flags.iloc[0].astype(str).items():
         if flag and name != age.name:
+            feature = pack.schema.feature(str(name))
             value = encoded.natural[name].iloc[0]
-            shown = (
-                f"{value:.4g}"
-                if isinstance(value, float)
-                else pack.schema.feature(str(name)).levels[str(value)]
+            shown = f"{float(value):.4g}" if feature.is_numeric else feature.levels[str(value)]
+            imputed = str(flag).startswith("imputed")
+            out.append(
+                f"{feature.label}: {flag}, {shown} used." if imputed else f"{feature.label} {shown}: {flag}."
             )
-            used = f", {shown} used" if str(flag).startswith("imputed") else f": {shown}"
-            out.append(f"{pack.schema.feature(str(name)).label}: {flag!s}{used}.")
     return out
 
 

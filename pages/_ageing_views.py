@@ -14,6 +14,7 @@ from csegsynth_core.tissue import ALL, BY_NAME
 from pages import _link, _sweeps
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
+VIEWS = {"ml": "Volumes, mL", "percent": "Change, %", "brain": "Brain", "features": "Features"}
 STRIP_AGES, FILM_AGES = 11, 16
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "change": "Change"}
 
@@ -29,7 +30,7 @@ def trajectories(pack: Pack, people: list[Named], unit: str, place: Any, *, key:
         unit=unit,
         age_units=pack.schema.age.units,
         dark=st.context.theme.type == "dark",
-        height=350,
+        height=330,
         note=note(one) if one.simulated else "",
     )
     place.plotly_chart(
@@ -50,7 +51,7 @@ def filmstrip(pack: Pack, one: Sweep, bar: Any) -> None:
     )
     with st.container(key="film", gap=None):
         st.plotly_chart(
-            figure.update_layout(height=94 * len(rows) + 16),
+            figure.update_layout(height=88 * len(rows) + 16),
             key="strip",
             config=CONFIG,
             theme=None,
@@ -90,7 +91,7 @@ def brain(pack: Pack, one: Sweep) -> None:
         change=mode == "change",
         age_units=pack.schema.age.units,
         title=scenario,
-        height=520,
+        height=450,
     )
     with st.container(key="morph", gap=None):
         st.plotly_chart(figure, key="morph-chart", config=CONFIG, theme=None, alt="The brain over age")

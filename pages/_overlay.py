@@ -25,7 +25,7 @@ def controls(pack: Pack) -> None:
         on_click=add,
         icon=":material/layers:",
         disabled=len(held["overlay"]) >= MOST,
-        help="Overlay this person: keep this person's lines, then change the person, the draw or load another from your table.",
+        help="Keep this person's lines, then change the person or the draw, or load another from your table.",
     )
     if held["overlay"]:
         st.button(

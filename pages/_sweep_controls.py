@@ -1,8 +1,9 @@
-"""What the Ageing page asks: ages, scenarios, how to regress, units, draws."""
+"""What the Ageing page asks: ages, scenarios, how to regress, draws."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import streamlit as st
 
@@ -26,14 +27,14 @@ def default_plan(pack: Pack) -> Plan:
     return Plan(math.ceil(stats.minimum), math.floor(stats.maximum), 2.0, scenarios, draws=10)
 
 
-def plan_controls(pack: Pack) -> tuple[Plan, str]:
-    """Controls in one row; returns the sweep they describe, and the unit: `ml` or `percent`."""
+def plan_controls(pack: Pack) -> Plan:
+    """Controls in one row; returns the sweep they describe."""
     held = _state.memory(pack)
     before = held["sweep"] or default_plan(pack)
     turn = f"{pack.hash[:8]}-{held.get('sweep-turn', 0)}"
     age = pack.schema.age
     low, high = age.plausible or (before.start, before.stop)
-    a, b, c, d, e, f = st.columns([2.6, 0.9, 2.5, 1.9, 0.9, 1.6], gap="small")
+    a, b, c, d, e = st.columns([3.6, 0.9, 2.4, 1.8, 0.9], gap="medium")
     start, stop = a.slider(
         f"Ages :gray[{age.units}]",
         min(math.ceil(low), math.floor(before.start)),
@@ -61,25 +62,15 @@ def plan_controls(pack: Pack) -> tuple[Plan, str]:
         "Draws", options, options.index(before.draws), key=f"draws-{turn}",
         help="Latent draws whose spread is shown. The first is the draw of the sidebar.",
     )  # fmt: skip
-    unit = f.segmented_control(
-        "Unit", ["ml", "percent"], default="ml", required=True, key=f"unit-{pack.hash[:8]}",
-        format_func={"ml": "mL", "percent": "% change"}.get,
-    )  # fmt: skip
     stop = stop if stop > start else start + 1
     plan = Plan(
         float(start), float(stop), float(step), _CHOICES[chosen],
         keep_distance=keep == "distance" and chosen != "ideal", draws=int(draws), seed=int(held["seed"]),
     )  # fmt: skip
-    held["sweep"] = None if plan == _with_seed(default_plan(pack), plan.seed) else plan
-    return plan, unit
+    held["sweep"] = None if plan == replace(default_plan(pack), seed=plan.seed) else plan
+    return plan
 
 
 def _with(options: tuple, value: float) -> list:
     """Options, with the value of an opened scenario among them."""
     return sorted({*options, value})
-
-
-def _with_seed(plan: Plan, seed: int) -> Plan:
-    from dataclasses import replace
-
-    return replace(plan, seed=seed)

@@ -18,23 +18,27 @@ if pack.schema.age is None:
 held = _state.memory(pack)
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with head:
-    st.html(
-        f"<h1>Ageing <small>{escape(_state.describe_person(pack, held['person']))} · draw {held['seed']}</small></h1>"
-        '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
-        "a hypothesis about a population, not a forecast for a person.</p>"
-    )
+    who = escape(_state.describe_person(pack, held["person"]))
+    st.html(f"<h1>Ageing <small>{who} · draw {held['seed']}</small></h1>")
+    st.space("stretch")
     view = st.segmented_control(
         "View",
-        ["Volumes", "Brain", "Features"],
-        default="Volumes",
+        list(_ageing_views.VIEWS),
+        default="ml",
         required=True,
+        format_func=_ageing_views.VIEWS.get,
         key="ageing-view",
         label_visibility="collapsed",
         width="content",
     )
     _overlay.controls(pack)
+st.html(
+    '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
+    "a hypothesis about a population, not a forecast for a person.</p>"
+)
+volumes, unit = view in ("ml", "percent"), "percent" if view == "percent" else "ml"
 try:
-    plan, unit = _sweep_controls.plan_controls(pack)
+    plan = _sweep_controls.plan_controls(pack)
     _link.write(pack)
     for text in warnings_of(pack, held["person"], plan):
         st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
@@ -47,19 +51,19 @@ try:
             for name, who, seed in entries
         ]
 
-    if view == "Volumes" and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:
+    if volumes and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:
         _ageing_views.trajectories(pack, sweeps(1), unit, chart, key=None)  # while further draws are made
-    people = sweeps(plan.draws if view == "Volumes" else 1)
+    people = sweeps(plan.draws if volumes else 1)
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
 one = people[0][1]
 with head:
     _ageing_export.popover(pack, people, unit)
-if view == "Volumes":
+if volumes:
     _ageing_views.trajectories(pack, people, unit, chart, key="trajectory")
     _ageing_views.filmstrip(pack, one, bar)
-elif view == "Brain":
+elif view == "brain":
     _ageing_views.brain(pack, one)
 else:
     _ageing_views.features(pack, one)

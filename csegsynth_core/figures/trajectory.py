@@ -111,7 +111,7 @@ def trajectory_figure(
     traces: list[dict[str, Any]] = []
     layout: dict[str, Any] = {
         "height": height,
-        "margin": {"l": 26, "r": 4, "t": 84, "b": 58 if note else 40},
+        "margin": {"l": 26, "r": 4, "t": 78, "b": 58 if note else 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "color": ink, "size": 13},
@@ -119,7 +119,7 @@ def trajectory_figure(
         "dragmode": False,
         "shapes": [],
         "annotations": [],
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.09, "yanchor": "bottom"}
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.1, "yanchor": "bottom"}
         | {"font": {"size": 12}, "itemclick": False, "itemdoubleclick": False, "tracegroupgap": 2},
     }
     ages = np.concatenate([one.data["age"].to_numpy(float) for one in lines])
