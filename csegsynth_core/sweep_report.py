@@ -94,12 +94,13 @@ def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
             f"{age.units}), shaded below: the model extrapolates there."
         )
     encoded = encode(pack, person)
-    for name, flag in encoded.flags.iloc[0].astype(str).items():
+    for name in encoded.flags.columns:
+        flag = str(encoded.flags[name].iloc[0])
         if flag and name != age.name:
             feature = pack.schema.feature(str(name))
             value = encoded.natural[name].iloc[0]
             shown = f"{float(value):.4g}" if feature.is_numeric else feature.levels[str(value)]
-            imputed = str(flag).startswith("imputed")
+            imputed = flag.startswith("imputed")
             out.append(
                 f"{feature.label}: {flag}, {shown} used." if imputed else f"{feature.label} {shown}: {flag}."
             )
@@ -112,6 +113,7 @@ def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataF
     picked = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
     assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
     years = pack.schema.age.name
+    ages = rows[years].to_numpy(float)
 
     def said(name: str, value: Any) -> str:
         feature = pack.schema.feature(name)
@@ -126,7 +128,7 @@ def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataF
             "Units": feature.units,
             "now": said(feature.name, one.person[feature.name]),
         }
-        line |= {f"{rows.loc[i, years]:g}": said(feature.name, rows.loc[i, feature.name]) for i in picked}
+        line |= {f"{float(ages[i]):g}": said(feature.name, rows[feature.name].iloc[i]) for i in picked}
         out.append(line)
     return pd.DataFrame(out)
 
