@@ -51,7 +51,7 @@ def page(pack) -> Iterator[Any]:
 
 
 def _wait_for_film(page: Any) -> None:
-    page.wait_for_selector(".st-key-film .layer-below image", timeout=60_000 * PATIENCE)
+    page.wait_for_selector(".st-key-film .imagelayer image", timeout=60_000 * PATIENCE)
     settle(page)
 
 
@@ -59,7 +59,7 @@ def _points(page: Any, name: str) -> list[list[float]]:
     """Volumes drawn for one line of the legend, by panel."""
     return page.evaluate(
         """name => [...document.querySelectorAll('.js-plotly-plot')]
-            .flatMap(g => g.data).filter(t => t.name === name && t.mode === 'markers' && t.y[0] !== null)
+            .flatMap(g => g._fullData || []).filter(t => t.name === name && t.mode === 'markers')
             .map(t => Array.from(t.y))""",
         name,
     )
@@ -108,18 +108,14 @@ def test_the_figure_downloads_as_pdf_and_svg(page, tmp_path) -> None:
 
 def test_the_scrubber_asks_no_server(page, pack) -> None:
     page.get_by_text("Brain", exact=True).click()
-    page.wait_for_selector(".st-key-morph .layer-below image", timeout=60_000 * PATIENCE)
+    page.wait_for_selector(".st-key-morph .imagelayer image", timeout=60_000 * PATIENCE)
     settle(page)
-    source = ".st-key-morph .layer-below image"
+    source = ".st-key-morph .imagelayer image"
     first = page.locator(source).get_attribute("href")
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url))
-    page.evaluate(
-        """async () => { const g = document.querySelector('.st-key-morph .js-plotly-plot');
-           const s = [...g.querySelectorAll('.slider-grip-rect, .slider-rail-touch-rect')].pop();
-           s.scrollIntoView(); }"""
-    )
-    box = page.locator(".st-key-morph .slider-rail-touch-rect").bounding_box()
+    page.locator(".st-key-morph .slider-rail-rect").scroll_into_view_if_needed()
+    box = page.locator(".st-key-morph .slider-rail-rect").bounding_box()
     page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
     end = time.monotonic() + 5 * PATIENCE
     while page.locator(source).get_attribute("href") == first:
@@ -147,5 +143,6 @@ def test_the_address_opens_the_same_view_again(page) -> None:
     page.goto(address)
     _wait_for_film(page)
     assert "male, 53 years · draw 1" in page.locator("h1").inner_text()
+    assert len(before) == 4
     assert _points(page, "this person: regressed") == before
     assert page.failures == []
