@@ -273,6 +273,28 @@ def sweep(
     )
 
 
+def quick_draws(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0) -> NDArray[np.float64]:
+    """Volumes of several draws of one person, quickly: mL, shape (draws, 3), the first draw that of the seed.
+
+    Read at 4 mm where the model can, and corrected to 2 mm by the ratio of the first draw: good for a spread
+    (differences between draws were up to 4 % off for CSF); `generate.volumes_over_draws` is exact and slower.
+
+    Raises:
+        TableError: see `csegsynth_core.generate.encode`.
+    """
+    rows = encode(pack, person).x
+    z = torch.cat([pack.model.draw(1, seed), pack.model.draw(draws, seed)[1:]])
+    resolution = 2 if _has_4mm(pack) else 1
+    with torch.inference_mode():
+        y = torch.from_numpy(rows)
+        if resolution == 1:
+            parts = [volumes_ml(pack.model(y, z[d : d + 1])) for d in range(draws)]
+            return torch.cat(parts)[:, : len(TISSUES)].double().numpy()
+        ml = volumes_ml(pack.model(y.expand(draws, -1), z, resolution=resolution), resolution)
+        ratio = volumes_ml(pack.model(y, z[:1])) / ml[:1]
+        return (ml * ratio)[:, : len(TISSUES)].double().numpy()
+
+
 def change_percent(volumes: pd.DataFrame) -> pd.DataFrame:
     """Volumes of a sweep as % change from the first age of the same scenario and draw."""
     out = volumes.sort_values(["scenario", "draw", "age"], kind="stable").copy()

@@ -90,8 +90,8 @@ def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
     outside = int(((ages < stats.minimum) | (ages > stats.maximum)).sum())
     if outside:
         out.append(
-            f"{outside} of {len(ages)} ages lie outside the training range ({stats.minimum:.0f}–{stats.maximum:.0f} "
-            f"{age.units}), shaded below: the model extrapolates there."
+            f"{outside} of {len(ages)} ages lie outside the training range ({stats.minimum:.3g}–{stats.maximum:.3g} "
+            f"{age.units}) and are marked: the model extrapolates there."
         )
     encoded = encode(pack, person)
     for name in encoded.flags.columns:
@@ -193,7 +193,7 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
     )
     low, high = one.trained_ages
     if ages[0] < low or ages[-1] > high:
-        parts.append(f"Ages outside the training range ({low:.0f}–{high:.0f} years) are extrapolations.")
+        parts.append(f"Ages outside the training range ({low:.3g}–{high:.3g} years) are extrapolations.")
     parts.append(
         "The model was trained on cross-sectional data: trajectories are hypotheses about a population, not "
         "forecasts for a person."

@@ -11,14 +11,16 @@ Two bands are not to be confused:
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from csegsynth_core.errors import CSegSynthError
-from csegsynth_core.scenarios import VOLUMES
+from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import VOLUMES, quick_draws
 
 DEGREE: Final = 3
 LEVEL: Final = 0.95
@@ -101,6 +103,16 @@ def draw_spread(volumes: pd.DataFrame) -> pd.DataFrame:
         high=lambda v: np.percentile(v, SPREAD[1]),
     )
     return out.reset_index()
+
+
+def quick_draw_spread(
+    pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """5th and 95th percentile over draws of each volume of one person, mL; see `scenarios.quick_draws`."""
+    ml = quick_draws(pack, person, draws=draws, seed=seed)
+    ml = np.concatenate([ml, ml.sum(axis=1, keepdims=True)], axis=1)
+    low, high = np.percentile(ml, SPREAD, axis=0)
+    return {v: (float(low[k]), float(high[k])) for k, v in enumerate(VOLUMES)}
 
 
 def trajectory(volumes: pd.DataFrame) -> pd.DataFrame:

@@ -95,9 +95,7 @@ def brain(pack: Pack, one: Sweep) -> None:
     )
     with st.container(key="morph", gap=None):
         st.plotly_chart(figure, key="morph-chart", config=CONFIG, theme=None, alt="The brain over age")
-        st.caption(
-            "Slider: mouse or finger; ▶ plays all ages. Pictures are made beforehand, every frame is one brain."
-        )
+        st.html('<p class="hint">Every frame is one generated brain, made beforehand. ▶ plays them.</p>')
 
 
 def features(pack: Pack, one: Sweep) -> None:
@@ -108,7 +106,7 @@ def features(pack: Pack, one: Sweep) -> None:
         )
         return
     table = feature_table(one, pack, "regressed", STRIP_AGES)
-    st.dataframe(table, height=min(36 * (len(table) + 1) + 2, 560), hide_index=True, key="features")
+    st.dataframe(table, height=min(35 * (len(table) + 1) + 3, 560), hide_index=True, key="features")
     st.caption(
         "Regressed scenario; *now* is this person before the sweep. All ages are in the CSV of the export. "
         "A regression describes differences between people of different ages, not the course of one person."

@@ -34,7 +34,7 @@ def plan_controls(pack: Pack) -> Plan:
     turn = f"{pack.hash[:8]}-{held.get('sweep-turn', 0)}"
     age = pack.schema.age
     low, high = age.plausible or (before.start, before.stop)
-    a, b, c, d, e = st.columns([3.6, 0.9, 2.4, 1.8, 0.9], gap="medium")
+    a, b, c, d, e = st.columns([3.3, 0.9, 2.7, 1.8, 0.9], gap="medium")
     start, stop = a.slider(
         f"Ages :gray[{age.units}]",
         min(math.ceil(low), math.floor(before.start)),
