@@ -50,7 +50,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     left, right = st.columns([62, 38], gap="small")
     table = (
         f'<table class="volumes"><thead><tr><th>Volume</th><td>mL</td><td title="{_SPREAD}">5–95 % of draws</td>'
-        f'<td>% of sum</td><td title="{html.escape(label)}">Δ mL to baseline</td>'
+        f'<td>% of sum</td><td title="{html.escape(label)}">Δ mL</td>'
         f'<td class="words">{html.escape(who)}</td></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
