@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from csegsynth_core.errors import CSegSynthError, PackError, TableError
-from csegsynth_core.generate import encode, generate, generate_one
+from csegsynth_core.generate import encode, generate, generate_one, volumes_over_draws
 from csegsynth_core.pack import Pack, load_pack
-from csegsynth_core.scenarios import VOLUMES, Plan, change_percent, path, sweep
+from csegsynth_core.scenarios import VOLUMES, Plan, change_percent, path, quick_draws, sweep
 from csegsynth_core.tissue import TISSUES
 
 AGES = np.array([25.0, 45.0, 60.0, 75.0])
@@ -135,6 +135,13 @@ def test_change_is_from_the_first_age_of_the_same_draw(swept) -> None:
     rows = swept.volumes.query("scenario == 'ideal' and draw == 1").set_index("age")["gm"]
     last = change.query("scenario == 'ideal' and draw == 1 and age == 75")["gm"].iloc[0]
     assert last == pytest.approx(100 * (rows[75] / rows[25] - 1))
+
+
+def test_the_spread_beside_volumes_is_near_the_exact_one(pack, person) -> None:
+    quick = quick_draws(pack, person, draws=3, seed=2)
+    exact = volumes_over_draws(pack, person, draws=3, seed=2)[0]
+    assert np.allclose(quick[0], exact[0], rtol=1e-4)
+    assert np.abs(quick / exact - 1).max() < 0.08
 
 
 def test_ages_of_a_plan() -> None:

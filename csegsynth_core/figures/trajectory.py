@@ -109,9 +109,11 @@ def trajectory_figure(
     """
     ink, grid_colour = ("#E4EAF0", "#2C3743") if dark else ("#1B2530", "#E3E8ED")
     traces: list[dict[str, Any]] = []
+    shown = len(lines) + len(legend_bands(lines, reference)) + bool(outside_spans(lines, trained))
+    rows = -(-shown // 2)  # of the legend, two entries in each
     layout: dict[str, Any] = {
-        "height": height,
-        "margin": {"l": 26, "r": 4, "t": 78, "b": 58 if note else 40},
+        "height": height + 19 * max(rows - 3, 0),
+        "margin": {"l": 26, "r": 4, "t": 21 + 19 * max(rows, 3), "b": 58 if note else 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "color": ink, "size": 13},
@@ -153,9 +155,9 @@ def trajectory_figure(
         if reference is not None and unit == "ml":
             traces += [t | axes for t in _centile_traces(reference, volume, ink)]
         for k, one in enumerate(lines):
-            rows = one.data[one.data["volume"] == volume].sort_values("age")
+            part = one.data[one.data["volume"] == volume].sort_values("age")
             own = shade(colour, k, dark=dark)
-            traces += [t | axes for t in _line_traces(rows, own, k, one.name, unit)]
+            traces += [t | axes for t in _line_traces(part, own, k, one.name, unit)]
     traces += _legend(lines, reference if unit == "ml" else None, ink, outside=bool(spans))
     if note:
         layout["annotations"].append(
