@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from csegsynth_core import __version__
@@ -68,12 +69,14 @@ def lines_of(people: Sequence[Named], *, unit: str = "ml") -> list[Line]:
 
 
 def reference_of(pack: Pack, one: Sweep) -> Reference:
-    """Centiles of the pack's reference people of the same sex, at the ages of the sweep within their range."""
+    """Centiles of the pack's reference people of the same sex, between the ages of the sweep, within their range."""
+    span = one.plan.ages[[0, -1]].clip(*pack.centiles.ages(None))
+    years = np.linspace(span[0], span[1], 61)
     sex = pack.schema.sex
     own = str(one.person[sex.name]) if sex else None
     own = own if own in pack.centiles.sexes else None
     people = PEOPLE.get(sex.levels[own].casefold(), sex.levels[own]) if sex and own else "people"
-    curves = [pack.centiles.curve(k, own, one.plan.ages).assign(volume=k) for k in KINDS]
+    curves = [pack.centiles.curve(k, own, years).assign(volume=k) for k in KINDS]
     rows = pd.concat(curves, ignore_index=True)
     kind = "simulated training cohort" if pack.simulated else "training cohort"
     return Reference(f"{pack.centiles.people(own)} {people} of the {kind}", rows[rows["inside"]])

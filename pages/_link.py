@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -22,6 +24,13 @@ from csegsynth_core.scenario_file import (
 from pages import _state
 
 _TOGGLES = {"radiological": "Radiological", "nose_left": "Nose left", "voxels": "Voxels"}
+
+
+def routed() -> None:
+    """Run the router first where Streamlit ran a page without it (a server's first visitor, who came by a link)."""
+    if not st.session_state.pop("routed", False):
+        runpy.run_path(str(Path(__file__).parents[1] / "app.py"), run_name="__main__")
+        st.stop()
 
 
 def open_once() -> None:

@@ -11,6 +11,7 @@ from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.sweep_report import warnings_of
 from pages import _about, _ageing_export, _ageing_views, _link, _overlay, _state, _sweep_controls, _sweeps
 
+_link.routed()
 pack = _state.current_pack()
 if pack.schema.age is None:
     st.info("This model knows no age, so there is nothing to sweep.")

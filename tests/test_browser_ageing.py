@@ -14,7 +14,7 @@ from csegsynth_core.errors import PackError
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.scenarios import Plan, sweep
-from tests.test_browser import PATIENCE, chromium_path, server, settle, wait_for_brain
+from tests.test_browser import PATIENCE, chromium_path, server, settle
 
 QUERY = "from=30&to=60&step=10&draws=2&scenario=both"
 
@@ -41,9 +41,7 @@ def page(pack) -> Iterator[Any]:
             page.failures = []
             page.on("pageerror", lambda error: page.failures.append(str(error)))
             page.on("requestfailed", lambda request: page.failures.append(request.url))
-            page.goto(f"{address}/?draw=1&p.sex=M&p.age=52&{QUERY}")
-            wait_for_brain(page)
-            page.get_by_role("link", name="Ageing").click()
+            page.goto(f"{address}/ageing?draw=1&p.sex=M&p.age=52&{QUERY}")  # the server's first visitor
             _wait_for_film(page)
             yield page
         finally:
@@ -67,6 +65,7 @@ def _points(page: Any, name: str) -> list[list[float]]:
 
 def test_the_sweep_shows_the_cores_numbers(page, pack) -> None:
     assert page.failures == []
+    assert page.get_by_text("Page not found").count() == 0
     assert "male, 52 years · draw 1" in page.locator("h1").inner_text()
     person = {**pack.encoder.default_person(sex="M"), "age": 52.0}
     one = sweep(pack, person, Plan(30, 60, 10, draws=2, seed=1))
