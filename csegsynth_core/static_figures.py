@@ -83,7 +83,8 @@ def trajectory_file(
         CSegSynthError: unknown form.
     """
     wide = width_mm > 1.5 * COLUMN_MM
-    shape, height_mm = ((1, 4), 62.0) if wide else ((2, 2), 96.0)
+    entries = len(lines) + 1 + len(legend_bands(lines, reference))
+    shape, height_mm = ((1, 4), 47.0 + 1.7 * entries) if wide else ((2, 2), 73.0 + 3.4 * entries)
 
     def draw(figure: Any) -> None:
         panels = figure.subplots(*shape, sharex=True)
@@ -200,6 +201,7 @@ def _key(
     )
     legend.set_in_layout(True)
     if note:
+        figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
         figure.text(0.995, 0.004, note, fontsize=5.5, ha="right", va="bottom", color="#5A6672")
 
 
