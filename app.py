@@ -16,11 +16,12 @@ st.set_page_config(
 )
 st.html(ASSETS / "style.css")
 
-# Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. For the same
-# reason no address is the name of a file.
+# Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. A page whose address is
+# the name of its file begins with `_link.routed()`, so that a server's first visitor may come by a link to it.
 page = st.navigation(
     [
         st.Page("pages/individual.py", title="Individual", url_path="person", default=True),
+        st.Page("pages/ageing.py", title="Ageing", url_path="ageing"),
         st.Page("pages/influence.py", title="Feature influence", url_path="features"),
         st.Page("pages/compare.py", title="Compare", url_path="scenarios"),
         st.Page("pages/cohort.py", title="Cohort", url_path="trained-on"),
@@ -37,16 +38,24 @@ with st.container(key="warm-up"):
 with st.sidebar:
     st.html('<div class="wordmark">CSegSynth<span>synthetic brain tissue maps</span></div>')
     with st.spinner("Starting…"):
-        from pages import _about, _controls, _state  # imports torch, which takes seconds: the page is there
+        # Imports torch, which takes seconds: the page is there meanwhile.
+        from pages import _about, _controls, _link, _state
 try:
     with st.sidebar:
+        _link.open_once()
         pack = _state.choose_pack()
-        _controls.person_controls(pack)  # here, so that the person stays when the page changes
+        _link.fill(pack)
+        _controls.person_controls(pack)
 except _state.PackError as error:
     _about.show_error(error)
     st.stop()
 
-page.run()
+_link.write(pack)
+st.session_state["routed"] = True
+try:
+    page.run()
+finally:
+    st.session_state.pop("routed", None)
 
 with st.sidebar:
     _about.show_about(pack)

@@ -34,5 +34,9 @@ class PackError(CSegSynthError):
     """A model pack is missing, damaged or of another version."""
 
 
+class ScenarioError(CSegSynthError):
+    """A saved scenario or a link cannot be used: other format, version, model pack, feature or level."""
+
+
 class PipelineError(CSegSynthError):
     """A processing step ran but its outcome is not plausible."""

@@ -11,7 +11,7 @@ from csegsynth_core.data.encoder import Control
 from csegsynth_core.data.feature import GROUPS
 from csegsynth_core.generate import MAX_SEED
 from csegsynth_core.pack import Pack
-from pages import _state, _table
+from pages import _scenario, _state, _table
 
 SEARCH_ABOVE = 20
 """Features above which there is a search box."""
@@ -29,6 +29,7 @@ def person_controls(pack: Pack) -> _state.Person:
         _draw(pack, held)
         _baseline(pack, held)
     _table.loader(pack)
+    _scenario.saver(pack)
     controls = pack.encoder.ranges()
     order = sidebar_order(pack)
     wanted = ""

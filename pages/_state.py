@@ -26,6 +26,16 @@ def _brain(pack_hash: str, person: tuple[tuple[str, Any], ...], seed: int, _pack
     return brain
 
 
+def load(name: str) -> Pack:
+    """A pack by name; loaded anew when its files change.
+
+    Raises:
+        PackError: there is none, or it is damaged.
+    """
+    folder = find(name)
+    return _load(name, str(folder), (folder / "pack.json").stat().st_mtime)
+
+
 def brain_of(pack: Pack, person: Person, seed: int) -> Brain:
     """The brain of a person; computed once."""
     return _brain(pack.hash, tuple(person.items()), seed, pack)
@@ -62,9 +72,7 @@ def current_pack() -> Pack:
     """The pack chosen in the sidebar; loaded anew when its files change."""
     if "pack" not in st.session_state:
         st.switch_page("app.py")  # a page was opened without its router
-    name = st.session_state["pack"]
-    folder = find(name)
-    return _load(name, str(folder), (folder / "pack.json").stat().st_mtime)
+    return load(st.session_state["pack"])
 
 
 def memory(pack: Pack) -> dict[str, Any]:
@@ -73,13 +81,8 @@ def memory(pack: Pack) -> dict[str, Any]:
     if key not in st.session_state:
         person = typical(pack, None)
         st.session_state[key] = {
-            "person": person,
-            "start": dict(person),
-            "seed": 0,
-            "baseline": None,
-            "label": "",
-            "notes": [],
-            "turn": 0,
+            **{"person": person, "start": dict(person), "seed": 0, "baseline": None, "label": ""},
+            **{"notes": [], "turn": 0, "sweep": None, "overlay": []},
         }
     return st.session_state[key]
 
@@ -109,9 +112,18 @@ def baseline(pack: Pack) -> tuple[Person, str]:
 
 def describe(pack: Pack, brain: Brain) -> str:
     """`female, 48 years`: who a brain belongs to."""
+    return describe_person(pack, brain.features)
+
+
+def describe_person(pack: Pack, person: Person) -> str:
+    """`female, 48 years`; what is unknown is left out."""
     age, sex = pack.schema.age, pack.schema.sex
-    parts = [sex.levels[str(brain.features[sex.name])]] if sex else []
-    return ", ".join([*parts, f"{brain.features[age.name]:.4g} {age.units}"] if age else parts)
+    parts = []
+    if sex and person.get(sex.name) is not None:
+        parts.append(sex.levels[str(person[sex.name])])
+    if age and person.get(age.name) is not None:
+        parts.append(f"{person[age.name]:.4g} {age.units}")
+    return ", ".join(parts)
 
 
 def set_person(pack: Pack, person: Person, *, notes: list[str] | None = None) -> None:
@@ -119,6 +131,12 @@ def set_person(pack: Pack, person: Person, *, notes: list[str] | None = None) ->
     held = memory(pack)
     held["person"], held["start"], held["notes"] = dict(person), dict(person), notes or []
     held["turn"] += 1
+
+
+def set_seed(pack: Pack, seed: int) -> None:
+    """Take another draw; to be called before the controls are drawn."""
+    memory(pack)["seed"] = seed
+    st.session_state[f"seed-{pack.hash[:8]}"] = seed
 
 
 def set_baseline(pack: Pack, person: Person | None, label: str = "") -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 from csegsynth_core import figures, grid
 from csegsynth_core.generate import Brain
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
+from pages import _link
 
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "difference": "Difference"}
 _CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
@@ -39,13 +40,13 @@ def show(person: Brain, baseline: Brain) -> None:
                 label_visibility="collapsed",
             )
         st.space("stretch")
-        radiological = st.toggle("Radiological", key="radiological")
-        nose_left = st.toggle("Nose left", key="nose-left")
-        voxels = st.toggle("Voxels", key="voxels")
+        with st.popover("x y z", help="Move the crosshair by keyboard"):
+            at = _by_keyboard(at)
+        display, voxels = _link.display_toggles()
     figure = figures.planes_figure(
         person.maps,
         at,
-        display=figures.Display(radiological=radiological, nose_left=nose_left),
+        display=display,
         mode=shown,
         baseline=other,
         smooth=not voxels,
@@ -63,6 +64,22 @@ def show(person: Brain, baseline: Brain) -> None:
                 alt="Sagittal, coronal and axial planes of the generated brain",
             )
         st.html(_read_out(person, other, shown, at))
+
+
+def _by_keyboard(at: figures.Voxel) -> figures.Voxel:
+    """Sliders for the crosshair, in voxels; they follow clicks."""
+    moved = []
+    for axis, name in enumerate(("x, left to right", "y, back to front", "z, bottom to top")):
+        key = f"crosshair-{axis}"
+        box = grid.BOX[axis]
+        st.session_state[key] = min(max(at[axis], box.start), box.stop - 1)
+        moved.append(st.slider(f"{name} (voxel)", box.start, box.stop - 1, key=key, on_change=_slide))
+    return moved[0], moved[1], moved[2]
+
+
+def _slide() -> None:
+    """Take the crosshair from its sliders."""
+    st.session_state["crosshair"] = tuple(st.session_state[f"crosshair-{axis}"] for axis in range(3))
 
 
 def _click() -> None:

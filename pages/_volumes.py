@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -12,13 +14,19 @@ from csegsynth_core.data.volume_centiles import CENTILES, TOTAL
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import ALL
+from csegsynth_core.uncertainty import quick_draw_spread
+from pages import _state
+
+DRAWS = 10
+"""Latent draws whose spread stands beside the volumes."""
 
 _ROW_PX = 38
+_SPREAD = f"Spread over {DRAWS} latent draws of this person: what the model leaves open"
 _PEOPLE = {"female": "women", "male": "men"}
 
 
-def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
-    """Table of volumes beside strips of centiles."""
+def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
+    """Table of volumes beside strips of centiles; returns the table's place and what `spread` needs."""
     names = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {TOTAL: ("WM+GM+CSF", "sum", "#8A97A6")}
     age, sex, who = _alike(pack, person)
     rows, strips = [], []
@@ -35,16 +43,19 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
         change = "±0.0" if change in ("+0.0", "−0.0") else change
         rows.append(
             f'<tr data-volume="{key}"><th><i style="background:{colour}"></i>{short}<small>{title}</small></th>'
-            f'<td class="ml">{ml:.1f}</td><td>{100 * ml / person.total_ml:.1f}</td><td>{change}</td>'
+            f'<td class="ml">{ml:.1f}</td><td class="spread">@{key}@</td>'
+            f"<td>{100 * ml / person.total_ml:.1f}</td><td>{change}</td>"
             f'<td class="words">{words}</td></tr>'
         )
     left, right = st.columns([62, 38], gap="small")
-    left.html(
-        '<table class="volumes"><thead><tr><th>Volume</th><td>mL</td><td>% of sum</td>'
-        f'<td title="{html.escape(label)}">Δ mL to baseline</td>'
+    table = (
+        f'<table class="volumes"><thead><tr><th>Volume</th><td>mL</td><td title="{_SPREAD}">5–95 % of draws</td>'
+        f'<td>% of sum</td><td title="{html.escape(label)}">Δ mL</td>'
         f'<td class="words">{html.escape(who)}</td></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
+    place = left.empty()
+    place.html(re.sub("@[a-z+]+@", "…", table))
     with right, st.container(gap=None):
         st.html(
             '<div class="strip-head">Centiles 5–95, 25–75, median · <b>●</b> person · <b>○</b> baseline</div>'
@@ -57,6 +68,22 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
                 theme=None,
                 alt="Volumes among the centiles of people of the same age and sex",
             )
+    return place, table
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _draws(pack_hash: str, person: tuple[tuple[str, Any], ...], seed: int, _pack: Pack) -> dict[str, Any]:
+    return quick_draw_spread(_pack, dict(person), draws=DRAWS, seed=seed)
+
+
+def draws_of(pack: Pack, person: _state.Person, seed: int) -> dict[str, tuple[float, float]]:
+    """Spread of each volume over `DRAWS` draws of this person, mL; computed once."""
+    return _draws(pack.hash, tuple(person.items()), seed, pack)
+
+
+def fill_spread(place: Any, table: str, spread: dict[str, tuple[float, float]]) -> None:
+    """Put the spread over draws into the table, once it is known."""
+    place.html(re.sub("@([a-z+]+)@", lambda m: "{:.0f}–{:.0f}".format(*spread[m[1]]), table))
 
 
 def _alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:

@@ -71,6 +71,9 @@ def test_opens_with_a_typical_brain(app, pack) -> None:
     assert "intracranial" not in text.casefold()
     assert 'class="notes"' not in text
     assert len(app.get("plotly_chart")) == 2
+    ranges = re.findall(r'class="spread">(\d+)–(\d+)<', text)
+    assert len(ranges) == 4
+    assert all(int(low) < int(high) for low, high in ranges)
 
 
 def test_every_feature_has_a_control(app, pack) -> None:

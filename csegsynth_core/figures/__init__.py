@@ -9,6 +9,7 @@ from csegsynth_core.figures.cohort import (
     levels_figure,
     volumes_by_age_figure,
 )
+from csegsynth_core.figures.film import FILM_AT, Frame, film_slices, morph_figure, strip_figure
 from csegsynth_core.figures.influence import InfluenceBar, influence_figure
 from csegsynth_core.figures.measured import methods_figure
 from csegsynth_core.figures.scenarios import scenario_symbol, scenarios_figure
@@ -31,14 +32,19 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
+from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
 
 __all__ = [
     "CENTRE",
+    "FILM_AT",
     "MODES",
     "PLANES",
     "Display",
+    "Frame",
     "InfluenceBar",
+    "Line",
     "Plane",
+    "Reference",
     "View",
     "VolumeRow",
     "Voxel",
@@ -51,9 +57,11 @@ __all__ = [
     "difference_limit",
     "difference_rgb",
     "distribution_figure",
+    "film_slices",
     "influence_figure",
     "levels_figure",
     "methods_figure",
+    "morph_figure",
     "picked_from_event",
     "picked_voxel",
     "planes_figure",
@@ -62,6 +70,8 @@ __all__ = [
     "shared_limit",
     "slice_figure",
     "slice_rgb",
+    "strip_figure",
+    "trajectory_figure",
     "view",
     "volumes_by_age_figure",
 ]

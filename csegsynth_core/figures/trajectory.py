@@ -1,0 +1,274 @@
+"""Volumes over age: points, regression lines and named bands, as a Plotly figure.
+
+What is drawn is described by `Line` and `Reference`, which `csegsynth_core.static_figures` draws too, so that
+a figure on screen and one on paper show the same numbers in the same colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from csegsynth_core.data.pictures import hex_rgb
+from csegsynth_core.data.volume_centiles import TOTAL
+from csegsynth_core.figures.style import FONT
+from csegsynth_core.tissue import ALL
+from csegsynth_core.uncertainty import CI_NAME, spread_name
+
+PANELS: Final[dict[str, tuple[str, str]]] = {
+    **{t.name: (f"{t.bids}, {t.title}", t.colour) for t in ALL},
+    TOTAL: ("WM+GM+CSF, sum", "#7C8996"),
+}
+"""Volume → title and colour of its panel."""
+
+UNITS: Final[dict[str, str]] = {"ml": "mL", "percent": "% change"}
+
+DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS: Final = ("circle", "diamond-open", "square", "triangle-up-open", "cross", "triangle-down-open")
+OUTSIDE: Final = "outside the training ages"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One person in one scenario."""
+
+    name: str
+    """As in the legend, such as `this person, ideal`."""
+    data: pd.DataFrame
+    """Rows of `csegsynth_core.uncertainty.trajectory` of one scenario."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Cohort centiles behind the lines."""
+
+    name: str
+    """Who, such as `82 women of the training cohort`."""
+    data: pd.DataFrame
+    """Columns `volume`, `age` (years), `c5`, `c25`, `c50`, `c75`, `c95` (mL)."""
+
+
+def mixed(colour: str, towards: str, share: float) -> str:
+    """A colour mixed with a share of another, both `#RRGGBB`."""
+    rgb = (1 - share) * hex_rgb(colour) + share * hex_rgb(towards)
+    return "#" + "".join(f"{round(255 * float(v)):02X}" for v in rgb)
+
+
+def shade(colour: str, n: int, *, dark: bool = False) -> str:
+    """Colour of the n-th line of a panel: the tissue's, then darker (on dark paper lighter), then greyer ones."""
+    ink = "#FFFFFF" if dark else "#000000"
+    if n < 2:
+        return mixed(colour, ink, 0.45 * n)
+    return mixed(mixed(colour, "#8A97A6", 0.55), ink, 0.3 * (n % 2))
+
+
+def legend_bands(lines: Sequence[Line], reference: Reference | None) -> dict[str, str]:
+    """Every band that is drawn, by key (`ci`, `spread`, `centiles`), with the name that says what it is."""
+    out = {"ci": CI_NAME}
+    draws = max((int(one.data["draws"].max()) for one in lines), default=1)
+    if draws > 1:
+        out["spread"] = spread_name(draws)
+    if reference is not None:
+        out["centiles"] = f"{reference.name}: centiles 5–95, 25–75, median"
+    return out
+
+
+def outside_spans(lines: Sequence[Line], trained: tuple[float, float]) -> list[tuple[float, float]]:
+    """Parts of the ages drawn that lie outside the training ages, years."""
+    ages = np.concatenate([one.data["age"].to_numpy(float) for one in lines])
+    first, last = float(ages.min()), float(ages.max())
+    spans = [(first, min(trained[0], last)), (max(trained[1], first), last)]
+    return [(a, b) for a, b in spans if b > a]
+
+
+def trajectory_figure(
+    lines: Sequence[Line],
+    reference: Reference | None = None,
+    *,
+    trained: tuple[float, float] = (-np.inf, np.inf),
+    unit: str = "ml",
+    age_units: str = "years",
+    dark: bool = False,
+    height: int = 380,
+    note: str = "",
+) -> go.Figure:
+    """Four panels (WM, GM, CSF, sum): a point for each age, regression line with the confidence interval of its
+    mean, spread over draws, cohort centiles behind; ages outside the training range are shaded.
+
+    Args:
+        lines: one for each person and scenario, the current person first.
+        reference: cohort centiles; mL only.
+        trained: youngest and oldest training person, years.
+        unit: `ml` or `percent`; says what the numbers of `lines` are.
+        note: a line below the figure, such as `Simulated training data`.
+    """
+    ink, grid_colour = ("#E4EAF0", "#2C3743") if dark else ("#1B2530", "#E3E8ED")
+    traces: list[dict[str, Any]] = []
+    shown = len(lines) + len(legend_bands(lines, reference)) + bool(outside_spans(lines, trained))
+    rows = -(-shown // 2)  # of the legend, two entries in each
+    layout: dict[str, Any] = {
+        "height": height + 19 * max(rows - 3, 0),
+        "margin": {"l": 26, "r": 4, "t": 21 + 19 * max(rows, 3), "b": 58 if note else 40},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "color": ink, "size": 13},
+        "hovermode": "closest",
+        "dragmode": False,
+        "shapes": [],
+        "annotations": [],
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.1, "yanchor": "bottom"}
+        | {"font": {"size": 12}, "itemclick": False, "itemdoubleclick": False, "tracegroupgap": 2},
+    }
+    ages = np.concatenate([one.data["age"].to_numpy(float) for one in lines])
+    first, last, spans = float(ages.min()), float(ages.max()), outside_spans(lines, trained)
+    pad = 0.025 * (last - first)
+    for n, (volume, (title, colour)) in enumerate(PANELS.items()):
+        suffix = "" if n == 0 else str(n + 1)
+        x, y = f"x{suffix}", f"y{suffix}"
+        left = (n + 0.05) / len(PANELS)
+        axis = {"gridcolor": grid_colour, "zeroline": False, "fixedrange": True, "tickfont": {"size": 11}}
+        layout[f"xaxis{suffix}"] = axis | {
+            "domain": [left, left + 0.84 / len(PANELS)],
+            "anchor": y,
+            "range": [first - pad, last + pad],
+            "nticks": 6,
+            "title": {"text": f"Age ({age_units})", "standoff": 4, "font": {"size": 12}},
+        }
+        layout[f"yaxis{suffix}"] = axis | {"anchor": x, "nticks": 7}
+        short = title.replace(", ", " <span style='font-weight:400'>") + "</span>"
+        layout["annotations"].append(
+            {"x": left, "y": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "yshift": 4}
+            | {"yanchor": "bottom", "showarrow": False, "font": {"size": 13}, "align": "left"}
+            | {"text": f'<span style="color:{colour}">■</span> <b>{short}</b>, {UNITS[unit]}'}
+        )
+        for a, b in spans:
+            layout["shapes"].append(
+                {"type": "rect", "xref": x, "yref": f"{y} domain", "x0": a, "x1": b, "y0": 0, "y1": 1}
+                | {"layer": "below", "line": {"width": 0}, "fillcolor": "rgba(217,130,43,0.16)"}
+            )
+        axes = {"xaxis": x, "yaxis": y}
+        if reference is not None and unit == "ml":
+            traces += [t | axes for t in _centile_traces(reference, volume, ink)]
+        for k, one in enumerate(lines):
+            part = one.data[one.data["volume"] == volume].sort_values("age")
+            own = shade(colour, k, dark=dark)
+            traces += [t | axes for t in _line_traces(part, own, k, one.name, unit)]
+    traces += _legend(lines, reference if unit == "ml" else None, ink, outside=bool(spans))
+    if note:
+        layout["annotations"].append(
+            {
+                "x": 0,
+                "y": 0,
+                "yshift": -44,
+                "xref": "paper",
+                "yref": "paper",
+                "xanchor": "left",
+                "yanchor": "top",
+            }
+            | {"showarrow": False, "text": note, "font": {"size": 11}, "opacity": 0.75}
+        )
+    return go.Figure({"data": traces, "layout": layout})
+
+
+def _rgba(colour: str, alpha: float) -> str:
+    r, g, b = (round(255 * float(v)) for v in hex_rgb(colour))
+    return f"rgba({r},{g},{b},{alpha:g})"
+
+
+def _band(x: pd.Series, low: pd.Series, high: pd.Series, fill: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [*x, *x.iloc[::-1]],
+        "y": [*high, *low.iloc[::-1]],
+        "fill": "toself",
+        "fillcolor": fill,
+        "mode": "lines",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _centile_traces(reference: Reference, volume: str, ink: str) -> list[dict[str, Any]]:
+    rows = reference.data[reference.data["volume"] == volume].sort_values("age")
+    grey = "rgba(138,151,166,%.2f)"
+    middle = {"type": "scatter", "mode": "lines", "x": rows["age"], "y": rows["c50"], "showlegend": False}
+    return [
+        _band(rows["age"], rows["c5"], rows["c95"], grey % 0.16),
+        _band(rows["age"], rows["c25"], rows["c75"], grey % 0.2),
+        middle | {"line": {"color": _rgba("#8A97A6", 0.9), "width": 1.2}, "hoverinfo": "skip"},
+    ]
+
+
+def _line_traces(rows: pd.DataFrame, colour: str, k: int, name: str, unit: str) -> list[dict[str, Any]]:
+    out = []
+    if rows["draws_low"].notna().any():
+        out.append(_band(rows["age"], rows["draws_low"], rows["draws_high"], _rgba(colour, 0.17)))
+    out.append(_band(rows["age"], rows["ci_low"], rows["ci_high"], _rgba(colour, 0.4)))
+    short = "mL" if unit == "ml" else "%"
+    shared = {"type": "scatter", "x": rows["age"], "showlegend": False, "name": name}
+    out.append(
+        shared
+        | {"mode": "lines", "y": rows["fit"], "hoverinfo": "skip"}
+        | {"line": {"color": colour, "width": 1.8, "dash": DASHES[k % len(DASHES)]}}
+    )
+    tell = f"<b>{name}</b><br>age %{{x:.4g}}: <b>%{{y:.1f}} {short}</b><br>"
+    tell += (
+        "regression %{customdata[0]:.1f} (95 % CI of the mean %{customdata[1]:.1f} to %{customdata[2]:.1f})"
+    )
+    columns = ["fit", "ci_low", "ci_high"]
+    if rows["draws_low"].notna().any():
+        tell += "<br>%{customdata[5]} draws, 5–95 %: %{customdata[3]:.1f} to %{customdata[4]:.1f}"
+        columns += ["draws_low", "draws_high", "draws"]
+    out.append(
+        shared
+        | {"mode": "markers", "y": rows["value"], "customdata": rows[columns].to_numpy()}
+        | {
+            "marker": {
+                "color": colour,
+                "size": 5.5,
+                "symbol": SYMBOLS[k % len(SYMBOLS)],
+                "line": {"width": 1.1, "color": colour},
+            }
+        }
+        | {"hovertemplate": tell + "<extra></extra>"}
+    )
+    return out
+
+
+def _legend(
+    lines: Sequence[Line], reference: Reference | None, ink: str, *, outside: bool
+) -> list[dict[str, Any]]:
+    """Samples without numbers: lines in ink, since the panels have different colours."""
+    nothing = {"type": "scatter", "x": [None], "y": [None], "showlegend": True, "hoverinfo": "skip"}
+    out: list[dict[str, Any]] = []
+    for k, one in enumerate(lines):
+        out.append(
+            nothing
+            | {
+                "name": one.name,
+                "mode": "lines+markers",
+                "line": {"color": ink, "dash": DASHES[k % len(DASHES)]},
+            }
+            | {"marker": {"color": ink, "symbol": SYMBOLS[k % len(SYMBOLS)], "size": 6}}
+        )
+    bands = legend_bands(lines, reference)
+    if outside:
+        bands["outside"] = OUTSIDE
+    fills = {
+        "ci": _rgba(ink, 0.5),
+        "spread": _rgba(ink, 0.22),
+        "centiles": "rgba(138,151,166,0.3)",
+        "outside": "rgba(217,130,43,0.4)",
+    }
+    square = {"symbol": "square", "size": 12, "line": {"width": 0}}
+    out += [
+        nothing | {"name": t, "mode": "markers", "marker": square | {"color": fills[k]}}
+        for k, t in bands.items()
+    ]
+    return out

@@ -1,0 +1,297 @@
+"""A view of the app as a file (JSON) and as a link: who, which draw, which sweep, which display convention.
+
+A file is complete: it holds every feature. A link holds what differs from a typical person, so that it stays
+short; both are checked against the model pack when they are opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from csegsynth_core import __version__
+from csegsynth_core.data.feature import Feature, number_of, suggestion
+from csegsynth_core.data.schema import Schema
+from csegsynth_core.errors import CSegSynthError, ScenarioError
+from csegsynth_core.generate import MAX_SEED
+from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import SCENARIOS, Plan
+
+FORMAT: Final = "csegsynth-scenario"
+VERSION: Final = 1
+MAX_BYTES: Final = 1_000_000
+"""Largest file that is read; a person with 198 features needs about ten thousand."""
+
+DISPLAY: Final[dict[str, str]] = {"radiological": "r", "nose_left": "n", "voxels": "v"}
+"""Display convention → its letter in a link."""
+
+PERSON: Final = "p."
+"""Start of a feature's key in a link."""
+
+UNKNOWN: Final = "n/a"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a view shows."""
+
+    pack_name: str
+    pack_hash: str
+    person: dict[str, float | str | None]
+    """Natural value of each feature; None for unknown."""
+    seed: int = 0
+    display: dict[str, bool] = field(default_factory=dict)
+    """`radiological`, `nose_left`, `voxels`; what is left out is off."""
+    baseline: dict[str, float | str | None] | None = None
+    """The person compared with; None: a typical one."""
+    sweep: Plan | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        plan = self.sweep
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "software": __version__,
+            "pack": {"name": self.pack_name, "hash": self.pack_hash},
+            "person": dict(self.person),
+            "draw": self.seed,
+            "display": {k: bool(self.display.get(k)) for k in DISPLAY},
+            "baseline": None if self.baseline is None else dict(self.baseline),
+            "sweep": None
+            if plan is None
+            else {
+                "start": plan.start,
+                "stop": plan.stop,
+                "step": plan.step,
+                "scenarios": list(plan.scenarios),
+                "keep_distance": plan.keep_distance,
+                "draws": plan.draws,
+            },
+        }
+
+    def to_json(self) -> str:
+        """Text of the file."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+
+
+def read_json(payload: bytes | str) -> dict[str, Any]:
+    """The content of a scenario file, its format and version checked; the rest is checked by `from_dict`.
+
+    Raises:
+        ScenarioError: too large, not JSON, not a scenario, or of another version.
+    """
+    if len(payload) > MAX_BYTES:
+        raise ScenarioError("the scenario file is too large", expected=f"at most {MAX_BYTES // 1000} kB")
+    try:
+        data = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ScenarioError(
+            "the scenario file is not JSON", got=str(error)[:120], fix="choose a file saved by this app"
+        ) from error
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+        got = repr(data.get("format")) if isinstance(data, Mapping) else type(data).__name__
+        raise ScenarioError("not a scenario file", expected=f"format {FORMAT!r}", got=got)
+    if data.get("version") != VERSION:
+        raise ScenarioError(
+            "the scenario is of another version",
+            expected=f"version {VERSION}",
+            got=f"version {data.get('version')!r} (software {data.get('software', 'unknown')})",
+            fix="use the software version that wrote it",
+        )
+    pack = data.get("pack")
+    if not isinstance(pack, Mapping) or not isinstance(pack.get("name"), str):
+        raise ScenarioError("the scenario names no model pack", expected='"pack": {"name": …, "hash": …}')
+    return dict(data)
+
+
+def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]:
+    """A scenario for a model pack, and notes about what differs.
+
+    Args:
+        data: as from `read_json`.
+
+    Returns:
+        The scenario, and a note when the pack has the same name but is another version of the model.
+
+    Raises:
+        ScenarioError: another pack, an unknown feature or level, a value that is not possible.
+    """
+    data = read_json(json.dumps(dict(data)))
+    name, digest = str(data["pack"]["name"]), str(data["pack"].get("hash", ""))
+    if name != pack.name:
+        raise ScenarioError("the scenario was made with another model pack", expected=pack.name, got=name)
+    notes = []
+    if digest != pack.hash:
+        notes.append(
+            f"the scenario was made with another version of the model pack {name}: brains will differ"
+        )
+    baseline = data.get("baseline")
+    seed = data.get("draw", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise ScenarioError("unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=repr(seed))
+    display = data.get("display") or {}
+    if not isinstance(display, Mapping) or set(display) - set(DISPLAY):
+        raise ScenarioError(
+            "unknown display convention", expected=", ".join(DISPLAY), got=", ".join(map(str, display))
+        )
+    scenario = Scenario(
+        pack_name=name,
+        pack_hash=pack.hash,
+        person=_person(data.get("person"), pack.schema, "person"),
+        seed=seed,
+        display={k: display.get(k) is True for k in DISPLAY},
+        baseline=None if baseline is None else _person(baseline, pack.schema, "baseline"),
+        sweep=_plan(data.get("sweep"), seed),
+    )
+    return scenario, notes
+
+
+def to_query(scenario: Scenario, typical: Mapping[str, Any]) -> dict[str, str]:
+    """The scenario as parameters of a link.
+
+    Args:
+        typical: the person whose values need not be said.
+    """
+    out = {"pack": scenario.pack_name, "draw": str(scenario.seed)}
+    letters = "".join(letter for k, letter in DISPLAY.items() if scenario.display.get(k))
+    if letters:
+        out["view"] = letters
+    for name, value in scenario.person.items():
+        if value != typical.get(name):
+            out[PERSON + name] = _text(value)
+    if scenario.sweep is not None:
+        plan = scenario.sweep
+        out |= {"from": f"{plan.start:.10g}", "to": f"{plan.stop:.10g}", "step": f"{plan.step:.10g}"}
+        out |= {"scenario": "both" if len(plan.scenarios) > 1 else plan.scenarios[0]}
+        out |= {"draws": str(plan.draws)} | ({"keep": "1"} if plan.keep_distance else {})
+    return out
+
+
+def person_of_query(query: Mapping[str, str], schema: Schema) -> dict[str, float | str | None]:
+    """Features that a link gives.
+
+    Raises:
+        ScenarioError: an unknown feature or level, a value that is not possible.
+    """
+    given: dict[str, Any] = {}
+    for key, text in query.items():
+        if not key.startswith(PERSON):
+            continue
+        one = _feature(key.removeprefix(PERSON), schema, "the link")
+        number = number_of(text) if one.is_numeric else None
+        given[one.name] = None if text == UNKNOWN else text if number is None else number
+    return {name: _value(schema.feature(name), v, "the link") for name, v in given.items()}
+
+
+def seed_of_query(query: Mapping[str, str]) -> int:
+    """Draw that a link gives; 0 without one.
+
+    Raises:
+        ScenarioError: not a whole number in range.
+    """
+    text = query.get("draw", "0")
+    if not text.isascii() or not text.isdecimal() or int(text) > MAX_SEED:
+        raise ScenarioError("the link's draw is unusable", expected=f"0 to {MAX_SEED}", got=repr(text))
+    return int(text)
+
+
+def display_of_query(query: Mapping[str, str]) -> dict[str, bool]:
+    """Display conventions that a link gives."""
+    return {k: letter in query.get("view", "") for k, letter in DISPLAY.items()}
+
+
+def plan_of_query(query: Mapping[str, str], seed: int = 0) -> Plan | None:
+    """Sweep that a link gives, None without one.
+
+    Raises:
+        ScenarioError: a number that makes no sense, or an unknown scenario.
+    """
+    if not {"from", "to"} <= set(query):
+        return None
+    chosen = query.get("scenario", "both")
+    return _plan(
+        {
+            "start": number_of(query["from"]),
+            "stop": number_of(query["to"]),
+            "step": number_of(query.get("step", "2")),
+            "scenarios": list(SCENARIOS) if chosen == "both" else [chosen],
+            "keep_distance": query.get("keep") == "1",
+            "draws": number_of(query.get("draws", "10")),
+        },
+        seed,
+    )
+
+
+def _plan(data: Any, seed: int) -> Plan | None:
+    if data is None:
+        return None
+    try:
+        return Plan(
+            start=float(data["start"]),
+            stop=float(data["stop"]),
+            step=float(data["step"]),
+            scenarios=tuple(str(s) for s in data["scenarios"]),
+            keep_distance=data["keep_distance"] is True,
+            draws=int(data["draws"]),
+            seed=seed,
+        )
+    except CSegSynthError as error:
+        raise ScenarioError(error.problem, expected=error.expected, got=error.got, fix=error.fix) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ScenarioError(
+            "the sweep of the scenario cannot be read",
+            expected="start, stop, step, scenarios, keep_distance and draws",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _person(data: Any, schema: Schema, what: str) -> dict[str, float | str | None]:
+    """Every feature of the schema; what is left out is unknown."""
+    if not isinstance(data, Mapping):
+        raise ScenarioError(
+            f"the scenario has no {what}", expected="features by name", got=type(data).__name__
+        )
+    given = {_feature(str(k), schema, what).name: v for k, v in data.items()}
+    return {one.name: _value(one, given.get(one.name), what) for one in schema.features}
+
+
+def _feature(name: str, schema: Schema, what: str) -> Feature:
+    if name not in schema.names:
+        raise ScenarioError(
+            f"{what}: unknown feature {name!r}",
+            expected=f"one of {', '.join(schema.names[:20])}" + (", …" if len(schema.names) > 20 else ""),
+            fix=suggestion(name, schema.names),
+        )
+    return schema.feature(name)
+
+
+def _value(one: Feature, value: Any, what: str) -> float | str | None:
+    """A value that the feature can have; None stays unknown."""
+    if value is None:
+        return None
+    if one.is_numeric:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        low, high = one.plausible or (-math.inf, math.inf)
+        if not good or not low <= float(value) <= high:
+            span = f" from {low:g} to {high:g}" if one.plausible else ""
+            raise ScenarioError(
+                f"{what}, {one.name}: not a possible value", expected=one.expected + span, got=repr(value)
+            )
+        return float(value)
+    level = one.level_of(str(value))
+    if level is None:
+        raise ScenarioError(
+            f"{what}, {one.name}: unknown level",
+            expected=one.expected,
+            got=repr(value),
+            fix=suggestion(str(value), [*one.levels, *one.levels.values()]),
+        )
+    return level
+
+
+def _text(value: float | str | None) -> str:
+    return UNKNOWN if value is None else value if isinstance(value, str) else f"{value:.10g}"

@@ -1,0 +1,225 @@
+"""Figures for papers, drawn with matplotlib: SVG, PDF and PNG without a browser on the server.
+
+Same numbers and colours as `csegsynth_core.figures`; sizes are those of a journal column (85 mm) or a page
+(180 mm). Text stays text: fonts are embedded in PDF (TrueType) and left as text in SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.figures.trajectory import (
+    OUTSIDE,
+    PANELS,
+    Line,
+    Reference,
+    legend_bands,
+    outside_spans,
+    shade,
+)
+
+COLUMN_MM: Final = 85.0
+PAGE_MM: Final = 180.0
+DPI: Final = 300
+FORMATS: Final[dict[str, str]] = {
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
+    "png": "image/png",
+}
+"""File ending → media type."""
+
+_RC: Final[dict[str, Any]] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.size": 6.5,
+    "axes.titlesize": 7,
+    "axes.labelsize": 6.5,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
+    "axes.linewidth": 0.5,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "csegsynth",
+    "pdf.fonttype": 42,
+    "hatch.linewidth": 0.4,
+}
+_DASHES: Final = (
+    *("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))),
+    *((0, (7, 1.6)), (0, (2, 1.2))),
+)
+_SYMBOLS: Final = (*(("o", True), ("D", False), ("s", True), ("^", False), ("P", True), ("v", False)),)
+_LOCK: Final = threading.Lock()  # matplotlib's settings are one set for all threads
+
+
+def trajectory_file(
+    lines: Sequence[Line],
+    reference: Reference | None = None,
+    *,
+    form: str = "svg",
+    trained: tuple[float, float] = (-np.inf, np.inf),
+    unit: str = "ml",
+    age_units: str = "years",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """The trajectory figure as a file: four panels on a journal column, or side by side on a page.
+
+    Args:
+        lines, reference, trained, unit, note: as for `csegsynth_core.figures.trajectory_figure`.
+        form: `svg`, `pdf` or `png` (300 dpi).
+        width_mm: 85 for a column, 180 for a page.
+
+    Raises:
+        CSegSynthError: unknown form.
+    """
+    wide = width_mm > 1.5 * COLUMN_MM
+    entries = len(lines) + 1 + len(legend_bands(lines, reference))
+    shape, height_mm = ((1, 4), 47.0 + 1.7 * entries) if wide else ((2, 2), 73.0 + 3.4 * entries)
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(*shape, sharex=True)
+        spans = outside_spans(lines, trained)
+        for n, (volume, (title, colour)) in enumerate(PANELS.items()):
+            ax = panels.flat[n]
+            ax.spines[["top", "right"]].set_visible(False)
+            for a, b in spans:
+                ax.axvspan(a, b, color="#D9822B", alpha=0.16, lw=0, zorder=0)
+            if reference is not None and unit == "ml":
+                rows = reference.data[reference.data["volume"] == volume].sort_values("age")
+                ax.fill_between(rows["age"], rows["c5"], rows["c95"], color="#8A97A6", alpha=0.18, lw=0)
+                ax.fill_between(rows["age"], rows["c25"], rows["c75"], color="#8A97A6", alpha=0.22, lw=0)
+                ax.plot(rows["age"], rows["c50"], color="#8A97A6", lw=0.7)
+            for k, one in enumerate(lines):
+                rows = one.data[one.data["volume"] == volume].sort_values("age")
+                own = shade(colour, k)
+                ax.fill_between(
+                    rows["age"], rows["draws_low"], rows["draws_high"], color=own, alpha=0.17, lw=0
+                )
+                ax.fill_between(rows["age"], rows["ci_low"], rows["ci_high"], color=own, alpha=0.4, lw=0)
+                ax.plot(rows["age"], rows["fit"], color=own, lw=0.9, ls=_DASHES[k % len(_SYMBOLS)])
+                symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
+                face = own if filled else "none"
+                ax.plot(rows["age"], rows["value"], symbol, ms=1.7, mfc=face, mec=own, mew=0.5, clip_on=False)
+            name = title.split(",")[0]
+            ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=3)
+            if wide or n % 2 == 0:
+                ax.set_ylabel("Volume (mL)" if unit == "ml" else "Change from\nfirst age (%)")
+            if wide or n >= 2:
+                ax.set_xlabel(f"Age ({age_units})")
+        _key(figure, lines, reference if unit == "ml" else None, bool(spans), note, wide)
+
+    return _saved(draw, form, width_mm, height_mm)
+
+
+def strip_file(
+    pictures: Sequence[tuple[str, Sequence[NDArray[np.float32]]]],
+    ages: Sequence[float],
+    *,
+    form: str = "png",
+    age_units: str = "years",
+    width_mm: float = PAGE_MM,
+    note: str = "",
+) -> bytes:
+    """A filmstrip as a file: one row for each scenario, one brain slice for each age.
+
+    Args:
+        pictures: (name of the row, (rows, columns, 3) colours in [0, 1] for each age).
+
+    Raises:
+        CSegSynthError: unknown form, or a row has not one picture for each age.
+    """
+    for name, row in pictures:
+        if len(row) != len(ages):
+            raise CSegSynthError(f"filmstrip {name!r}", expected=f"{len(ages)} pictures", got=str(len(row)))
+    tall, across = pictures[0][1][0].shape[:2]
+    height_mm = width_mm / len(ages) * tall / across * len(pictures) + 12
+
+    def draw(figure: Any) -> None:
+        from matplotlib.patches import Patch
+
+        from csegsynth_core.tissue import ALL
+
+        panels = figure.subplots(len(pictures), len(ages), squeeze=False)
+        for i, (name, row) in enumerate(pictures):
+            for j, picture in enumerate(row):
+                ax = panels[i, j]
+                ax.imshow(np.clip(picture, 0, 1), interpolation="lanczos")
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+                if i == 0:
+                    ax.set_title(f"{ages[j]:g}", pad=2)
+                if j == 0:
+                    ax.set_ylabel(name)
+        samples = [Patch(color=t.colour, label=t.bids) for t in ALL]
+        figure.legend(handles=samples, loc="outside lower left", ncols=3, frameon=False)
+        figure.suptitle(f"Age ({age_units})", fontsize=6.5)
+        if note:
+            figure.supxlabel(note, fontsize=5.5, x=0.99, ha="right")
+
+    return _saved(draw, form, width_mm, height_mm)
+
+
+def _key(
+    figure: Any, lines: Sequence[Line], reference: Reference | None, outside: bool, note: str, wide: bool
+) -> None:
+    """Legend below the panels; bands carry their full names."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    ink = "#1B2530"
+    handles: list[Any] = []
+    for k, one in enumerate(lines):
+        symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
+        look: dict[str, Any] = {
+            "color": ink,
+            "ls": _DASHES[k % len(_SYMBOLS)],
+            "lw": 0.9,
+            "marker": symbol,
+            "ms": 2.4,
+            "mew": 0.5,
+        }
+        handles.append(Line2D([], [], label=one.name, mfc=ink if filled else "none", **look))
+    bands = legend_bands(lines, reference)
+    alphas = {"ci": 0.5, "spread": 0.22}
+    handles += [Patch(color=ink, alpha=alphas[k], lw=0, label=t) for k, t in bands.items() if k in alphas]
+    if "centiles" in bands:
+        handles.append(Patch(color="#8A97A6", alpha=0.35, lw=0, label=bands["centiles"]))
+    if outside:
+        handles.append(Patch(color="#D9822B", alpha=0.3, lw=0, label=OUTSIDE))
+    legend = figure.legend(
+        handles=handles, loc="outside lower left", ncols=2 if wide else 1, frameon=False, handlelength=2.2
+    )
+    legend.set_in_layout(True)
+    if note:
+        figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
+        figure.text(0.995, 0.004, note, fontsize=5.5, ha="right", va="bottom", color="#5A6672")
+
+
+def _saved(draw: Any, form: str, width_mm: float, height_mm: float) -> bytes:
+    """Draw on a figure of that size and save it."""
+    if form not in FORMATS:
+        raise CSegSynthError(
+            "unknown form of a figure", expected=f"one of {', '.join(FORMATS)}", got=repr(form)
+        )
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    out = io.BytesIO()
+    with _LOCK, mpl.rc_context(_RC):  # type: ignore[arg-type]
+        figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
+        draw(figure)
+        when = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
+        figure.savefig(
+            out, format=form, dpi=DPI, metadata={"Creator": "CSegSynth"} | when if form != "png" else {}
+        )
+    return out.getvalue()

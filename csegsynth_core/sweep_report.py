@@ -1,0 +1,328 @@
+"""What a sweep becomes: lines of a figure, tables, a methods paragraph, citations, one zip with everything."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from csegsynth_core import __version__
+from csegsynth_core.data.volume_centiles import KINDS
+from csegsynth_core.export import bids_files
+from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
+from csegsynth_core.generate import Brain, encode
+from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import Plan, Sweep, change_percent
+from csegsynth_core.static_figures import FORMATS, PAGE_MM, trajectory_file
+from csegsynth_core.uncertainty import CI_NAME, spread_name, trajectory
+
+PEOPLE: Final = {"female": "women", "male": "men"}
+
+BIBTEX: Final = """@article{wang2025csegsynth,
+  title   = {Deep Generative Model-Based Generation of Synthetic Individual-Specific Brain {MRI} Segmentations},
+  author  = {Wang, Ruijie and Rossetto, Luca and M{\\'e}rillat, Susan and R{\\"o}cke, Christina and Martin, Mike
+             and Bernstein, Abraham},
+  year    = {2025}
+}
+
+@software{csegsynth,
+  title   = {{CSegSynth}},
+  author  = {{The CSegSynth developers}},
+  version = {%s},
+  year    = {2026},
+  license = {Apache-2.0}
+}
+"""
+
+Named = tuple[str, Sweep]
+"""What a person is called in legends, and their sweep."""
+
+
+def bibtex() -> str:
+    """BibTeX of the paper and of this software."""
+    return BIBTEX % __version__
+
+
+def lines_of(people: Sequence[Named], *, unit: str = "ml") -> list[Line]:
+    """Lines of the trajectory figure: for every person, one for each scenario.
+
+    Args:
+        unit: `ml`, or `percent` for % change from the first age of the same draw.
+    """
+    out = []
+    for name, one in people:
+        frame = trajectory(one.volumes if unit == "ml" else change_percent(one.volumes))
+        for scenario in one.plan.scenarios:
+            title = scenario
+            if scenario == "regressed" and one.plan.keep_distance:
+                title = "regressed, own distance kept"
+            rows = frame[frame["scenario"] == scenario]
+            out.append(Line(f"{name}: {title}", rows.assign(person=name)))
+    return out
+
+
+def reference_of(pack: Pack, one: Sweep) -> Reference:
+    """Centiles of the pack's reference people of the same sex, between the ages of the sweep, within their range."""
+    span = one.plan.ages[[0, -1]].clip(*pack.centiles.ages(None))
+    years = np.linspace(span[0], span[1], 61)
+    sex = pack.schema.sex
+    own = str(one.person[sex.name]) if sex else None
+    own = own if own in pack.centiles.sexes else None
+    people = PEOPLE.get(sex.levels[own].casefold(), sex.levels[own]) if sex and own else "people"
+    curves = [pack.centiles.curve(k, own, years).assign(volume=k) for k in KINDS]
+    rows = pd.concat(curves, ignore_index=True)
+    kind = "simulated training cohort" if pack.simulated else "training cohort"
+    return Reference(f"{pack.centiles.people(own)} {people} of the {kind}", rows[rows["inside"]])
+
+
+def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
+    """What has to be said before a sweep is shown: ages and features beyond the training range, filled-in ones."""
+    age = pack.schema.age
+    if age is None:
+        return []
+    out = []
+    stats = pack.encoder.numeric[age.name]
+    ages = plan.ages
+    outside = int(((ages < stats.minimum) | (ages > stats.maximum)).sum())
+    if outside:
+        out.append(
+            f"{outside} of {len(ages)} ages lie outside the training range ({stats.minimum:.3g}–{stats.maximum:.3g} "
+            f"{age.units}) and are marked: the model extrapolates there."
+        )
+    encoded = encode(pack, person)
+    for name in encoded.flags.columns:
+        flag = str(encoded.flags[name].iloc[0])
+        if flag and name != age.name:
+            feature = pack.schema.feature(str(name))
+            value = encoded.natural[name].iloc[0]
+            shown = f"{float(value):.4g}" if feature.is_numeric else feature.levels[str(value)]
+            imputed = flag.startswith("imputed")
+            out.append(
+                f"{feature.label}: {flag}, {shown} used." if imputed else f"{feature.label} {shown}: {flag}."
+            )
+    return out
+
+
+def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
+    """Every feature at `count` ages of a path, in words: columns `Feature`, `Units`, `now`, and one for each age."""
+    rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
+    picked = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
+    assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
+    years = pack.schema.age.name
+    ages = rows[years].to_numpy(float)
+
+    def said(name: str, value: Any) -> str:
+        feature = pack.schema.feature(name)
+        return f"{float(value):.4g}" if feature.is_numeric else feature.levels[str(value)]
+
+    out = []
+    for feature in pack.schema.features:
+        if feature.name == years:
+            continue
+        line = {
+            "Feature": feature.label,
+            "Units": feature.units,
+            "now": said(feature.name, one.person[feature.name]),
+        }
+        line |= {f"{float(ages[i]):g}": said(feature.name, rows[feature.name].iloc[i]) for i in picked}
+        out.append(line)
+    return pd.DataFrame(out)
+
+
+def figure_table(lines: Sequence[Line]) -> pd.DataFrame:
+    """The tidy table behind the trajectory figure."""
+    return pd.concat([one.data.assign(line=one.name) for one in lines], ignore_index=True)
+
+
+def note(one: Sweep) -> str:
+    """One line that belongs to every figure of a sweep."""
+    simulated = "SIMULATED training data. " if one.simulated else ""
+    return (
+        f"{simulated}Synthetic volumes, CSegSynth pack {one.pack_name} ({one.pack_hash[:12]}); not a forecast"
+    )
+
+
+def methods(one: Sweep, *, unit: str = "ml") -> str:
+    """A methods paragraph with the settings of a sweep, ready to paste."""
+    plan = one.plan
+    ages = plan.ages
+    parts = [
+        f"Synthetic brain tissue maps were generated with CSegSynth {__version__} (Wang et al. 2025; model pack "
+        f"{one.pack_name}, SHA-256 {one.pack_hash[:12]}"
+        + ("; trained on SIMULATED people)." if one.simulated else ")."),
+        f"Age was swept from {ages[0]:g} to {ages[-1]:g} years in {len(ages)} ages (step {plan.step:g} years).",
+    ]
+    if "ideal" in plan.scenarios:
+        parts.append('In the "ideal" scenario all features but age stayed as they were.')
+    if "regressed" in plan.scenarios:
+        how = (
+            "was moved by the change of its regression since the person's own age (keeping the person's own "
+            "distance from the regression)"
+            if plan.keep_distance
+            else "took the value of its regression"
+        )
+        parts.append(
+            'In the "regressed" scenario every feature but age and sex '
+            f"{how}: a third-order polynomial of age fitted by least squares to the training people of the same "
+            "sex (of all people where fewer than 12 had a value); numbers were kept within the training range, and "
+            "features with levels kept to their levels."
+        )
+    parts.append(
+        f"The latent code was drawn {plan.draws} time{'s' if plan.draws > 1 else ''} (seed {plan.seed}); the same "
+        "draws were used at every age."
+    )
+    parts.append("Volumes are sums of tissue fractions times voxel volume, in mL.")
+    if plan.exact:
+        parts.append("All maps were decoded at 2 mm.")
+    else:
+        parts.append(
+            "They were read at 4 mm and corrected to 2 mm by the ratio measured at some ages of the same sweep; "
+            "further draws were decoded at a subset of ages and joined by straight lines of the log-ratio to the "
+            "first draw."
+        )
+    if unit == "percent":
+        parts.append("Changes are in % of the first age of the same draw.")
+    mean = CI_NAME.split(" (")[0]
+    parts.append(
+        f"Lines are cubic least-squares regressions of volume on age through the first draw, with the {mean}"
+        + (f"; wider bands are the {spread_name(plan.draws)}." if plan.draws > 1 else ".")
+    )
+    low, high = one.trained_ages
+    if ages[0] < low or ages[-1] > high:
+        parts.append(f"Ages outside the training range ({low:.3g}–{high:.3g} years) are extrapolations.")
+    parts.append(
+        "The model was trained on cross-sectional data: trajectories are hypotheses about a population, not "
+        "forecasts for a person."
+    )
+    return " ".join(parts)
+
+
+def command(one: Sweep, *, table: str = "people.csv", out: str = "DIR") -> str:
+    """The command line that makes the same numbers again from a table of people."""
+    plan = one.plan
+    scenario = "both" if len(plan.scenarios) > 1 else plan.scenarios[0]
+    words = [
+        "python",
+        "-m",
+        "csegsynth_core",
+        "sweep",
+        "--pack",
+        one.pack_name,
+        "--table",
+        table,
+        "--out",
+        out,
+    ]
+    words += ["--from", f"{plan.start:g}", "--to", f"{plan.stop:g}", "--step", f"{plan.step:g}"]
+    words += ["--draws", str(plan.draws), "--scenario", scenario, "--seed", str(plan.seed)]
+    words += ["--keep-distance"] * plan.keep_distance + ["--exact"] * plan.exact
+    return " ".join(shlex.quote(w) for w in words)
+
+
+def html_file(lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str) -> bytes:
+    """The interactive figure as a page that needs no network."""
+    figure = trajectory_figure(
+        lines, reference, trained=one.trained_ages, unit=unit, height=460, note=note(one)
+    )
+    figure.update_layout(paper_bgcolor="#FFFFFF", title=None)
+    return figure.to_html(include_plotlyjs=True, full_html=True).encode()
+
+
+def figure_files(
+    lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str
+) -> dict[str, bytes]:
+    """The trajectory figure in every form, for a column and for a page, with its table."""
+    out = {}
+    for form in FORMATS:
+        for suffix, width in (("", 85.0), ("_wide", PAGE_MM)):
+            out[f"trajectory{suffix}.{form}"] = trajectory_file(
+                lines,
+                reference,
+                form=form,
+                trained=one.trained_ages,
+                unit=unit,
+                width_mm=width,
+                note=note(one),
+            )
+    out["trajectory.html"] = html_file(lines, reference, one, unit=unit)
+    out["trajectory.csv"] = csv(figure_table(lines))
+    if reference is not None and unit == "ml":
+        out["centiles.csv"] = csv(reference.data)
+    return out
+
+
+def everything(
+    people: Sequence[Named],
+    pack: Pack,
+    *,
+    unit: str = "ml",
+    brains: Mapping[str, Iterable[Brain]] | None = None,
+    extra: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """One zip: figure in every form, tables, methods, citation, settings, the command that reproduces it.
+
+    Args:
+        people: the current person first; overlaid ones after.
+        brains: brains of a filmstrip by scenario; written as BIDS-named maps in a folder each.
+        extra: further files by name, such as a filmstrip's picture.
+    """
+    one = people[0][1]
+    lines = lines_of(people, unit=unit)
+    files = figure_files(lines, reference_of(pack, one) if unit == "ml" else None, one, unit=unit)
+    files |= dict(extra or {})
+    files["volumes.csv"] = csv(pd.concat([s.volumes.assign(person=n) for n, s in people]))
+    files["features.csv"] = csv(pd.concat([s.features.assign(person=n) for n, s in people]))
+    ids = [f"sub-{k + 1:02d}" for k in range(len(people))]
+    table = pd.DataFrame([s.person for _, s in people])
+    table.insert(0, "participant_id", ids)
+    files["people.csv"] = csv(table)
+    files["methods.txt"] = (methods(one, unit=unit) + "\n").encode()
+    files["citation.bib"] = bibtex().encode()
+    settings = [
+        {
+            "participant_id": i,
+            "name": n,
+            "plan": asdict(s.plan),
+            "pack": s.pack_name,
+            "pack_hash": s.pack_hash,
+        }
+        | {"simulated_training_data": s.simulated, "software": __version__, "person": s.person}
+        for i, (n, s) in zip(ids, people, strict=True)
+    ]
+    files["settings.json"] = json.dumps(settings, indent=1, ensure_ascii=False, default=float).encode()
+    commands = list(dict.fromkeys(command(s) for _, s in people))
+    files["README.txt"] = (
+        note(one) + ".\nResearch use only, not for diagnosis.\n\nThe same numbers from the command line "
+        "(people.csv is in this zip; rows of people with other settings need their own command):\n\n"
+        + "\n".join(f"    {c}" for c in commands)
+        + "\n\n"
+        + str(pack.about.get("attribution", ""))
+        + "\n"
+    ).encode()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            _add(archive, name, content)
+        for scenario, made in (brains or {}).items():
+            for name, content in bids_files(made, pack):
+                _add(archive, f"maps_{scenario}/{name}", content)
+    return out.getvalue()
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """A table as CSV, `n/a` where there is nothing."""
+    return frame.to_csv(index=False, na_rep="n/a", float_format="%.6g").encode()
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    stored = name.endswith((".gz", ".png", ".pdf"))
+    info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    archive.writestr(info, content)

@@ -1,0 +1,146 @@
+"""Regression lines and bands of a sweep. Every band has a name that says what it is.
+
+Two bands are not to be confused:
+
+* **95 % confidence interval of the mean**: of the cubic regression line through one draw's volumes over age
+  (the paper's Fig. 3). All ages share one latent draw, so the points carry no noise of their own; the
+  interval says how well a cubic describes the model's path, and nothing about people.
+* **spread over draws**: 5th to 95th percentile of the volumes of several latent draws at one age; what the
+  model leaves open once the features are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import VOLUMES, quick_draws
+
+DEGREE: Final = 3
+LEVEL: Final = 0.95
+SPREAD: Final[tuple[float, float]] = (5.0, 95.0)
+
+CI_NAME: Final = "95 % confidence interval of the mean (cubic regression)"
+
+
+def spread_name(draws: int) -> str:
+    """What the band over draws is called."""
+    return f"spread over {draws} latent draws (5–95 %)"
+
+
+def regression_line(
+    ages: ArrayLike, values: ArrayLike, at: ArrayLike | None = None, *, level: float = LEVEL
+) -> pd.DataFrame:
+    """Ordinary least squares of a cubic of age, with the confidence interval of its mean.
+
+    The degree is lower where there are too few ages: two more ages than coefficients are needed.
+
+    Args:
+        ages: years, shape (n,), at least three different ones.
+        values: any unit, shape (n,).
+        at: ages to read the line at; by default the different `ages`.
+        level: of the confidence interval, 0.95 for 95 %.
+
+    Returns:
+        Columns `age`, `fit`, `low`, `high`.
+
+    Raises:
+        CSegSynthError: fewer than three ages, lengths differ, or a value is not a number.
+    """
+    import statsmodels.api as sm  # slow to import
+
+    x, y = np.asarray(ages, float), np.asarray(values, float)
+    if x.shape != y.shape or x.ndim != 1 or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise CSegSynthError(
+            "no regression line",
+            expected="as many finite ages as values",
+            got=f"shapes {x.shape} and {y.shape}",
+        )
+    different = np.unique(x)
+    if len(different) < 3:
+        raise CSegSynthError(
+            "no regression line",
+            expected="at least three different ages",
+            got=str(len(different)),
+            fix="use a smaller step",
+        )
+    degree = min(DEGREE, len(different) - 2)
+    centre, half = (different[0] + different[-1]) / 2, (different[-1] - different[0]) / 2
+    where = different if at is None else np.atleast_1d(np.asarray(at, float))
+
+    def design(years: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.vander((years - centre) / half, degree + 1, increasing=True)
+
+    got = sm.OLS(y, design(x)).fit().get_prediction(design(where))
+    interval = got.conf_int(obs=False, alpha=1 - level)
+    return pd.DataFrame(
+        {"age": where, "fit": got.predicted_mean, "low": interval[:, 0], "high": interval[:, 1]}
+    )
+
+
+def draw_spread(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Spread over draws at every age.
+
+    Args:
+        volumes: `Sweep.volumes`, or the same as % change.
+
+    Returns:
+        Columns `scenario`, `age`, `volume`, `draws`, `mean`, `low`, `high`; `low` and `high` are the 5th and
+        95th percentile of the draws (linear between them), in the unit of `volumes`.
+    """
+    long = volumes.melt(["scenario", "age", "draw"], list(VOLUMES), "volume", "value")
+    grouped = long.groupby(["scenario", "volume", "age"], sort=False)["value"]
+    out = grouped.agg(
+        draws="count",
+        mean="mean",
+        low=lambda v: np.percentile(v, SPREAD[0]),
+        high=lambda v: np.percentile(v, SPREAD[1]),
+    )
+    return out.reset_index()
+
+
+def quick_draw_spread(
+    pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """5th and 95th percentile over draws of each volume of one person, mL; see `scenarios.quick_draws`."""
+    ml = quick_draws(pack, person, draws=draws, seed=seed)
+    ml = np.concatenate([ml, ml.sum(axis=1, keepdims=True)], axis=1)
+    low, high = np.percentile(ml, SPREAD, axis=0)
+    return {v: (float(low[k]), float(high[k])) for k, v in enumerate(VOLUMES)}
+
+
+def trajectory(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Everything that a trajectory figure draws, tidy.
+
+    Args:
+        volumes: `Sweep.volumes`, or the same as % change.
+
+    Returns:
+        One row for each scenario, volume and age: `scenario`, `volume`, `age`, `trained`, `value` (the draw of
+        the seed), `fit`, `ci_low`, `ci_high` (regression line through `value` and 95 % confidence interval of
+        its mean), `draws`, `draws_mean`, `draws_low`, `draws_high` (spread over draws; empty with one draw).
+    """
+    own = volumes[volumes["draw"] == 0]
+    spread = draw_spread(volumes).rename(
+        columns={"mean": "draws_mean", "low": "draws_low", "high": "draws_high"}
+    )
+    spread.loc[spread["draws"] < 2, ["draws_mean", "draws_low", "draws_high"]] = np.nan
+    parts = []
+    for (scenario, volume), rows in own.melt(
+        ["scenario", "age", "trained"], list(VOLUMES), "volume", "value"
+    ).groupby(["scenario", "volume"], sort=False):
+        part = rows.sort_values("age")[["scenario", "volume", "age", "trained", "value"]].reset_index(
+            drop=True
+        )
+        line = regression_line(part["age"], part["value"]).rename(
+            columns={"low": "ci_low", "high": "ci_high"}
+        )
+        parts.append(part.merge(line, on="age", validate="one_to_one"))
+        assert (scenario, volume) == tuple(part.loc[0, ["scenario", "volume"]])  # noqa: S101 - one group
+    return pd.concat(parts, ignore_index=True).merge(spread, on=["scenario", "volume", "age"], how="left")

@@ -1,0 +1,68 @@
+"""Save what the view shows as a file, and open such a file."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from csegsynth_core.errors import CSegSynthError, PackError, ScenarioError
+from csegsynth_core.pack import Pack, available
+from csegsynth_core.scenario_file import DISPLAY, from_dict, read_json
+from pages import _about, _link, _state
+
+
+def saver(pack: Pack) -> None:
+    """Save and open scenarios; says what was wrong with a file or a link."""
+    with st.expander("Save or open a scenario", icon=":material/bookmark:"):
+        st.download_button(
+            "Save scenario",
+            data=lambda: _link.scenario_of(pack).to_json(),
+            file_name=f"csegsynth_{pack.name}.scenario.json",
+            mime="application/json",
+            on_click="ignore",
+            icon=":material/save:",
+            width="stretch",
+            help="Person, draw, baseline, sweep and display convention. The address of this page is a link to "
+            "the same view.",
+        )
+        st.file_uploader(
+            "Open a scenario",
+            type=["json"],
+            key="scenario-file",
+            on_change=_open,
+            max_upload_size=1,
+        )
+    for note in st.session_state.pop("scenario-notes", []):
+        st.warning(note, icon=":material/info:")
+    for error in [*_link.problems(), *st.session_state.pop("scenario-problems", [])]:
+        _about.show_error(error)
+
+
+def _open() -> None:
+    """Put the content of a chosen file in place; runs before anything is drawn."""
+    file = st.session_state["scenario-file"]
+    if file is None:
+        return
+    try:
+        data = read_json(file.getvalue())
+        name = data["pack"]["name"]
+        if name not in available():
+            raise ScenarioError(
+                f"the scenario's model pack {name!r} is not here",
+                expected=", ".join(available()),
+                fix="put the pack's folder into assets/models",
+            )
+        pack = _state.load(name)
+        scenario, notes = from_dict(data, pack)
+    except (ScenarioError, PackError, CSegSynthError) as error:
+        st.session_state["scenario-problems"] = [error]
+        return
+    st.session_state["pack"] = name
+    _state.set_person(pack, scenario.person)
+    _state.set_baseline(pack, scenario.baseline, "the scenario's baseline")
+    _state.set_seed(pack, scenario.seed)
+    _state.memory(pack)["sweep"] = scenario.sweep
+    _state.memory(pack)["sweep-turn"] = _state.memory(pack).get("sweep-turn", 0) + 1
+    st.session_state["display"] = dict(scenario.display)
+    for key in DISPLAY:
+        st.session_state[f"display-{key}"] = scenario.display[key]
+    st.session_state["scenario-notes"] = notes

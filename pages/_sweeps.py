@@ -1,0 +1,90 @@
+"""Sweeps and films, computed once: kept by model, person and settings, so that nobody gets another's."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from csegsynth_core import figures
+from csegsynth_core.generate import generate_one
+from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import Plan, Sweep, sweep
+from pages import _state
+
+KEPT = 32
+"""Sweeps that are remembered, of all users together."""
+
+
+class _Store:
+    """The last sweeps, by everything that they depend on."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Any, Sweep] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Sweep | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: Any, value: Sweep) -> None:
+        with self._lock:
+            self._held[key] = value
+            while len(self._held) > KEPT:
+                self._held.popitem(last=False)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _store() -> _Store:
+    return _Store()
+
+
+def known(pack: Pack, person: _state.Person, plan: Plan) -> Sweep | None:
+    """A sweep that was already made."""
+    return _store().get((pack.hash, tuple(person.items()), plan))
+
+
+def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> Sweep:
+    """A sweep, with a progress bar in the place `bar` where it has to be made."""
+    found = known(pack, person, plan)
+    if found is not None:
+        return found
+    made = sweep(
+        pack,
+        person,
+        plan,
+        progress=lambda share: bar.progress(share, text=text),
+        known=known(pack, person, replace(plan, draws=1)),
+    )
+    _store().put((pack.hash, tuple(person.items()), plan), made)
+    bar.empty()
+    return made
+
+
+@st.cache_resource(max_entries=120, show_spinner=False)
+def _frame(
+    pack_hash: str, person: tuple[tuple[str, Any], ...], age: float, trained: bool, seed: int, _pack: Pack
+) -> figures.Frame:
+    return figures.Frame.of(generate_one(_pack, dict(person), seed=seed), age, trained=trained)
+
+
+def film(pack: Pack, one: Sweep, scenario: str, count: int, bar: Any) -> list[figures.Frame]:
+    """Frames of at most `count` ages of a sweep, both ends among them."""
+    rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
+    picked = [round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)]
+    picked = sorted(set(picked))
+    age = pack.schema.age.name
+    out = []
+    for n, i in enumerate(picked):
+        if n:
+            bar.progress(n / len(picked), text=f"Brains, {scenario}")
+        row = rows.iloc[i]
+        person = tuple((name, row[name]) for name in pack.schema.names)
+        out.append(_frame(pack.hash, person, float(row[age]), bool(row["trained"]), one.plan.seed, pack))
+    bar.empty()
+    return out

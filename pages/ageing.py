@@ -1,0 +1,70 @@
+"""A person's brain over age: ideal and regressed scenarios."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+
+import streamlit as st
+
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.sweep_report import warnings_of
+from pages import _about, _ageing_export, _ageing_views, _link, _overlay, _state, _sweep_controls, _sweeps
+
+_link.routed()
+pack = _state.current_pack()
+if pack.schema.age is None:
+    st.info("This model knows no age, so there is nothing to sweep.")
+    st.stop()
+held = _state.memory(pack)
+head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
+with head:
+    who = escape(_state.describe_person(pack, held["person"]))
+    st.html(f"<h1>Ageing <small>{who} · draw {held['seed']}</small></h1>")
+    st.space("stretch")
+    view = st.segmented_control(
+        "View",
+        list(_ageing_views.VIEWS),
+        default="ml",
+        required=True,
+        format_func=_ageing_views.VIEWS.get,
+        key="ageing-view",
+        label_visibility="collapsed",
+        width="content",
+    )
+    _overlay.controls(pack)
+st.html(
+    '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
+    "a hypothesis about a population, not a forecast for a person.</p>"
+)
+volumes, unit = view in ("ml", "percent"), "percent" if view == "percent" else "ml"
+try:
+    plan = _sweep_controls.plan_controls(pack)
+    _link.write(pack)
+    for text in warnings_of(pack, held["person"], plan):
+        st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
+    bar, chart = st.empty(), st.empty()
+    entries = [("this person", held["person"], plan.seed), *_overlay.entries(pack)]
+
+    def sweeps(draws: int) -> list:
+        return [
+            (name, _sweeps.run(pack, who, replace(plan, draws=draws, seed=seed), bar, f"Volumes: {name}"))
+            for name, who, seed in entries
+        ]
+
+    if volumes and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:
+        _ageing_views.trajectories(pack, sweeps(1), unit, chart, key=None)  # while further draws are made
+    people = sweeps(plan.draws if volumes else 1)
+except CSegSynthError as error:
+    _about.show_error(error)
+    st.stop()
+one = people[0][1]
+with head:
+    _ageing_export.popover(pack, people, unit)
+if volumes:
+    _ageing_views.trajectories(pack, people, unit, chart, key="trajectory")
+    _ageing_views.filmstrip(pack, one, bar)
+elif view == "brain":
+    _ageing_views.brain(pack, one)
+else:
+    _ageing_views.features(pack, one)

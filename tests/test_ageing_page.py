@@ -1,0 +1,182 @@
+"""The Ageing page, links and scenario files without a browser: numbers are the core's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csegsynth_core import sweep_report
+from csegsynth_core.errors import PackError
+from csegsynth_core.generate import generate_one
+from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.scenarios import Plan, sweep
+
+testing = pytest.importorskip("streamlit.testing.v1")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    try:
+        return load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+def _app(**query: str) -> Any:
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for key, value in query.items():
+        app.query_params[key.replace("p_", "p.")] = value
+    return app
+
+
+def _ageing(app: Any) -> Any:
+    return app.switch_page("pages/ageing.py").run()
+
+
+def _html(app: Any) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def _figure(app: Any, n: int = 0) -> dict[str, Any]:
+    return json.loads(app.get("plotly_chart")[n].proto.spec)
+
+
+def _query(app: Any) -> dict[str, str]:
+    return {k: v[0] if isinstance(v, list) else v for k, v in app.query_params.items()}
+
+
+SWEEP = {"from": "30", "to": "50", "step": "10", "draws": "1", "scenario": "regressed"}
+
+
+@pytest.fixture(scope="module")
+def app(pack) -> Any:
+    """The page with a person who came by a link."""
+    return _ageing(_app(pack="ixi", draw="3", p_age="44", p_sex="M", view="r", **SWEEP).run())
+
+
+def test_a_link_opens_the_same_view(app, pack) -> None:
+    assert not app.exception
+    assert not app.error
+    assert "male, 44 years · draw 3" in _html(app)
+    assert _html(app).count("Research use only") == 1
+    query = _query(app)
+    assert {k: query[k] for k in ("pack", "draw", "p.age", "view", *SWEEP)} == {
+        "pack": "ixi", "draw": "3", "p.age": "44", "view": "r", **SWEEP,
+    }  # fmt: skip
+
+
+def test_the_figure_shows_the_cores_numbers(app, pack) -> None:
+    person = {**pack.encoder.default_person(sex="M"), "age": 44.0}
+    one = sweep(pack, person, Plan(30, 50, 10, ("regressed",), draws=1, seed=3))
+    traces = [
+        t
+        for t in _figure(app)["data"]
+        if t.get("name") == "this person: regressed" and t.get("mode") == "markers"
+    ]
+    assert len(traces) == 4
+    for trace, volume in zip(traces, ("wm", "gm", "csf", "wm+gm+csf"), strict=True):
+        assert _numbers(trace["y"]) == pytest.approx(one.volumes[volume].tolist(), rel=1e-5)
+    first = generate_one(pack, one.features.iloc[0][list(pack.schema.names)].to_dict(), seed=3)
+    assert _numbers(traces[1]["y"])[0] == pytest.approx(first.volumes_ml["gm"], rel=1e-4)
+
+
+def _numbers(values: Any) -> list[float]:
+    if isinstance(values, dict):  # Plotly's packed arrays
+        import base64
+
+        import numpy as np
+
+        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"]).tolist()
+    return values
+
+
+def test_views_and_export_are_there(app) -> None:
+    labels = {b.proto.label for b in app.get("download_button")}
+    assert {
+        "SVG",
+        "PDF",
+        "PNG",
+        "HTML",
+        "CSV of the figure",
+        "Methods",
+        "BibTeX",
+        "Everything (zip)",
+        "Save scenario",
+    } <= labels
+    assert any("csegsynth_core sweep --pack ixi" in c.value for c in app.code)
+    features = _switch(app, "View", "features")
+    assert not features.exception
+    table = features.dataframe[0].value
+    assert list(table.columns) == ["Feature", "Units", "now", "30", "40", "50"]
+    assert "Height" in set(table["Feature"])
+    moving = _switch(app, "View", "brain")
+    assert not moving.exception
+    frames = json.loads(moving.get("plotly_chart")[0].proto.spec)["frames"]
+    assert len(frames) == 3
+    _switch(app, "View", "ml")
+
+
+def _switch(app: Any, label: str, value: str) -> Any:
+    widgets = app.get("button_group") or app.segmented_control
+    one = next(w for w in widgets if w.label == label)
+    return one.set_value(value).run()
+
+
+def test_outside_ages_are_said_before_the_result(pack) -> None:
+    app = _ageing(
+        _app(pack="ixi", **(SWEEP | {"from": "80", "to": "90", "step": "5", "scenario": "ideal"})).run()
+    )
+    assert "lie outside the training range" in _html(app)
+    assert not app.exception
+
+
+def test_a_bad_link_ends_in_messages_and_the_rest_counts(pack) -> None:
+    app = _app(pack="ixi", draw="4", p_shoe="44").run()
+    assert not app.exception
+    assert "unknown feature 'shoe'" in app.error[0].value
+    assert "draw 4" in _html(app)
+    app = _app(pack="nothing").run()
+    assert "model pack 'nothing' is not here" in app.error[0].value
+    app.run()
+    assert not app.error  # told once
+
+
+def test_a_scenario_is_saved_and_opened(pack) -> None:
+    from csegsynth_core.scenario_file import Scenario
+
+    person = {**pack.encoder.default_person(sex="M"), "age": 33.0, "weight": None}
+    wanted = Scenario(
+        "ixi", pack.hash, person, seed=9, display={"voxels": True}, baseline={**person, "age": 70.0}
+    )
+    app = _app().run()
+    opener = next(u for u in app.file_uploader if u.label == "Open a scenario")
+    opener.set_value(("a.json", wanted.to_json().encode(), "application/json")).run()
+    assert not app.error
+    assert not app.exception
+    assert "male, 33 years · draw 9 · baseline: the scenario" in _html(app)
+    brain = generate_one(pack, person, seed=9)
+    assert f"{brain.volumes_ml['gm']:.1f}" in _html(app)
+    assert _query(app)["view"] == "v"
+    assert _query(app)["p.weight"] == "n/a"
+    opener = next(u for u in app.file_uploader if u.label == "Open a scenario")
+    opener.set_value(("b.json", b'{"format": "csegsynth-scenario", "version": 9}', "application/json")).run()
+    assert "another version" in app.error[0].value
+    assert "draw 9" in _html(app)
+
+
+def test_the_person_follows_over_pages(pack) -> None:
+    app = _app(pack="ixi", **SWEEP).run()
+    next(s for s in app.slider if s.label.startswith("Age ")).set_value(66.0).run()
+    app.number_input[0].set_value(2).run()
+    _ageing(app)
+    assert "66 years · draw 2" in _html(app)
+    app.switch_page("pages/individual.py").run()
+    assert "66 years · draw 2" in _html(app)
+
+
+def test_report_words_are_the_pages(pack) -> None:
+    assert "wang2025csegsynth" in sweep_report.bibtex()

@@ -1,0 +1,147 @@
+"""The Ageing page in a real browser: sweep, scrub, download, reload the link."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from csegsynth_core.errors import PackError
+from csegsynth_core.generate import generate_one
+from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.scenarios import Plan, sweep
+from tests.test_browser import PATIENCE, chromium_path, server, settle
+
+QUERY = "from=30&to=60&step=10&draws=2&scenario=both"
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    try:
+        return load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture(scope="module")
+def page(pack) -> Iterator[Any]:
+    """A page that came by a link to somebody's sweep, once the filmstrip is there."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = chromium_path()
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with server() as address, api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page.failures = []
+            page.on("pageerror", lambda error: page.failures.append(str(error)))
+            page.on("requestfailed", lambda request: page.failures.append(request.url))
+            page.goto(f"{address}/ageing?draw=1&p.sex=M&p.age=52&{QUERY}")  # the server's first visitor
+            _wait_for_film(page)
+            yield page
+        finally:
+            browser.close()
+
+
+def _wait_for_film(page: Any) -> None:
+    page.wait_for_selector(".st-key-film .imagelayer image", timeout=60_000 * PATIENCE)
+    settle(page)
+
+
+def _points(page: Any, name: str) -> list[list[float]]:
+    """Volumes drawn for one line of the legend, by panel."""
+    return page.evaluate(
+        """name => [...document.querySelectorAll('.js-plotly-plot')]
+            .flatMap(g => g._fullData || []).filter(t => t.name === name && t.mode === 'markers')
+            .map(t => Array.from(t.y))""",
+        name,
+    )
+
+
+def test_the_sweep_shows_the_cores_numbers(page, pack) -> None:
+    assert page.failures == []
+    assert page.get_by_text("Page not found").count() == 0
+    assert "male, 52 years · draw 1" in page.locator("h1").inner_text()
+    person = {**pack.encoder.default_person(sex="M"), "age": 52.0}
+    one = sweep(pack, person, Plan(30, 60, 10, draws=2, seed=1))
+    for scenario in ("ideal", "regressed"):
+        own = one.volumes.query("scenario == @scenario and draw == 0")
+        drawn = _points(page, f"this person: {scenario}")
+        assert len(drawn) == 4
+        for values, volume in zip(drawn, ("wm", "gm", "csf", "wm+gm+csf"), strict=True):
+            assert values == pytest.approx(own[volume].tolist(), rel=1e-4)
+
+
+def test_the_main_view_needs_no_scrolling(page) -> None:
+    for width, height in ((1280, 800), (1440, 900)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(600)
+        box = page.locator(".st-key-film").bounding_box()
+        assert box["y"] + box["height"] <= height
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_the_figure_downloads_as_pdf_and_svg(page, tmp_path) -> None:
+    page.get_by_role("button", name="Export").click()
+    for form in ("PDF", "SVG"):
+        with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
+            page.get_by_role("button", name=form, exact=True).click()
+        path = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        payload = path.read_bytes()
+        if form == "PDF":
+            assert path.name == "csegsynth_ixi_ageing.pdf"
+            assert payload.startswith(b"%PDF-")
+            assert b"/FontFile2" in payload
+        else:
+            text = " ".join(ElementTree.fromstring(payload).itertext())  # noqa: S314 - our own
+            assert "this person: regressed" in text
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+
+
+def test_the_scrubber_asks_no_server(page, pack) -> None:
+    page.get_by_text("Brain", exact=True).click()
+    page.wait_for_selector(".st-key-morph .imagelayer image", timeout=60_000 * PATIENCE)
+    settle(page)
+    source = ".st-key-morph .imagelayer image"
+    first = page.locator(source).get_attribute("href")
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url))
+    page.locator(".st-key-morph .slider-rail-rect").scroll_into_view_if_needed()
+    box = page.locator(".st-key-morph .slider-rail-rect").bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    end = time.monotonic() + 5 * PATIENCE
+    while page.locator(source).get_attribute("href") == first:
+        assert time.monotonic() < end, "the brain did not move"
+        page.wait_for_timeout(30)
+    assert asked == []
+    said = page.locator(".st-key-morph").inner_text()
+    assert "60 years" in said
+    person = {**pack.encoder.default_person(sex="M"), "age": 52.0}
+    last = sweep(pack, person, Plan(30, 60, 30, ("regressed",))).features.iloc[-1]
+    brain = generate_one(pack, last[list(pack.schema.names)].to_dict(), seed=1)
+    assert f"GM {brain.volumes_ml['gm']:.0f}" in said.replace("\xa0", " ")
+
+
+def test_the_address_opens_the_same_view_again(page) -> None:
+    page.get_by_text("Volumes, mL", exact=True).click()
+    _wait_for_film(page)
+    page.get_by_role("slider", name=re.compile("^Age ")).focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("location.search.includes('p.age=53')", timeout=20_000 * PATIENCE)
+    _wait_for_film(page)
+    before = _points(page, "this person: regressed")
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    _wait_for_film(page)
+    assert "male, 53 years · draw 1" in page.locator("h1").inner_text()
+    assert len(before) == 4
+    assert _points(page, "this person: regressed") == before
+    assert page.failures == []

@@ -1,0 +1,149 @@
+"""Scenarios as files and as links: they come back as they were, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from csegsynth_core.errors import PackError, ScenarioError
+from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.scenario_file import (
+    MAX_BYTES,
+    Scenario,
+    display_of_query,
+    from_dict,
+    person_of_query,
+    plan_of_query,
+    read_json,
+    seed_of_query,
+    to_query,
+)
+from csegsynth_core.scenarios import Plan
+
+PLAN: dict[str, Any] = {
+    "start": 20, "stop": 60, "step": 1, "scenarios": ["ideal"], "keep_distance": False, "draws": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    try:
+        return load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture
+def scenario(pack) -> Scenario:
+    person: dict[str, Any] = {**pack.encoder.default_person(sex="M"), "age": 61.25, "weight": None}
+    return Scenario(
+        pack_name=pack.name,
+        pack_hash=pack.hash,
+        person=person,
+        seed=7,
+        display={"radiological": True, "nose_left": False, "voxels": True},
+        baseline={**person, "age": 30.0},
+        sweep=Plan(25, 80.5, 2.5, ("regressed",), keep_distance=True, draws=5, seed=7),
+    )
+
+
+def test_a_file_comes_back_as_it_was(pack, scenario) -> None:
+    again, notes = from_dict(read_json(scenario.to_json().encode()), pack)
+    assert again == scenario
+    assert notes == []
+    bare = replace(scenario, baseline=None, sweep=None)
+    assert from_dict(read_json(bare.to_json()), pack)[0] == bare
+
+
+def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
+    typical = pack.encoder.default_person(sex="M")
+    query = to_query(scenario, typical)
+    assert set(query) == {
+        "pack", "draw", "view", "p.age", "p.weight", "from", "to", "step", "scenario", "draws", "keep",
+    }  # fmt: skip
+    assert typical | person_of_query(query, pack.schema) == scenario.person
+    assert (seed_of_query(query), display_of_query(query)) == (7, scenario.display)
+    assert plan_of_query(query, 7) == scenario.sweep
+    assert plan_of_query({"pack": "ixi"}) is None
+    assert seed_of_query({}) == 0
+
+
+def test_levels_may_be_written_as_labels(pack) -> None:
+    assert person_of_query({"p.sex": "female", "p.height": "n/a"}, pack.schema) == {
+        "sex": "F",
+        "height": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "something"}, r"not a scenario file.*'csegsynth-scenario'.*'something'"),
+        ({"version": 2}, r"another version.*version 1.*version 2.*software"),
+        ({"pack": {"name": "lifespan", "hash": "x"}}, r"another model pack.*ixi.*lifespan"),
+        ({"pack": None}, r"names no model pack"),
+        ({"person": {"age": 40, "hieght": 180}}, r"person: unknown feature 'hieght'.*'height' was meant"),
+        ({"person": {"sex": "X"}}, r"person, sex: unknown level.*M \(male\).*'X'"),
+        ({"person": {"age": "old"}}, r"person, age: not a possible value.*years.*'old'"),
+        ({"person": {"age": 140}}, r"18 to 100"),
+        ({"person": {"age": True}}, r"not a possible value"),
+        ({"person": [1]}, r"has no person"),
+        ({"baseline": {"shoe": 44}}, r"baseline: unknown feature 'shoe'"),
+        ({"draw": -1}, r"unusable draw.*whole number"),
+        ({"draw": True}, r"unusable draw"),
+        ({"display": {"upside_down": True}}, r"unknown display convention.*upside_down"),
+        ({"sweep": {"start": 20}}, r"sweep of the scenario cannot be read"),
+        (
+            {"sweep": PLAN | {"start": 90}},
+            r"start < stop",
+        ),
+        (
+            {"sweep": PLAN | {"scenarios": ["best"]}},
+            r"ideal, regressed.*best",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(pack, scenario, change, message) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        from_dict(scenario.to_dict() | change, pack)
+
+
+def test_another_version_of_the_model_is_said(pack, scenario) -> None:
+    data = scenario.to_dict() | {"pack": {"name": pack.name, "hash": "0" * 64}}
+    again, notes = from_dict(data, pack)
+    assert again.pack_hash == pack.hash
+    assert "another version of the model pack ixi" in notes[0]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xfe", b"[1]", b"{", b"[" * 100_000, b"x" * (MAX_BYTES + 1)])
+def test_what_is_not_a_scenario_is_refused(payload) -> None:
+    with pytest.raises(ScenarioError):
+        read_json(payload)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"p.shoe": "44"}, r"the link: unknown feature 'shoe'"),
+        ({"p.age": "young"}, r"the link, age"),
+        ({"p.age": "1e9"}, r"18 to 100"),
+        ({"draw": "-1"}, r"draw is unusable"),
+        ({"draw": "٣"}, r"draw is unusable"),
+        ({"from": "80", "to": "20"}, r"start < stop"),
+        ({"from": "a", "to": "20"}, r"cannot be read"),
+        ({"from": "20", "to": "60", "scenario": "best"}, r"ideal, regressed"),
+    ],
+)
+def test_bad_links_are_named(pack, query, message) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        person_of_query(query, pack.schema)
+        seed_of_query(query)
+        plan_of_query(query)
+
+
+def test_the_file_is_plain_json(scenario) -> None:
+    data = json.loads(scenario.to_json())
+    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 1, None)

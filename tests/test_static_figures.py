@@ -1,0 +1,213 @@
+"""Figures for papers: files open, text stays text, sizes are right; and what goes with them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import zipfile
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from csegsynth_core import __main__ as cli
+from csegsynth_core import figures, static_figures, sweep_report
+from csegsynth_core.errors import CSegSynthError, PackError
+from csegsynth_core.generate import generate
+from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.scenarios import Plan, sweep
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    try:
+        return load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture(scope="module")
+def people(pack) -> list[Any]:
+    person = {**pack.encoder.default_person(sex="F"), "age": 50.0}
+    one = sweep(pack, person, Plan(30, 90, 10, draws=3))
+    return [("this person", one), ("B", replace(one, volumes=one.volumes.assign(gm=one.volumes["gm"] + 20)))]
+
+
+@pytest.fixture(scope="module")
+def drawn(pack, people) -> tuple[Any, Any]:
+    return sweep_report.lines_of(people), sweep_report.reference_of(pack, people[0][1])
+
+
+def _text(svg: bytes) -> str:
+    root = ElementTree.fromstring(svg)  # noqa: S314 - our own
+    return " ".join("".join(t.itertext()) for t in root.iter(f"{SVG}text"))
+
+
+def _millimetres(text: str) -> float:
+    return float(text.removesuffix("pt")) / 72 * 25.4
+
+
+@pytest.mark.parametrize("width", [static_figures.COLUMN_MM, static_figures.PAGE_MM])
+def test_svg_is_xml_with_text_of_the_right_width(drawn, width) -> None:
+    payload = static_figures.trajectory_file(
+        *drawn, form="svg", trained=(20, 82), width_mm=width, note="a note"
+    )
+    root = ElementTree.fromstring(payload)  # noqa: S314 - our own
+    assert _millimetres(root.get("width")) == pytest.approx(width, abs=0.5)
+    text = _text(payload)
+    for words in (
+        "WM+GM+CSF", "Age (years)", "Volume (mL)", "this person: ideal", "B: regressed", "a note",
+        "95 % confidence interval of the mean", "spread over 3 latent draws (5–95 %)",
+        "training cohort: centiles 5–95, 25–75, median", "outside the training ages",
+    ):  # fmt: skip
+        assert words in text, words
+    sizes = [float(s) for s in re.findall(rb"font-size: ([\d.]+)px", payload)]
+    assert min(sizes) >= 5.5  # points: legible in print
+
+
+def test_pdf_embeds_its_fonts(drawn) -> None:
+    payload = static_figures.trajectory_file(*drawn, form="pdf")
+    assert payload.startswith(b"%PDF-1.")
+    assert payload.rstrip().endswith(b"%%EOF")
+    assert b"/FontFile2" in payload  # TrueType, embedded
+    assert b"/Type3" not in payload
+    box = [float(v) for v in re.search(rb"/MediaBox \[([^\]]*)\]", payload)[1].split()]
+    assert box[2] / 72 * 25.4 == pytest.approx(static_figures.COLUMN_MM, abs=0.5)
+
+
+def test_png_has_300_dpi(drawn) -> None:
+    image = Image.open(io.BytesIO(static_figures.trajectory_file(*drawn, form="png")))
+    assert image.info["dpi"] == pytest.approx((300, 300), abs=0.5)
+    assert image.width == pytest.approx(85 / 25.4 * 300, abs=2)
+
+
+def test_the_same_figure_gives_the_same_file(drawn) -> None:
+    assert static_figures.trajectory_file(*drawn) == static_figures.trajectory_file(*drawn)
+    with pytest.raises(CSegSynthError, match=r"svg, pdf, png.*'tiff'"):
+        static_figures.trajectory_file(*drawn, form="tiff")
+
+
+def test_the_plotly_figure_draws_the_tables_numbers(drawn) -> None:
+    lines, reference = drawn
+    figure = figures.trajectory_figure(lines, reference, trained=(20, 82))
+    names = [t.name for t in figure.data if t.showlegend]
+    assert names[:4] == [one.name for one in lines]
+    assert any(n.startswith("spread over 3 latent draws") for n in names)
+    assert "outside the training ages" in names
+    points = [
+        t
+        for t in figure.data
+        if t.mode == "markers" and t.name == "this person: ideal" and t.x[0] is not None
+    ]
+    assert len(points) == 4
+    gm = lines[0].data.query("volume == 'gm'")
+    assert list(points[1].y) == list(gm["value"])
+    assert [s.x0 for s in figure.layout.shapes] == [82] * 4
+
+
+def test_filmstrip_and_scrubber(pack, people) -> None:
+    one = people[0][1]
+    frame = one.features.query("scenario == 'regressed'").iloc[[0, 3, 6]]
+    brains = list(generate(pack, frame[list(pack.schema.names)]))
+    frames = [
+        figures.Frame.of(b, a, trained=bool(k))
+        for b, a, k in zip(brains, frame["age"], frame["trained"], strict=True)
+    ]
+    assert np.abs(frames[0].maps - brains[0].maps).max() <= 0.5 / 255 + 1e-6
+    rows = [("regressed", figures.film_slices(frames))]
+    strip = figures.strip_figure(rows, [f.age for f in frames], [f.trained for f in frames])
+    assert [a.text for a in strip.layout.annotations] == ["<b>regressed</b>", "30 years", "60", "90 ⚠"]
+    morph = figures.morph_figure(frames, title="regressed")
+    assert [f.name for f in morph.frames] == ["0", "1", "2"]
+    assert len({f.layout.images[0].source for f in morph.frames}) == 3
+    assert all(f.layout.images[0].source.startswith("data:image/webp") for f in morph.frames)
+    assert f"GM {brains[1].volumes_ml['gm']:.0f}" in morph.frames[1].layout.annotations[-1].text
+    assert "outside" in morph.frames[2].layout.annotations[-1].text
+    left = {a.text for a in morph.layout.annotations}
+    assert {"<b>L</b>", "<b>R</b>", "<b>A</b>", "<b>P</b>", "<b>S</b>", "<b>I</b>"} <= left
+    svg = static_figures.strip_file(rows, [f.age for f in frames], form="svg", note="synthetic")
+    assert "Age (years)" in _text(svg)
+    with pytest.raises(CSegSynthError, match=r"3 pictures|2 pictures"):
+        static_figures.strip_file(rows, [1.0, 2.0])
+
+
+def test_everything_opens_and_says_what_it_is(pack, people) -> None:
+    simulated = [(n, replace(s, simulated=True)) for n, s in people]
+    brains = {"ideal": generate(pack, simulated[0][1].features[list(pack.schema.names)].head(1))}
+    payload = sweep_report.everything(simulated, pack, brains=brains)
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        files = {n: archive.read(n) for n in archive.namelist()}
+    for form in ("svg", "pdf", "png"):
+        assert f"trajectory.{form}" in files
+        assert f"trajectory_wide.{form}" in files
+    assert "SIMULATED" in _text(files["trajectory.svg"])
+    assert "SIMULATED" in files["methods.txt"].decode()
+    assert "SIMULATED" in files["README.txt"].decode()
+    assert json.loads(files["settings.json"])[0]["simulated_training_data"] is True
+    assert b"SIMULATED" in files["trajectory.html"]
+    assert b"<script src=" not in files["trajectory.html"]  # nothing from other machines
+    table = pd.read_csv(io.BytesIO(files["trajectory.csv"]))
+    assert {"person", "scenario", "volume", "age", "value", "fit", "ci_low", "ci_high", "draws_low"} <= set(
+        table
+    )
+    volumes = pd.read_csv(io.BytesIO(files["volumes.csv"]))
+    assert len(volumes) == 2 * len(people[0][1].volumes)
+    assert any(n.startswith("maps_ideal/") and n.endswith("label-GM_probseg.nii.gz") for n in files)
+    assert files["citation.bib"].decode().count("@") == 2
+
+
+def test_the_command_line_makes_the_same_numbers_and_goes_on(pack, people, tmp_path, capsys) -> None:
+    one = sweep(pack, people[0][1].person, Plan(30, 60, 15, ("ideal",)))
+    table, out = tmp_path / "people.csv", tmp_path / "out"
+    pd.DataFrame([one.person]).assign(participant_id=["sub-01"]).to_csv(table, index=False)
+    words = shlex.split(sweep_report.command(one, table=str(table), out=str(out)))
+    assert words[:4] == ["python", "-m", "csegsynth_core", "sweep"]
+    assert cli.main([*words[3:], "--quiet"]) == 0
+    made = pd.read_csv(out / "sub-01_sweep.tsv", sep="\t")
+    assert np.allclose(made[["wm", "gm", "csf"]], one.volumes[["wm", "gm", "csf"]], rtol=1e-4)
+    assert pd.read_csv(out / "sub-01_path.tsv", sep="\t")["age"].tolist() == [30, 45, 60]
+    capsys.readouterr()
+    assert cli.main([*words[3:], "--quiet"]) == 0
+    assert "0 people swept, 1 already there" in capsys.readouterr().out
+    (out / "sub-01_sweep.tsv").unlink()  # as when it was stopped
+    assert cli.main([*words[3:], "--quiet"]) == 0
+    assert "1 people swept, 0 already there" in capsys.readouterr().out
+    assert cli.main([*words[3:], "--quiet", "--seed", "5"]) == 2
+    assert "other settings" in capsys.readouterr().err
+    side = json.loads((out / "sweep.json").read_text())
+    assert side["Synthetic"] is True
+    assert side["ModelHash"] == pack.hash
+
+
+def test_what_has_to_be_said_before(pack, people) -> None:
+    person = {**people[0][1].person, "weight": None}
+    said = sweep_report.warnings_of(pack, person, Plan(30, 90, 10))
+    assert "1 of 7 ages lie outside the training range" in said[0]
+    assert said[1].startswith("Weight: imputed (missing)")
+    assert sweep_report.warnings_of(pack, people[0][1].person, Plan(30, 60, 10)) == []
+
+
+def test_methods_name_the_settings(people) -> None:
+    text = sweep_report.methods(people[0][1])
+    for words in (
+        "30 to 90 years",
+        "7 ages",
+        "3 times (seed 0)",
+        "third-order polynomial",
+        "4 mm",
+        "not forecasts",
+    ):
+        assert words in text
+    kept = replace(people[0][1], plan=Plan(30, 60, 10, ("regressed",), keep_distance=True, exact=True))
+    text = sweep_report.methods(kept, unit="percent")
+    assert "own distance" in text.replace("own\ndistance", "own distance")
+    assert "decoded at 2 mm" in text
+    assert '"ideal"' not in text

@@ -1,0 +1,78 @@
+"""Regression lines, their confidence interval, and the spread over draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.scenarios import VOLUMES
+from csegsynth_core.uncertainty import draw_spread, regression_line, spread_name, trajectory
+
+
+def test_the_interval_is_the_textbook_one(rng) -> None:
+    ages = np.arange(20.0, 81.0, 3)
+    values = 600 - 0.02 * (ages - 20) ** 2 + rng.normal(0, 5, len(ages))
+    line = regression_line(ages, values, at=[30.0, 77.0])
+    t = (ages - 50) / 30
+    design = np.vander(t, 4)
+    beta, *_ = np.linalg.lstsq(design, values, rcond=None)
+    freedom = len(ages) - 4
+    variance = ((values - design @ beta) ** 2).sum() / freedom
+    for _, row in line.iterrows():
+        x = np.vander([(row["age"] - 50) / 30], 4)[0]
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(variance * x @ np.linalg.inv(design.T @ design) @ x)
+        assert row["fit"] == pytest.approx(x @ beta)
+        assert row["low"] == pytest.approx(x @ beta - half)
+        assert row["high"] == pytest.approx(x @ beta + half)
+
+
+def test_the_interval_of_the_mean_covers_the_mean_95_times_in_100(rng) -> None:
+    ages = np.linspace(20, 80, 30)
+    truth = 500 + 0.001 * (ages - 50) ** 3
+    hits = []
+    for _ in range(300):
+        line = regression_line(ages, truth + rng.normal(0, 10, len(ages)), at=[40.0])
+        hits.append(line["low"][0] <= 500 - 1 <= line["high"][0])
+    assert 0.91 <= np.mean(hits) <= 0.985
+
+
+def test_few_ages_lower_the_degree_and_too_few_are_refused() -> None:
+    assert regression_line([20, 30, 40], [1.0, 2.0, 4.0])["fit"].is_monotonic_increasing
+    with pytest.raises(CSegSynthError, match=r"three different ages.*2"):
+        regression_line([20, 30], [1.0, 2.0])
+    with pytest.raises(CSegSynthError, match="finite"):
+        regression_line([20, 30, 40], [1.0, np.nan, 2.0])
+
+
+def _volumes(draws: int) -> pd.DataFrame:
+    ages = np.arange(20.0, 61.0, 5)
+    rows = [
+        {"scenario": s, "age": a, "draw": d, "trained": a < 50}
+        | {v: 100.0 * (k + 1) + a + d for k, v in enumerate(VOLUMES)}
+        for s in ("ideal", "regressed")
+        for d in range(draws)
+        for a in ages
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_spread_is_of_draws_and_is_named_so() -> None:
+    spread = draw_spread(_volumes(11))
+    one = spread.query("scenario == 'ideal' and volume == 'gm' and age == 30").iloc[0]
+    assert (one["low"], one["mean"], one["high"], one["draws"]) == (230.5, 235.0, 239.5, 11)
+    assert spread_name(11) == "spread over 11 latent draws (5–95 %)"
+
+
+def test_a_trajectory_has_everything_that_a_figure_draws() -> None:
+    frame = trajectory(_volumes(3))
+    assert not frame.duplicated(["scenario", "volume", "age"]).any()
+    assert len(frame) == 2 * 4 * 9
+    assert not frame.isna().any().any()
+    one = frame.query("scenario == 'regressed' and volume == 'wm' and age == 40").iloc[0]
+    assert one["value"] == 140.0
+    assert one["fit"] == pytest.approx(140.0)
+    assert one["ci_low"] <= one["fit"] <= one["ci_high"]
+    assert trajectory(_volumes(1))[["draws_low", "draws_mean", "draws_high"]].isna().all().all()
