@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="regressed: keep each person's distance from the regression",
     )
-    path.add_argument("--exact", action="store_true", help="decode every age and draw at 2 mm (slower)")
+    path.add_argument("--exact", action="store_true", help="decode all voxels at every age and draw (slower)")
     path.add_argument("--quiet", action="store_true", help="no progress bar")
     path.set_defaults(run=_sweep)
     return parser

@@ -4,11 +4,11 @@
 among the training people of the same sex, either at the regression's value (the paper's reading) or keeping
 the person's own distance from it. Numbers stay within the training range and levels stay levels.
 
-Volumes are quick readings: brains are decoded at 4 mm where the model can, and corrected to 2 mm by the ratio
+Volumes are quick readings: every second voxel is decoded where the model can, and corrected to all by the ratio
 measured at a few ages of the same sweep (`ANCHORS`, and both sides of the largest `BREAKS` steps of the path,
 where a level changes), joined by straight lines of its logarithm. The person's own draw is decoded at every
 age. For further draws the logarithm of their ratio to the own draw is decoded at `NODES` ages and beside those
-steps, and joined by straight lines. `Plan(exact=True)` decodes every age and draw at 2 mm instead. Measured on one
+steps, and joined by straight lines. `Plan(exact=True)` decodes all voxels at every age and draw. Measured on one
 path of the first pack `ixi`, quick readings of the own draw were off by 0.4 % at most, those of a further draw
 by 0.5 % (WM, GM) and 2.5 % (CSF). A test holds them.
 """
@@ -47,10 +47,10 @@ MAX_AGES: Final = 200
 MAX_DRAWS: Final = 100
 
 ANCHORS: Final = 5
-"""Ages at which the own draw is also decoded at 2 mm."""
+"""Ages at which all voxels of the own draw are decoded."""
 
 DRAW_ANCHORS: Final = 3
-"""Ages at which every further draw is also decoded at 2 mm."""
+"""Ages at which all voxels of every further draw are decoded."""
 
 NODES: Final = 12
 """Ages at which further draws are decoded."""
@@ -59,7 +59,7 @@ BREAKS: Final = 4
 """Steps of a path whose both sides are decoded as well."""
 
 _BATCH: Final = 16
-_FINE_COST: Final = 4  # one brain at 2 mm takes about as long as so many at 4 mm in a batch
+_FINE_COST: Final = 4  # all voxels of one brain take about as long as every second one of so many in a batch
 
 Progress = Callable[[float], None]
 """Is given the share of the work that is done, in [0, 1]."""
@@ -86,7 +86,7 @@ class Plan:
     """Latent draws; the first is that of `seed`, as everywhere."""
     seed: int = 0
     exact: bool = False
-    """Decode every age and draw at 2 mm (slower)."""
+    """Decode all voxels at every age and draw (slower)."""
 
     def __post_init__(self) -> None:
         """Check that the parts agree."""
@@ -276,7 +276,7 @@ def sweep(
 def quick_draws(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0) -> NDArray[np.float64]:
     """Volumes of several draws of one person, quickly: mL, shape (draws, 3), the first draw that of the seed.
 
-    Read at 4 mm where the model can, and corrected to 2 mm by the ratio of the first draw: good for a spread
+    Every second voxel where the model can, corrected to all by the ratio of the first draw: good for a spread
     (differences between draws were up to 4 % off for CSF); `generate.volumes_over_draws` is exact and slower.
 
     Raises:
@@ -284,7 +284,7 @@ def quick_draws(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int 
     """
     rows = encode(pack, person).x
     z = torch.cat([pack.model.draw(1, seed), pack.model.draw(draws, seed)[1:]])
-    resolution = 2 if _has_4mm(pack) else 1
+    resolution = 2 if _can_skip(pack) else 1
     with torch.inference_mode():
         y = torch.from_numpy(rows)
         if resolution == 1:
@@ -346,7 +346,7 @@ def _measure(
     others = [z[d : d + 1] for d in range(1, len(z))]
     meter = _Meter(pack, progress)
     values = {}
-    if plan.exact or not _has_4mm(pack):
+    if plan.exact or not _can_skip(pack):
         meter.total = _FINE_COST * len(x) * len(ages) * (len(z) - (first is not None))
         for scenario, rows in x.items():
             own = np.log(first[scenario]) if first else meter.read(rows, z[:1], 1)
@@ -366,15 +366,15 @@ def _measure(
         largest = steps[scenario][np.argsort(-jump[steps[scenario] - 1])][:BREAKS]
         sides = np.concatenate([largest - 1, largest])
         node = np.unique(np.concatenate([even, sides]))
-        own, own_4mm = quick, quick[node]
+        own, own_skipped = quick, quick[node]
         if first is None:
             at = np.unique(np.concatenate([anchors, sides]))
             own = quick + _joined(ages, ages[at], meter.read(rows[at], z[:1], 1) - quick[at])
         elif others:
-            own_4mm = meter.read(rows[node], z[:1], 2)
+            own_skipped = meter.read(rows[node], z[:1], 2)
         draws = [own]
         for one in others:
-            apart = meter.read(rows[node], one, 2) - own_4mm
+            apart = meter.read(rows[node], one, 2) - own_skipped
             rest = meter.read(rows[few], one, 1) - own[few] - apart[np.searchsorted(node, few)]
             draws.append(own + _joined(ages, ages[node], apart + _joined(ages[node], ages[few], rest)))
         values[scenario] = np.exp(np.stack(draws))
@@ -425,6 +425,6 @@ def _steps(pack: Pack, frame: pd.DataFrame) -> NDArray[np.int64]:
     return np.flatnonzero(changed)[1:].astype(np.int64)
 
 
-def _has_4mm(pack: Pack) -> bool:
-    """Whether the model can decode at 4 mm."""
+def _can_skip(pack: Pack) -> bool:
+    """Whether the model can decode every second voxel alone."""
     return 2 in getattr(pack.model.generator, "resolutions", (1,))

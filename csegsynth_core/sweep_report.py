@@ -180,10 +180,11 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
     )
     parts.append("Volumes are sums of tissue fractions times voxel volume, in mL.")
     if plan.exact:
-        parts.append("All maps were decoded at 2 mm.")
+        parts.append("All voxels were decoded.")
     else:
         parts.append(
-            "They were read at 4 mm and corrected to 2 mm by the ratio measured at some ages of the same sweep; "
+            "They were read off every second voxel and corrected by the ratio to all voxels at some ages of the "
+            "same sweep; "
             "further draws were decoded at a subset of ages and joined by straight lines of the log-ratio to the "
             "first draw."
         )
