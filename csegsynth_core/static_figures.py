@@ -197,11 +197,16 @@ def _key(
     if outside:
         handles.append(Patch(color="#D9822B", alpha=0.3, lw=0, label=OUTSIDE))
     legend = figure.legend(
-        handles=handles, loc="outside lower left", ncols=2 if wide else 1, frameon=False, handlelength=2.2
+        handles=handles,
+        loc="outside lower left",
+        ncols=2 if wide else 1,
+        frameon=False,
+        handlelength=2.2,
+        borderaxespad=1.7 if note else 0.5,
     )
     legend.set_in_layout(True)
     if note:
-        figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
+        figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room between the panels and the legend
         figure.text(0.995, 0.004, note, fontsize=5.5, ha="right", va="bottom", color="#5A6672")
 
 
