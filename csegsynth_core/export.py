@@ -19,6 +19,7 @@ from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import nifti_gz_bytes, write_bytes
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import ALL
 
 README = """Synthetic brain tissue maps made by CSegSynth {version} with the model pack "{pack}".
@@ -41,7 +42,7 @@ makes the same maps again.
 
 def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes]]:
     """Relative path and content of every file of a derivative with these brains, person by person."""
-    volumes, people, seed = [], [], 0
+    volumes, people, regions, seed = [], [], [], 0
     for brain in brains:
         yield from _person_files(brain, pack)
         seed = brain.seed
@@ -49,6 +50,7 @@ def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes
             {"participant_id": participant_label(brain), **brain.volumes_ml, "wm_gm_csf": brain.total_ml}
         )
         people.append({"participant_id": participant_label(brain), **brain.features})
+        regions.append({"participant_id": participant_label(brain), **brain.regions_ml})
     name = f"Synthetic brains, CSegSynth pack {pack.name}"
     licence = str(pack.about.get("licence", ""))
     yield "dataset_description.json", bids.dataset_description(name, synthetic=True, licence=licence).encode()
@@ -59,6 +61,12 @@ def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes
     yield "volumes.tsv", pd.DataFrame(volumes).to_csv(sep="\t", index=False, float_format="%.3f").encode()
     meta = {t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}
     yield "volumes.json", json.dumps(meta, indent=1).encode()
+    yield "regions.tsv", pd.DataFrame(regions).to_csv(sep="\t", index=False, float_format="%.3f").encode()
+    meta = {
+        r.name: {"Description": f"{r.title}, read by the parcellation network", "Units": "mL"}
+        for r in REGIONS
+    }
+    yield "regions.json", json.dumps(meta, indent=1).encode()
     yield "participants.tsv", pd.DataFrame(people).to_csv(sep="\t", index=False, na_rep="n/a").encode()
     yield (
         "participants.json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
+from csegsynth_core.regions import region_table
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volume_table, volumes_ml
 
@@ -38,6 +40,11 @@ class Brain:
     """Of the latent draw, 0: no noise. The same person and seed give the same brain, bit for bit."""
     pack_name: str
     pack_hash: str
+
+    @cached_property
+    def regions_ml(self) -> dict[str, float]:
+        """mL by name of every region of `csegsynth_core.substructures.REGIONS`, read by the parcellation network."""
+        return region_table(self.maps)
 
     @property
     def total_ml(self) -> float:

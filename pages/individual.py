@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _state, _viewer, _volumes
+from pages import _about, _regions, _state, _viewer, _volumes
 
 pack = _state.current_pack()
 person, seed = _state.memory(pack)["person"], _state.memory(pack)["seed"]
@@ -31,3 +31,4 @@ _volumes.notes(pack, brain, _state.memory(pack)["notes"])
 _viewer.show(brain, base)
 place, table = _volumes.show(pack, brain, base, base_label)
 _volumes.fill_spread(place, table, _volumes.draws_of(pack, person, seed))
+_regions.show(brain, base, base_label)
