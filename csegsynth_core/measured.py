@@ -32,6 +32,7 @@ METRICS: Final[dict[str, tuple[str, str, str]]] = {
 METHODS: Final[dict[str, str]] = {
     "csegsynth": "CSegSynth",
     "csegsynth_mean_of_draws": "CSegSynth, mean of draws",
+    "csegsynth_typical": "CSegSynth, no noise",
     "csegsynth_single_draw": "CSegSynth, single draw",
     "c_vae": "C-VAE",
     "c_gan": "C-GAN",
@@ -47,6 +48,7 @@ METHODS: Final[dict[str, str]] = {
 
 TITLES: Final[dict[str, str]] = {
     "mape_over_ridge": "MAPE over ridge regression's (ratio)",
+    "inside_90_percent_of_draws": "Share of people inside the 5–95 % range of their draws",
     "spread_over_draws_ml": "Standard deviation over latent draws, mL",
     "ageing": "The typical person at two ages, all else equal, mL",
     "influence": "Largest change between a feature's values, all else typical, mL",

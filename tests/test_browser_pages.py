@@ -112,7 +112,7 @@ def test_influence_of_the_person_and_where_it_acts(page, pack) -> None:
 
 
 def test_another_volume_and_natural_units(page) -> None:
-    page.locator(".st-key-influence-measure [data-baseweb=select]").click()
+    page.locator(".st-key-influence-measure").get_by_role("combobox").click()
     page.get_by_role("option", name="CSF", exact=True).click()
     says(page, "CSF volume")
     page.get_by_text("Natural unit", exact=True).click()
@@ -157,7 +157,7 @@ def test_the_person_is_the_same_on_every_page(page, pack) -> None:
     go(page, "Cohort", "Cohort")
     table = csv(page).set_index("feature")
     assert float(table.loc["age", "used"]) == 52.0
-    assert fits(page, '[data-testid="stPlotlyChart"]')
+    assert fits(page, '[data-testid="stPlotlyChart"]:visible')
     go(page, "Evaluation", "Evaluation")
     go(page, "Individual", "Generated brain")
     says(page, "52 years")
@@ -171,7 +171,7 @@ def test_the_person_is_the_same_on_every_page(page, pack) -> None:
 def test_evaluation_and_method(page, pack) -> None:
     go(page, "Evaluation", "Evaluation")
     for method in pack.metrics["volumes"]:
-        assert page.locator(f'tr[data-method="{method}"]').count() == 1
+        assert page.locator(f'tr[data-method="{method}"]').count() >= 1
     go(page, "Method", "Method")
     paragraph = page.locator("code").filter(has_text="Synthetic white-matter").inner_text()
     assert paragraph.strip() == methods_text.methods_paragraph(pack, seed=0)

@@ -348,7 +348,8 @@ def test_the_saliency_command_resumes(pack, tmp_path, capsys) -> None:
     assert "1 computed, 2 already there" in capsys.readouterr().out
     assert (tmp_path / "out" / "summary.tsv").read_bytes() == before
     person = pd.read_csv(tmp_path / "out" / "people" / "sub-01_saliency.tsv", sep="\t")
-    found = saliency.gradients(pack, {"age": 63.5, "sex": "M", "height": 181.0}, draws=2, resolution=2)
+    one = {"age": 63.5, "sex": "M", "height": 181.0}
+    found = saliency.gradients(pack, one, draws=2, resolution=2, measures=saliency.EVERYTHING)
     expected = saliency.summarise(pack, found)
     assert np.allclose(person["per_sd_ml"], expected["per_sd_ml"], rtol=1e-5)
     assert main([*command, "--draws", "3"]) == 2

@@ -202,12 +202,12 @@ def test_methods_name_the_settings(people) -> None:
         "7 ages",
         "3 times (seed 0)",
         "third-order polynomial",
-        "4 mm",
+        "every second voxel",
         "not forecasts",
     ):
         assert words in text
     kept = replace(people[0][1], plan=Plan(30, 60, 10, ("regressed",), keep_distance=True, exact=True))
     text = sweep_report.methods(kept, unit="percent")
     assert "own distance" in text.replace("own\ndistance", "own distance")
-    assert "decoded at 2 mm" in text
+    assert "All voxels were decoded" in text
     assert '"ideal"' not in text

@@ -112,7 +112,7 @@ def test_prior_network_starts_at_ridge_regression(cohort):
     people, prior = trainer.people, trainer.model.prior.eval()
     y = people.features[torch.from_numpy(people.train)]
     with torch.no_grad():
-        codes = trainer.model.encoder(maps_of(people.cohort, people.train, trainer.model.region, 2))
+        codes = trainer.model.encoder(maps_of(people.cohort, people.train, trainer.model.region, 1))
         shift = prior(y)
     assert torch.allclose(shift.mean(dim=0), codes.mean(dim=0), atol=1e-4)
     slopes = np.linalg.lstsq(np.c_[y.numpy(), np.ones(len(y))], shift.numpy(), rcond=None)
@@ -254,9 +254,8 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
     x = pack.encoder.encode(kept).x.astype(float)
     ridge = baselines.predict("ridge", regressions_of(pack)["ridge"], x)
     true = opened.volumes_ml.loc[kept.ids].to_numpy(float)
-    assert metrics.mape(ridge[:, 1], true[:, 1]) == pytest.approx(
-        found["volumes"]["ridge"]["gm"]["mape"]["value"]
-    )
+    shown = found["volumes"]["ridge"]["gm"]["mape"]["value"]
+    assert metrics.mape(ridge[:, 1], true[:, 1]) == pytest.approx(shown, abs=2e-6)
     assert len(people_of(pack, opened, "all")) == 30
     with pytest.raises(PackError, match=r"has no nothing\.bin"):
         pack.payload("nothing.bin")

@@ -89,11 +89,12 @@ def evaluate(
     typical = np.asarray([list(b.volumes_ml.values()) for b in generate(pack, table, seed=0)])
     mean = np.asarray([pack.about["people"]["mean_ml"][t] for t in TISSUES])
     x = pack.encoder.encode(people).x.astype(float)
+    fitted = regressions_of(pack)
     predicted = {
         "csegsynth": draws.mean(axis=1),
         "csegsynth_typical": typical,
         "csegsynth_single_draw": draws[:, 0],
-        **{m: baselines.predict(m, c, x) for m, c in regressions_of(pack).items()},
+        **{m: baselines.predict(m, fitted[m], x) for m in baselines.METHODS},
         "training_mean": np.repeat(mean[None], len(true), axis=0),
     }
     volumes = {
