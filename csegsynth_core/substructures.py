@@ -1,4 +1,4 @@
-"""Parts of a brain: their names, what anatomical labels they hold, and CSF deep inside read off tissue maps.
+"""Parts of a brain: their names, and what anatomical labels they hold.
 
 Every tissue is divided into parcels, so that parcels add up to their tissue; regions that people ask for are sums
 of parcels.
@@ -9,13 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_edt
-
-from csegsynth_core import grid
-from csegsynth_core.tissue import index
 
 PARCELS: Final[dict[str, str]] = {
     "cerebral_wm": "wm",
@@ -97,22 +90,3 @@ def parcel_of(label: str, tissue: str) -> str | None:
         if PARCELS[parcel] == tissue and re.search(pattern, name):
             return parcel
     return "cerebral_wm" if tissue == "wm" else None
-
-
-DEEP_MM: Final = 24.0
-"""CSF at least this far below the brain's surface is counted as deep."""
-
-
-def deep_csf_ml(maps: NDArray[np.float32]) -> float:
-    """Volume in mL of CSF deep inside the brain: lateral and third ventricles, nearly.
-
-    The surface is that of the filled brain (fractions summing to more than a half), so that sulci do not
-    count as outside.
-
-    Args:
-        maps: (3, i, j, k) fractions at 2 mm in the order of `TISSUES`.
-    """
-    brain = maps[:3].sum(axis=0) > 0.5
-    filled = binary_fill_holes(binary_closing(np.pad(brain, 4), iterations=3))[4:-4, 4:-4, 4:-4]
-    depth = distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1, 1:-1] * grid.VOXEL_MM
-    return float(maps[index("csf")][depth >= DEEP_MM].sum(dtype=np.float64) * grid.VOXEL_ML)
