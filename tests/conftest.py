@@ -154,9 +154,13 @@ def known_alignment(brain: Brain, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     yield
 
 
+_MAIN = sys.modules["__main__"]
+
+
 @pytest.fixture(autouse=True)
 def _keep_main():
-    """Streamlit's AppTest leaves the page as `__main__`, which spawned workers would then run."""
-    main = sys.modules["__main__"]
+    """Streamlit's AppTest leaves the page as `__main__`, also in fixtures of a whole module, and spawned workers
+    would then run it."""
+    sys.modules["__main__"] = _MAIN
     yield
-    sys.modules["__main__"] = main
+    sys.modules["__main__"] = _MAIN

@@ -105,7 +105,7 @@ def test_a_damaged_network_is_told(tmp_path):
 
 def test_training_on_labels(tmp_path):
     """Eggs whose parcels are wedges: after a few steps shares follow the labels better than chance."""
-    folder = make_cohort(tmp_path / "cohort", people=10)
+    folder = make_cohort(tmp_path / "cohort", people=8)
     cohort = Cohort.open(folder)
     names = list(PARCELS)
     rows = [f"{k + 1}\t{_LABELS[n]}\t{PARCELS[n]}" for k, n in enumerate(names)]
@@ -123,7 +123,7 @@ def test_training_on_labels(tmp_path):
         path = folder / person / "anat" / f"{person}_space-x_desc-toy_dseg.nii.gz"
         write_nifti(path, labels.astype(np.int16), grid.affine())
     record = train_parcellation(
-        folder, tmp_path / "out", {"licence": "none", "attribution": "nobody"}, steps=12, progress=False
+        folder, tmp_path / "out", {"licence": "none", "attribution": "nobody"}, steps=10, progress=False
     )
     assert set(record["measured"]["regions"]) == set(NAMES)
     assert record["measured"]["regions"]["cortical_gm"]["dice"] > 0.6

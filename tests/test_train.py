@@ -16,7 +16,7 @@ from csegsynth_core.pack import load_pack
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import baselines, checkpoint
+from train import baselines, checkpoint, evaluate, images
 from train.__main__ import main
 from train.config import TrainConfig
 from train.csegsynth import NETWORKS, Trainer, _shapes, train
@@ -43,7 +43,10 @@ def finished(cohort, tmp_path_factory):
 def pack_folder(cohort, finished, tmp_path_factory):
     about = {"name": "toy", "title": "Toy", "licence": "CC0", "attribution": "nobody"}
     out = tmp_path_factory.mktemp("packs") / "toy"
-    make_pack(finished, cohort, out, about)
+    with pytest.MonkeyPatch.context() as patch:  # the same measurements on fewer draws
+        patch.setattr(evaluate, "DRAWS", 4)
+        patch.setattr(images, "FLOORS", 1)
+        make_pack(finished, cohort, out, about)
     return out
 
 

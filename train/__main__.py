@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--set",
         nargs="*",
+        action="extend",
         default=[],
         metavar="NAME=VALUE",
         help="override settings, e.g. batch=4 steps=10,10,5",

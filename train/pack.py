@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ ABOUT = {
         "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
         "nothing about real people.",
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
-        "(assets/simulation.md).\n- Nothing that this pack shows is evidence about real people.",
+        "(assets/simulation.md).\n- Its 198 features are correlated and the model spreads what age does over age's "
+        "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is far smaller than in the "
+        "simulation itself. Use `regressed`.\n- Nothing that this pack shows is evidence about real people.",
     },
 }
 """What the shipped packs say of themselves."""
@@ -122,6 +125,14 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     return metrics
 
 
+def _features(pack: Pack) -> str:
+    """Their names, or how many of each group where they are many."""
+    if len(pack.schema.names) <= 20:
+        return ", ".join(pack.schema.names)
+    groups = Counter(one.group for one in pack.schema.features)
+    return f"{len(pack.schema.names)} ({', '.join(f'{n} {group}' for group, n in groups.items())})"
+
+
 def _check_finite(model: CSegSynth) -> None:
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
@@ -177,7 +188,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
             )
     influence = [
         f"| {name} | " + " | ".join(f"{by[t.name]:.1f}" for t in ALL) + " |"
-        for name, by in metrics["influence"].items()
+        for name, by in sorted(metrics["influence"].items(), key=lambda item: -max(item[1].values()))[:20]
     ]
     stages = "; ".join(
         f"{s['steps']} steps {_STAGES[s['kind']]} at {_VOXELS[s['resolution']]}"
@@ -194,8 +205,8 @@ about a person. A generated brain is a sample of a model: a hypothesis about a p
 
 ## Data
 {metrics["n_train"]} people trained on, {metrics["n"]} kept aside, alike in age and sex.
-Features: {", ".join(pack.schema.names)}. Missing values are imputed and flagged.
-Maps: `python -m csegsynth_core prepare`, 2 mm, rigidly aligned to ICBM152 axes.
+Features: {_features(pack)}. Missing values are imputed and flagged.
+Maps: `python -m csegsynth_core {"simulate" if pack.simulated else "prepare"}`, 2 mm, rigidly aligned to ICBM152 axes.
 
 Attribution: {pack.about["attribution"]}
 Licence of the pack: {pack.about["licence"]}.
@@ -242,7 +253,8 @@ their draws; draws that spread as real people do would hold 90 %.
 
 ## Does every feature count?
 Largest change in mL (typical brain) when one feature runs from its 1st to its 99th training centile, or over its
-levels.
+levels; the 20 strongest of {len(metrics["influence"])} (all in metrics.json), the weakest moves
+{min(max(by.values()) for by in metrics["influence"].values()):.1f} mL.
 
 | feature | WM | GM | CSF |
 |---|---|---|---|
