@@ -107,6 +107,18 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def pack():
+    """The shipped pack `ixi`; tests that need it skip where it cannot be used (others tell why it cannot)."""
+    from csegsynth_core.errors import PackError
+    from csegsynth_core.pack import load_pack
+
+    try:
+        return load_pack("ixi")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture(scope="session")
 def brain() -> Brain:
     """Turned by 15.7°, shifted by 17 mm, RAS order, edges of 1.86 mm, about 1500 mL; cavity at x < 0 only."""
     from scipy.spatial.transform import Rotation

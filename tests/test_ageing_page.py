@@ -9,21 +9,11 @@ from typing import Any
 import pytest
 
 from csegsynth_core import sweep_report
-from csegsynth_core.errors import PackError
 from csegsynth_core.generate import generate_one
-from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.scenarios import Plan, sweep
 
 testing = pytest.importorskip("streamlit.testing.v1")
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    try:
-        return load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 def _app(**query: str) -> Any:

@@ -11,20 +11,12 @@ from typing import Any
 import pytest
 
 from csegsynth_core import pack as packs
-from csegsynth_core.errors import PackError, TableError
+from csegsynth_core.errors import TableError
 from csegsynth_core.generate import generate_one
 
 testing = pytest.importorskip("streamlit.testing.v1")
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60
-
-
-@pytest.fixture(scope="module")
-def pack() -> packs.Pack:
-    try:
-        return packs.load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 @pytest.fixture

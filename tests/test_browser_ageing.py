@@ -10,21 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from csegsynth_core.errors import PackError
 from csegsynth_core.generate import generate_one
-from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.scenarios import Plan, sweep
 from tests.test_browser import PATIENCE, chromium_path, server, settle
 
 QUERY = "from=30&to=60&step=10&draws=2&scenario=both"
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    try:
-        return load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 @pytest.fixture(scope="module")

@@ -12,19 +12,9 @@ import pandas as pd
 import pytest
 
 from csegsynth_core import compare, methods_text, saliency
-from csegsynth_core.errors import PackError
 from csegsynth_core.generate import generate_one, volumes_over_draws
-from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.tissue import TISSUES
 from tests.test_browser import PATIENCE, chromium_path, read_out, server, settle, typical, wait_for_brain
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    try:
-        return load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 @pytest.fixture(scope="module")

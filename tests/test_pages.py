@@ -25,14 +25,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 90
 
 
-@pytest.fixture(scope="module")
-def pack() -> packs.Pack:
-    try:
-        return packs.load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
-
-
 def open_page(name: str, **state: Any) -> Any:
     """The app after going from the first page to another."""
     app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()

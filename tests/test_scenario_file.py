@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from csegsynth_core.errors import PackError, ScenarioError
-from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.errors import ScenarioError
 from csegsynth_core.scenario_file import (
     MAX_BYTES,
     Scenario,
@@ -26,14 +25,6 @@ from csegsynth_core.scenarios import Plan
 PLAN: dict[str, Any] = {
     "start": 20, "stop": 60, "step": 1, "scenarios": ["ideal"], "keep_distance": False, "draws": 1,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    try:
-        return load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 @pytest.fixture

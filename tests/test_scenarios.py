@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from csegsynth_core.errors import CSegSynthError, PackError, TableError
+from csegsynth_core.errors import CSegSynthError, TableError
 from csegsynth_core.generate import encode, generate, generate_one
-from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.scenarios import VOLUMES, Plan, change_percent, path, quick_draws, sweep
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 
 AGES = np.array([25.0, 45.0, 60.0, 75.0])
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    try:
-        return load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 @pytest.fixture(scope="module")

@@ -18,20 +18,11 @@ from PIL import Image
 
 from csegsynth_core import __main__ as cli
 from csegsynth_core import figures, static_figures, sweep_report
-from csegsynth_core.errors import CSegSynthError, PackError
+from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import generate
-from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.scenarios import Plan, sweep
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    try:
-        return load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
 
 
 @pytest.fixture(scope="module")
