@@ -3,12 +3,13 @@
 | file | holds |
 |---|---|
 | `pack.json` | format, version, name, data, licence, hash of every other file |
-| `config.json` | shapes of the networks |
-| `weights.safetensors` | generator and prior network, half precision |
+| `config.json` | `model`: the family (`csegsynth_core.models.family`; CSegSynth if left out), shapes of networks |
+| `weights.safetensors` | the networks that generate, half precision |
 | `features.json` | feature schema, training statistics, regressions on age, volume centiles, cohort summary |
 | `metrics.json` | what `python -m train pack` measured on people that training never saw |
 | `card.md` | the model card |
 | `regressions.safetensors` | plain regressions on the same people, for comparison |
+| `comparison/MODEL/` | packs of other models trained on the same people, for comparison |
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ from csegsynth_core.data.nifti import write_bytes, write_text
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.volume_centiles import VolumeCentiles
 from csegsynth_core.errors import PackError
-from csegsynth_core.models.csegsynth import Config, CSegSynth
+from csegsynth_core.models.family import ConditionalModel, family
 
 FORMAT = "csegsynth-pack"
 VERSION = 1
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "models"
 """Where the packs that come with the project are."""
+
+COMPARISON = "comparison"
+"""Folder of a pack that holds the packs of other models."""
 
 _FILES = ("config.json", "weights.safetensors", "features.json", "metrics.json", "card.md")
 
@@ -51,8 +55,8 @@ class Pack:
     folder: Path
     about: dict[str, Any]
     """`name`, `title`, `simulated`, `licence`, `attribution`, `created`, …"""
-    model: CSegSynth
-    """Generator and prior network, in evaluation mode."""
+    model: ConditionalModel
+    """The networks that generate, in evaluation mode."""
     encoder: Encoder
     regressions: AgeRegressions | None
     """Cubic regressions of the features on age; None for a schema without age."""
@@ -75,6 +79,11 @@ class Pack:
     def simulated(self) -> bool:
         """Whether the people it was trained on are simulated."""
         return bool(self.about["simulated"])
+
+    def comparisons(self) -> dict[str, Path]:
+        """Folders of the packs of other models trained on the same people, by family; `load_pack` opens them."""
+        found = sorted((self.folder / COMPARISON).glob("*/pack.json"))
+        return {path.parent.name: path.parent for path in found}
 
     def payload(self, file: str) -> bytes:
         """Content of a file that generation does not need, such as `regressions.safetensors`.
@@ -140,9 +149,9 @@ def load_pack(name: str | Path) -> Pack:
                 fix=f"use the CSegSynth release it was made with ({about.get('software', 'unknown')})",
             )
         contents = {file: _checked(folder / file, about["files"][file]) for file in _FILES}
-        config = Config(**json.loads(contents["config.json"]))
+        config = json.loads(contents["config.json"])
         features = json.loads(contents["features.json"])
-        model = CSegSynth(config, training_networks=False)
+        model = family(config.pop("model", "csegsynth")).from_config(config)
         tensors = {k: v.float() for k, v in load(contents["weights.safetensors"]).items()}
         model.load_state_dict(tensors)
         model.eval().requires_grad_(False)
@@ -170,7 +179,7 @@ def save_pack(
     folder: Path,
     *,
     about: dict[str, Any],
-    model: CSegSynth,
+    model: ConditionalModel,
     encoder: Encoder,
     regressions: AgeRegressions | None,
     centiles: VolumeCentiles,
@@ -186,11 +195,7 @@ def save_pack(
         summary: of the training people, for the page that shows them.
         extras: further files by name, such as `regressions.safetensors`.
     """
-    tensors = {
-        k: v.detach().half().contiguous()
-        for k, v in model.state_dict().items()
-        if k.startswith(("generator.", "prior."))
-    }
+    tensors = {k: v.detach().half().contiguous() for k, v in model.generating_state().items()}
     features = {
         "encoder": encoder.to_dict(),
         "regressions": regressions.to_dict() if regressions else None,
@@ -198,7 +203,7 @@ def save_pack(
         "cohort": summary.to_dict() if summary else None,
     }
     payloads = {
-        "config.json": _json(model.config.to_dict()),
+        "config.json": _json({"model": model.family} | model.config.to_dict()),
         "weights.safetensors": save(tensors),
         "features.json": _json(features),
         "metrics.json": _json(metrics),

@@ -527,7 +527,7 @@ def _check(pack: Pack, draws: int, seed: int, resolution: int) -> None:
         raise CSegSynthError("unusable number of draws", expected="1 or more", got=repr(draws))
     if not 0 <= seed <= MAX_SEED:
         raise CSegSynthError("unusable seed", expected=f"a whole number from 0 to {MAX_SEED}", got=repr(seed))
-    possible = tuple(getattr(pack.model.generator, "resolutions", (1,)))
+    possible = pack.model.resolutions
     if resolution not in possible:
         raise CSegSynthError(
             f"the generator of pack {pack.name} does not work at resolution {resolution}",

@@ -427,4 +427,4 @@ def _steps(pack: Pack, frame: pd.DataFrame) -> NDArray[np.int64]:
 
 def _can_skip(pack: Pack) -> bool:
     """Whether the model can decode every second voxel alone."""
-    return 2 in getattr(pack.model.generator, "resolutions", (1,))
+    return 2 in pack.model.resolutions

@@ -49,7 +49,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
 slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
 try:
     people, about = _influence_people.people_of(pack, whose, person)
-    resolution = 1 if every or 2 not in pack.model.generator.resolutions else 2
+    resolution = 1 if every or 2 not in pack.model.resolutions else 2
     with slot:
         found = _influence_people.gradients_of(pack, people, int(draws), seed, resolution)
     whole = saliency.summarise(pack, found, where=where)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ class Smooth(torch.nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.generator = SimpleNamespace(resolutions=(1, 2))
+        self.resolutions = (1, 2)
         weight = torch.randn(4, width, generator=torch.Generator().manual_seed(3))
         self.weight = torch.nn.Parameter(0.2 * weight, requires_grad=False)
         self.passes = 0

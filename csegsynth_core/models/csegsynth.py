@@ -9,9 +9,9 @@ deformable templates"), log-Euclidean integration by scaling and squaring (Arsig
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,21 +28,16 @@ from csegsynth_core.models.blocks import (
     shuffle_down,
     shuffle_up,
 )
+from csegsynth_core.models.family import WHOLE, ConditionalModel, Offset, Region, Shapes
+from csegsynth_core.models.family import extent as _extent
 from csegsynth_core.tissue import CHANNELS, TISSUES
-
-Region = tuple[slice, slice, slice]
-Offset = tuple[int, int, int]
-WHOLE: Region = (slice(0, grid.SHAPE[0]), slice(0, grid.SHAPE[1]), slice(0, grid.SHAPE[2]))
 
 
 @dataclass(frozen=True)
-class Config:
-    """Everything that fixes the networks' shapes; stored in a pack's `config.json`."""
+class Config(Shapes):
+    """Everything that fixes the networks' shapes."""
 
     preset: Literal["paper", "compact"]
-    features: int
-    """Width of the encoded feature vector."""
-    latent: int
     width: int
     """`paper`: the reference's channel base b; `compact`: channels at 8 mm."""
     code_width: int
@@ -67,14 +62,6 @@ class Config:
             dropout=0.1,
             components=min(components, latent),
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
-
-def _extent(region: Region) -> tuple[int, int, int]:
-    return tuple(s.stop - s.start for s in region)  # type: ignore[return-value]
 
 
 # ------------------------------------------------------------------ compact
@@ -441,13 +428,17 @@ class Score(nn.Module):
         return self.trunk(x).squeeze(-1)
 
 
-class CSegSynth(nn.Module):
+class CSegSynth(ConditionalModel):
     """The five networks of CSegSynth (paper, Fig. 6b). Use `training_networks=False` to load for generation.
 
     Args:
         config: shapes; see `Config.paper` and `Config.compact`.
         training_networks: also build encoder, discriminator and code discriminator.
     """
+
+    family = "csegsynth"
+    shapes = Config
+    generating = ("generator", "prior")
 
     def __init__(self, config: Config, *, training_networks: bool = True) -> None:
         super().__init__()
@@ -471,15 +462,10 @@ class CSegSynth(nn.Module):
         """The part of the grid that the networks see."""
         return self.generator.region
 
-    def draw(self, n: int, seed: int) -> Float[Tensor, "n latent"]:
-        """n draws ẑ_rnd ~ N(0, I), always the same for the same n and seed.
-
-        A single draw with seed 0 is ẑ_rnd = 0, the middle of the distribution, which gives the typical brain of
-        people with these features.
-        """
-        if n == 1 and seed == 0:
-            return torch.zeros(1, self.config.latent)
-        return torch.randn(n, self.config.latent, generator=torch.Generator().manual_seed(seed))
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """What the generator takes."""
+        return self.generator.resolutions
 
     def condition(
         self, z: Float[Tensor, "n latent"], y: Float[Tensor, "n features"]
@@ -488,25 +474,14 @@ class CSegSynth(nn.Module):
         return self.prior.condition(z, y)
 
     def forward(
-        self, y: Float[Tensor, "n features"], z: Float[Tensor, "n latent"], resolution: int = 1
+        self,
+        y: Float[Tensor, "n features"],
+        z: Float[Tensor, "n latent"],
+        resolution: int = 1,
+        offset: Offset = (0, 0, 0),
     ) -> Float[Tensor, "n 4 i j k"]:
         """x̂ = G_θ(P_ψ(ẑ | y)) inside `region` (paper, end of section IV-C4).
 
         With `resolution` 2 (`compact`) only every second voxel along each axis is made.
         """
-        return self.generator(self.condition(z, y), resolution)
-
-    def on_grid(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n 4 80 128 128"]:
-        """Pad maps of `region` with background to the whole grid."""
-        if self.region == WHOLE:
-            return x
-        pad = [v for s, size in zip(self.region, grid.SHAPE, strict=True) for v in (s.start, size - s.stop)]
-        order = [pad[4], pad[5], pad[2], pad[3], pad[0], pad[1]]
-        tissues = F.pad(x[:, :-1], order)
-        background = F.pad(x[:, -1:], order, value=1.0)
-        return torch.cat([tissues, background], dim=1)
-
-    def generating_parameters(self) -> int:
-        """Parameters and template values that one brain needs (generator and prior network)."""
-        tensors = [*self.generator.parameters(), *self.prior.parameters(), *self.generator.buffers()]
-        return sum(t.numel() for t in tensors)
+        return self.generator(self.condition(z, y), resolution, offset)
