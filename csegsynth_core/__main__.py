@@ -38,8 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     make = commands.add_parser("generate", help="make synthetic brains for the people of a table")
     make.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
     make.add_argument("--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person")
-    make.add_argument("--out", type=Path, required=True, help="folder for the BIDS derivative")
-    make.add_argument("--seed", type=int, default=0, help="of the latent draw (default: 0)")
+    make.add_argument(
+        "--out", type=Path, required=True, help="folder for the BIDS derivative; run again to resume"
+    )
+    make.add_argument("--seed", type=int, default=0, help="of the latent draws (default: 0)")
+    make.add_argument("--draws", type=_positive, default=1, metavar="N", help="brains a person (default: 1)")
+    make.add_argument("--no-maps", action="store_true", help="tables of volumes only, no NIfTI maps")
+    make.add_argument("--no-regions", action="store_true", help="no table of regional volumes (quicker)")
     make.add_argument("--quiet", action="store_true", help="no progress bar")
     make.set_defaults(run=_generate)
     virtual = commands.add_parser(
@@ -153,16 +158,24 @@ def _generate(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from csegsynth_core.data.tables import read_table
-    from csegsynth_core.export import write_folder
-    from csegsynth_core.generate import generate
+    from csegsynth_core.generate_folder import generate_folder
     from csegsynth_core.pack import load_pack
 
     pack = load_pack(args.pack)
     table = read_table(args.table)
-    brains = generate(pack, table, seed=args.seed, source=str(args.table))
-    progress = tqdm(brains, total=len(table), unit="brain", disable=args.quiet)
-    files = write_folder(progress, pack, args.out)
-    print(f"{len(table)} synthetic brains, {files} files in {args.out}.")
+    with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
+        made, kept = generate_folder(
+            pack,
+            table,
+            args.out,
+            seed=args.seed,
+            draws=args.draws,
+            maps=not args.no_maps,
+            regions=not args.no_regions,
+            source=str(args.table),
+            done=bar.update,
+        )
+    print(f"{made * args.draws} synthetic brains of {made} people, {kept} already there, in {args.out}.")
     return 0
 
 

@@ -6,8 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 
 from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids
-from csegsynth_core.data.nifti import nifti_gz_bytes, write_bytes
+from csegsynth_core.data.nifti import nifti_gz_bytes
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import ALL
+
+_DRAW = {"draw": {"Description": "Latent draw, counted from 0; the same for everybody"}}
 
 README = """Synthetic brain tissue maps made by CSegSynth {version} with the model pack "{pack}".
 
@@ -32,7 +33,7 @@ Maps: partial-volume fractions in [0, 1] of white matter (WM), grey matter (GM) 
 80 x 128 x 128 voxels of 2 mm, RAS+, rigidly aligned to ICBM152 axes, never scaled. Volume in mL = sum x 0.008.
 Each sidecar holds features, seed, model hash and software version: with them the command
 
-    python -m csegsynth_core generate --pack {pack} --table participants.tsv --out DIR --seed {seed}
+    python -m csegsynth_core generate --pack {pack} --table participants.tsv --out DIR {options}
 
 makes the same maps again.
 
@@ -42,32 +43,66 @@ makes the same maps again.
 
 def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes]]:
     """Relative path and content of every file of a derivative with these brains, person by person."""
-    volumes, people, regions, seed = [], [], [], 0
+    volumes, regions, people, seed = [], [], {}, 0
     for brain in brains:
-        yield from _person_files(brain, pack)
+        yield from person_files(brain, pack)
         seed = brain.seed
-        volumes.append(
-            {"participant_id": participant_label(brain), **brain.volumes_ml, "wm_gm_csf": brain.total_ml}
-        )
-        people.append({"participant_id": participant_label(brain), **brain.features})
-        regions.append({"participant_id": participant_label(brain), **brain.regions_ml})
+        volumes.append(volume_row(brain))
+        regions.append(region_row(brain))
+        people[participant_label(brain)] = brain.features
+    yield from dataset_files(pack, volumes=volumes, regions=regions, people=people, seed=seed)
+
+
+def volume_row(brain: Brain) -> dict[str, Any]:
+    """A brain's row of `volumes.tsv`, mL."""
+    return _who(brain) | brain.volumes_ml | {"wm_gm_csf": brain.total_ml}
+
+
+def region_row(brain: Brain) -> dict[str, Any]:
+    """A brain's row of `regions.tsv`, mL."""
+    return _who(brain) | brain.regions_ml
+
+
+def dataset_files(
+    pack: Pack,
+    *,
+    volumes: Sequence[Mapping[str, Any]],
+    people: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    regions: Sequence[Mapping[str, Any]] = (),
+    draws: int = 1,
+) -> Iterable[tuple[str, bytes]]:
+    """Files of a derivative beside those of its people.
+
+    Args:
+        volumes: a row for each brain, as from `volume_row`.
+        people: `sub-…` → the features that the model saw.
+        regions: as from `region_row`; none: no table of regions.
+    """
     name = f"Synthetic brains, CSegSynth pack {pack.name}"
     licence = str(pack.about.get("licence", ""))
     yield "dataset_description.json", bids.dataset_description(name, synthetic=True, licence=licence).encode()
     attribution = str(pack.about.get("attribution", ""))
-    readme = README.format(version=__version__, pack=pack.name, seed=seed, attribution=attribution)
+    options = f"--seed {seed}" + (f" --draws {draws}" if draws > 1 else "")
+    readme = README.format(version=__version__, pack=pack.name, options=options, attribution=attribution)
     yield "README.md", readme.encode()
     yield "dseg.tsv", bids.dseg_table().encode()
-    yield "volumes.tsv", pd.DataFrame(volumes).to_csv(sep="\t", index=False, float_format="%.3f").encode()
     meta = {t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}
+    meta["wm_gm_csf"] = {"Description": "Sum of the three tissues", "Units": "mL"}
+    meta |= _DRAW if draws > 1 else {}
+    yield "volumes.tsv", pd.DataFrame(volumes).to_csv(sep="\t", index=False, float_format="%.3f").encode()
     yield "volumes.json", json.dumps(meta, indent=1).encode()
-    yield "regions.tsv", pd.DataFrame(regions).to_csv(sep="\t", index=False, float_format="%.3f").encode()
-    meta = {
-        r.name: {"Description": f"{r.title}, read by the parcellation network", "Units": "mL"}
-        for r in REGIONS
-    }
-    yield "regions.json", json.dumps(meta, indent=1).encode()
-    yield "participants.tsv", pd.DataFrame(people).to_csv(sep="\t", index=False, na_rep="n/a").encode()
+    if regions:
+        meta = {
+            r.name: {"Description": f"{r.title}, read by the parcellation network", "Units": "mL"}
+            for r in REGIONS
+        }
+        meta |= _DRAW if draws > 1 else {}
+        table = pd.DataFrame(regions).to_csv(sep="\t", index=False, float_format="%.3f")
+        yield "regions.tsv", table.encode()
+        yield "regions.json", json.dumps(meta, indent=1).encode()
+    rows = [{"participant_id": label} | dict(features) for label, features in people.items()]
+    yield "participants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False, na_rep="n/a").encode()
     yield (
         "participants.json",
         json.dumps(pack.schema.to_participants_json(), indent=1, ensure_ascii=False).encode(),
@@ -86,18 +121,10 @@ def zip_bytes(brains: Iterable[Brain], pack: Pack) -> bytes:
     return out.getvalue()
 
 
-def write_folder(brains: Iterable[Brain], pack: Pack, folder: Path) -> int:
-    """Write the derivative to `folder`; each file is whole or absent. Returns the number of files."""
-    count = 0
-    for name, content in bids_files(brains, pack):
-        write_bytes(folder / name, content)
-        count += 1
-    return count
-
-
-def participant_label(brain: Brain) -> str:
-    """`sub-…` with letters and digits only, safe as a file name."""
-    return "sub-" + (re.sub(r"[^A-Za-z0-9]", "", brain.participant_id.removeprefix("sub-")) or "synthetic")
+def participant_label(who: Brain | str) -> str:
+    """`sub-…` with letters and digits only, safe as a file name; of a brain or a participant_id."""
+    name = who if isinstance(who, str) else who.participant_id
+    return "sub-" + (re.sub(r"[^A-Za-z0-9]", "", name.removeprefix("sub-")) or "synthetic")
 
 
 def sidecar_fields(brain: Brain, pack: Pack) -> dict[str, Any]:
@@ -106,6 +133,7 @@ def sidecar_fields(brain: Brain, pack: Pack) -> dict[str, Any]:
         "Synthetic": True,
         "Description": "Sample of a generative model; not a scan of a person",
         "Seed": brain.seed,
+        **({"Draw": brain.draw, "Draws": brain.draws} if brain.draws > 1 else {}),
         "ModelPack": brain.pack_name,
         "ModelHash": brain.pack_hash,
         "SimulatedTrainingData": pack.simulated,
@@ -115,9 +143,11 @@ def sidecar_fields(brain: Brain, pack: Pack) -> dict[str, Any]:
     }
 
 
-def _person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
+def person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
+    """Relative path and content of one brain's maps, hard segmentation and sidecars."""
     label = participant_label(brain)
-    stem = f"{label}/anat/{label}_space-{grid.SPACE}_desc-synthetic"
+    one_of_many = f"Draw{brain.draw}" if brain.draws > 1 else ""
+    stem = f"{label}/anat/{label}_space-{grid.SPACE}_desc-synthetic{one_of_many}"
     fields = sidecar_fields(brain, pack)
     for k, tissue in enumerate(ALL):
         name = f"{stem}_label-{tissue.bids}_probseg"
@@ -125,6 +155,10 @@ def _person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
         yield f"{name}.json", bids.sidecar({"Type": "Probabilistic", "Label": tissue.bids} | fields).encode()
     yield f"{stem}_dseg.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
     yield f"{stem}_dseg.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
+
+
+def _who(brain: Brain) -> dict[str, Any]:
+    return {"participant_id": participant_label(brain)} | ({"draw": brain.draw} if brain.draws > 1 else {})
 
 
 def _nifti(data: NDArray[Any], description: str) -> bytes:

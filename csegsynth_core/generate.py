@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,6 +41,9 @@ class Brain:
     """Of the latent draw, 0: no noise. The same person and seed give the same brain, bit for bit."""
     pack_name: str
     pack_hash: str
+    draw: int = 0
+    """Which of `draws` draws from the seed."""
+    draws: int = 1
 
     @cached_property
     def regions_ml(self) -> dict[str, float]:
@@ -69,34 +73,62 @@ def encode(pack: Pack, people: pd.DataFrame | Mapping[str, Any], *, source: str 
 
 
 def generate(
-    pack: Pack, people: pd.DataFrame | Mapping[str, Any], *, seed: int = 0, source: str = "person"
+    pack: Pack,
+    people: pd.DataFrame | Mapping[str, Any],
+    *,
+    seed: int = 0,
+    draws: int = 1,
+    source: str = "person",
 ) -> Iterator[Brain]:
-    """Generate one brain per person: x̂ = G(P(ẑ | y)), ẑ ~ N(0, I) from `seed` (paper, section IV-C4).
+    """Generate brains: x̂ = G(P(ẑ | y)), ẑ ~ N(0, I) from `seed` (paper, section IV-C4).
 
-    Seed 0 takes ẑ = 0, the middle of the distribution: the brain that is typical for these features. Everybody
-    gets the same draw, so that differences between brains come from features alone.
+    A single draw with seed 0 takes ẑ = 0, the middle of the distribution: the brain that is typical for these
+    features. Everybody gets the same draws, so that differences between brains come from features alone.
+
+    Args:
+        draws: brains of each person, one after the other; the draws are those of `over_draws`.
 
     Raises:
         TableError: see `encode`.
-        CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1.
+        CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1, or there is no draw.
     """
     encoded = encode(pack, people, source=source)
-    z = pack.model.draw(1, _checked_seed(seed))
+    z = latent_draws(pack, draws, seed)
     for row, participant in enumerate(encoded.natural.index):
-        with torch.inference_mode():
-            y = torch.from_numpy(encoded.x[row : row + 1])
-            maps = pack.model.on_grid(pack.model(y, z))[0, : len(TISSUES)].contiguous().numpy()
         flags = {str(k): str(v) for k, v in encoded.flags.iloc[row].items() if v}
-        yield Brain(
-            participant_id=str(participant),
-            maps=maps,
-            volumes_ml=volume_table(maps),
-            features={str(k): v for k, v in encoded.natural.iloc[row].items()},
-            flags=flags,
-            seed=seed,
-            pack_name=pack.name,
-            pack_hash=pack.hash,
-        )
+        for draw in range(draws):
+            with torch.inference_mode():
+                y = torch.from_numpy(encoded.x[row : row + 1])
+                made = pack.model.on_grid(pack.model(y, z[draw : draw + 1]))
+                maps = made[0, : len(TISSUES)].contiguous().numpy()
+            yield Brain(
+                participant_id=str(participant),
+                maps=maps,
+                volumes_ml=volume_table(maps),
+                features={str(k): v for k, v in encoded.natural.iloc[row].items()},
+                flags=flags,
+                seed=seed,
+                pack_name=pack.name,
+                pack_hash=pack.hash,
+                draw=draw,
+                draws=draws,
+            )
+
+
+def latent_draws(pack: Pack, draws: int, seed: int) -> Float[Tensor, "draws latent"]:
+    """Latent draws ẑ for any person; always the same for equal arguments.
+
+    Several come in pairs ẑ, −ẑ, whose mean settles sooner (antithetic variates); a single one with seed 0 is 0.
+
+    Raises:
+        CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1, or `draws` is below 1.
+    """
+    if draws < 1:
+        raise CSegSynthError("unusable number of draws", expected="1 or more", got=repr(draws))
+    if draws == 1:
+        return pack.model.draw(1, _checked_seed(seed))
+    half = pack.model.draw(max(2, (draws + 1) // 2), _checked_seed(seed))  # a lone one of seed 0 would be 0
+    return torch.stack([half, -half], dim=1).flatten(0, 1)[:draws]
 
 
 def generate_one(pack: Pack, person: Mapping[str, Any], *, seed: int = 0) -> Brain:
@@ -121,15 +153,13 @@ def over_draws(
 ) -> NDArray[np.float32]:
     """Something measured on `draws` latent draws of each person, shape (people, draws, numbers).
 
-    The same `draws` are used for everybody. They come in pairs ẑ, −ẑ, whose mean settles sooner (antithetic
-    variates). Their spread is the model's, not a prediction interval.
+    The same `draws` are used for everybody (`latent_draws`). Their spread is the model's, not a prediction interval.
 
     Args:
         measure: maps inside the model's region (1, 4, i, j, k) → numbers (1, numbers).
     """
     encoded = encode(pack, people)
-    half = pack.model.draw((draws + 1) // 2, _checked_seed(seed))
-    z = torch.stack([half, -half], dim=1).flatten(0, 1)[:draws]
+    z = latent_draws(pack, draws, seed)
     out = []
     with torch.inference_mode():
         for x in encoded.x:

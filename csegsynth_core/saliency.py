@@ -44,7 +44,7 @@ BOOTSTRAPS: Final = 2000
 STEP_SD: Final = 0.1
 """Half the distance of the two points of a finite difference, in standard deviations."""
 
-_BATCH: Final = {1: 4, 2: 16}  # some 400 MB
+_BATCH: Final = {1: 2, 2: 2}  # larger ones are slower on a CPU: their activations leave its caches
 
 Where = Mapping[str, tuple[float, float] | Collection[str]]
 """Feature → lowest and highest value of a number, or the levels wanted."""
@@ -120,7 +120,7 @@ def gradients(
         draws: latent draws from `seed`, the same for everybody.
         resolution: 1 takes all voxels; 2 every second one along each axis, about four times faster, whose
             sums differ from the others' by some tenths of a per cent.
-        batch: people × draws at a time; by default 4 with all voxels and 16 with every second one.
+        batch: people × draws at a time; 2 by default.
         progress: told after every batch.
 
     Raises:
@@ -140,9 +140,11 @@ def gradients(
         with torch.enable_grad():
             y = x[rows // draws].clone().requires_grad_(True)
             maps = pack.model(y, z[rows % draws], resolution)
-            parts = torch.cat([group.of(maps, resolution) for group in measures], dim=1)
-            for m in range(len(names)):
-                (one,) = torch.autograd.grad(parts[:, m].sum(), y, retain_graph=m + 1 < len(names))
+            # Each measure by itself: joined in one tensor, volumes of tissues would send zeros back through the
+            # parcellation network.
+            parts = [one for group in measures for one in group.of(maps, resolution).unbind(dim=1)]
+            for m, part in enumerate(parts):
+                (one,) = torch.autograd.grad(part.sum(), y, retain_graph=m + 1 < len(parts))
                 found[start : start + len(rows), m] = one.numpy()
         if progress is not None:
             progress(int(rows[-1]) + 1, total)

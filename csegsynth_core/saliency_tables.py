@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from csegsynth_core import __version__, saliency
+from csegsynth_core import saliency
 from csegsynth_core.data.nifti import write_text
-from csegsynth_core.errors import TableError
 from csegsynth_core.generate import encode
 from csegsynth_core.pack import Pack
+from csegsynth_core.resume import keep_settings
 
-_SETTINGS = "settings.json"
+_COLUMNS = {
+    "measure": {"Description": "Volume of a tissue, of all three (wm+gm+csf), or of a region"},
+    "rank": {"Description": "By size of the mean gradient, within the measure"},
+    "column": {"Description": "Encoded column: a feature, or a level of a nominal one"},
+    "level": {"Description": "Level that a larger code means"},
+    "per_sd_ml": {
+        "Description": "Mean gradient over draws (summary: and people), for one standard deviation of the column",
+        "Units": "mL",
+    },
+    "low_ml": {"Description": "Lower end, 95 % bootstrap interval of the mean over people", "Units": "mL"},
+    "high_ml": {"Description": "Upper end, 95 % bootstrap interval of the mean over people", "Units": "mL"},
+    "sd_draws_ml": {
+        "Description": "Standard deviation over latent draws: the model's spread",
+        "Units": "mL",
+    },
+    "sd": {"Description": "Standard deviation of the feature among training people, in its units"},
+    "units": {"Description": "Units of the feature"},
+    "per_unit_ml": {
+        "Description": "Mean gradient for one natural unit (numeric features)",
+        "Units": "mL per unit of the column units",
+    },
+    "features": {"Description": "Recognises the features that a person's table was made for"},
+    "every_voxel": {"Description": "Whether all voxels were summed, or every second one along each axis"},
+}
+_ABOUT = {
+    "Synthetic": True,
+    "Description": "Gradients of generated volumes with respect to standardised features; associations that a model "
+    "learned from cross-sectional data, not effects",
+    "Columns": _COLUMNS,
+}
 
 
 def write_tables(
@@ -29,7 +57,7 @@ def write_tables(
     resolution: int = 1,
     progress: saliency.Progress | None = None,
 ) -> tuple[int, int]:
-    """Write `people/sub-X_saliency.tsv` for everybody, `summary.tsv` and `settings.json`.
+    """Write `people/sub-X_saliency.tsv` for everybody, `summary.tsv` and `summary.csv`, and `settings.json`.
 
     Each person's table holds the mean gradient over draws and its spread (`saliency.summarise`); the summary the
     mean over all people with its bootstrap interval. A person whose table is there, with the same features, is
@@ -44,17 +72,19 @@ def write_tables(
         How many people were computed, and how many were already there.
 
     Raises:
-        TableError: `people` cannot be used, or `out` holds tables made with other settings.
+        TableError: `people` cannot be used.
+        SourceError: `out` holds tables made with other settings.
     """
     encoded = encode(pack, people, source=str(people.attrs.get("source", "people")))
     settings = {
-        "pack": pack.name,
-        "pack_hash": pack.hash,
-        "draws": draws,
-        "seed": seed,
-        "resolution": resolution,
+        "ModelPack": pack.name,
+        "ModelHash": pack.hash,
+        "SimulatedTrainingData": pack.simulated,
+        "Draws": draws,
+        "Seed": seed,
+        "Resolution": resolution,
     }
-    _same_settings(out, settings)
+    keep_settings(out / "settings.json", settings, what="saliency tables", about=_ABOUT)
     names = [str(i) for i in encoded.natural.index]
     made, slopes, last = 0, [], None
     for row, name in enumerate(names):
@@ -85,32 +115,11 @@ def write_tables(
         )
     together = replace(last, slopes=np.concatenate(slopes), natural=encoded.natural, flags=encoded.flags)
     whole = saliency.summarise(pack, together).assign(draws=draws).drop(columns="sd_draws_ml")
-    text = saliency.with_provenance(whole, together).to_csv(
-        sep="\t", index=False, na_rep="n/a", float_format="%.6g"
-    )
-    write_text(out / "summary.tsv", text)
+    told = saliency.with_provenance(whole, together)
+    for ending, mark in (("tsv", "\t"), ("csv", ",")):
+        text = told.to_csv(sep=mark, index=False, na_rep="n/a", float_format="%.6g")
+        write_text(out / f"summary.{ending}", text)
     return made, len(names) - made
-
-
-def _same_settings(out: Path, settings: dict[str, object]) -> None:
-    """Refuse to mix tables of different settings in one folder."""
-    path = out / _SETTINGS
-    if path.is_file():
-        before = json.loads(path.read_text("utf-8"))
-        different = [k for k, v in settings.items() if before.get(k) != v]
-        if different:
-            raise TableError(
-                f"{out} holds tables made with other settings",
-                expected=", ".join(f"{k} {before.get(k)}" for k in different),
-                got=", ".join(f"{k} {settings[k]}" for k in different),
-                fix="choose another folder with --out, or repeat the settings",
-            )
-    described = settings | {
-        "software": f"CSegSynth {__version__}",
-        "description": "Gradients of generated volumes with respect to standardised features (mL per SD); "
-        "associations that a model learned from cross-sectional data, not effects",
-    }
-    write_text(path, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write(path: Path, table: pd.DataFrame, stamp: str) -> None:

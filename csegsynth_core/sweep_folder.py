@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +10,8 @@ import pandas as pd
 
 from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import write_text
-from csegsynth_core.errors import SourceError
 from csegsynth_core.pack import Pack
+from csegsynth_core.resume import features_hash, keep_settings, made_for
 from csegsynth_core.scenarios import Plan, sweep
 from csegsynth_core.sweep_report import bibtex, methods
 
@@ -51,22 +49,18 @@ def sweep_folder(
         "ModelPack": pack.name,
         "ModelHash": pack.hash,
         "SimulatedTrainingData": pack.simulated,
-        "Plan": json.loads(json.dumps(asdict(plan))),
+        "Plan": asdict(plan),
         "Units": {"age": pack.schema.age.units if pack.schema.age else "", "wm, gm, csf, wm+gm+csf": "mL"},
     }
-    _check_settings(folder / "sweep.json", settings)
+    keep_settings(folder / "sweep.json", settings, what="a sweep")
     made = kept = 0
     written = False
     for who, row in parsed.data.iterrows():
         person = {str(k): None if v is None or v != v else v for k, v in row.items()}
-        digest = hashlib.sha256(json.dumps(person, sort_keys=True).encode()).hexdigest()
+        digest = features_hash(person)
         stem = f"{who}" if str(who).startswith("sub-") else f"sub-{who}"
         target, mark = folder / f"{stem}_sweep.tsv", folder / f"{stem}_sweep.json"
-        if (
-            target.exists()
-            and mark.exists()
-            and json.loads(mark.read_text("utf-8"))["FeaturesHash"] == digest
-        ):
+        if made_for(mark, digest, target):
             kept += 1
             done(1)
             continue
@@ -82,22 +76,6 @@ def sweep_folder(
         made += 1
         done(1)
     return made, kept
-
-
-def _check_settings(path: Path, settings: dict[str, object]) -> None:
-    """Write the settings of a new folder, or refuse one with others."""
-    if not path.exists():
-        write_text(path, bids.sidecar(settings) + "\n")
-        return
-    held = json.loads(path.read_text("utf-8"))
-    other = [k for k, v in settings.items() if held.get(k) != v]
-    if other:
-        raise SourceError(
-            f"{path.parent} holds a sweep with other settings",
-            expected=f"the same {', '.join(other)}",
-            got=", ".join(f"{k} {held.get(k)}" for k in other)[:300],
-            fix="choose another folder, or the same settings to go on",
-        )
 
 
 def _tsv(frame: pd.DataFrame) -> str:

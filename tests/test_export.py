@@ -7,13 +7,15 @@ import zipfile
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from csegsynth_core import grid
 from csegsynth_core.__main__ import main
 from csegsynth_core.data.bids import hard_segmentation
-from csegsynth_core.export import participant_label, write_folder, zip_bytes
-from csegsynth_core.generate import Brain
+from csegsynth_core.data.nifti import write_bytes
+from csegsynth_core.export import bids_files, participant_label, zip_bytes
+from csegsynth_core.generate import Brain, volumes_over_draws
 from csegsynth_core.pack import SHIPPED, load_pack
 from csegsynth_core.tissue import GM, TISSUES, index
 
@@ -31,10 +33,15 @@ def lopsided() -> Brain:
     return Brain("sub-lopsided", maps, dict.fromkeys(TISSUES, 1.0), {"age": 40.0}, {}, 7, "ixi", "0" * 64)
 
 
+def written(folder):
+    for name, content in bids_files([lopsided()], load_pack("ixi")):
+        write_bytes(folder / name, content)
+
+
 @needs_pack
 def test_left_stays_left_and_values_survive(tmp_path):
-    brain, pack = lopsided(), load_pack("ixi")
-    write_folder([brain], pack, tmp_path)
+    brain = lopsided()
+    written(tmp_path)
     for name in TISSUES:
         path = (
             tmp_path
@@ -55,7 +62,7 @@ def test_left_stays_left_and_values_survive(tmp_path):
 
 @needs_pack
 def test_dseg_and_tables(tmp_path):
-    write_folder([lopsided()], load_pack("ixi"), tmp_path)
+    written(tmp_path)
     dseg = nib.load(next((tmp_path / "sub-lopsided" / "anat").glob("*_dseg.nii.gz")))
     values = np.asarray(dseg.dataobj)
     assert values[20, 50, 60] == GM.dseg and values[50, 50, 60] == 2 and values[0, 0, 0] == 0
@@ -111,6 +118,49 @@ def test_generate_command(tmp_path, capsys):
     assert len(list((tmp_path / "out").rglob("*_probseg.nii.gz"))) == 6
     volumes = (tmp_path / "out" / "volumes.tsv").read_text().splitlines()
     assert volumes[0].split("\t")[0] == "participant_id" and len(volumes) == 3
+
+
+@needs_pack
+def test_generate_command_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
+    from csegsynth_core import generate_folder as folders
+
+    table, out = tmp_path / "people.tsv", tmp_path / "out"
+    table.write_text("participant_id\tage\tsex\nsub-a\t30\tF\nsub-b\t70\tM\nsub-c\t50\tF\n")
+    command = ["generate", "--table", str(table), "--out", str(out), "--quiet", "--no-maps", "--draws", "2"]
+    write, marks = folders.write_text, []
+
+    def fails_at_the_second(path, text):
+        if path.name.endswith("_volumes.json"):
+            marks.append(path)
+            if len(marks) == 2:
+                raise KeyboardInterrupt
+        write(path, text)
+
+    monkeypatch.setattr(folders, "write_text", fails_at_the_second)
+    assert main(command) == 130
+    assert not (out / "volumes.tsv").exists()
+    monkeypatch.undo()
+    mended = out / "sub-c" / "sub-c_desc-synthetic_volumes.json"
+    mended.parent.mkdir()
+    mended.write_text('{"FeaturesHash": "ab')  # half a file is not a finished person
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "4 synthetic brains of 2 people, 1 already there" in capsys.readouterr().out
+    volumes = pd.read_csv(out / "volumes.tsv", sep="\t")
+    assert list(volumes["participant_id"]) == [f"sub-{p}" for p in "aabbcc"]
+    assert list(volumes["draw"]) == [0, 1] * 3
+    people = pd.DataFrame({"age": [30, 70, 50], "sex": ["F", "M", "F"]})
+    expected = volumes_over_draws(load_pack("ixi"), people, draws=2).reshape(6, 3)
+    assert np.allclose(volumes[list(TISSUES)], expected, atol=2e-3)
+    assert not list(out.rglob("*.nii.gz")) and (out / "regions.tsv").is_file()
+    before = (out / "volumes.tsv").read_bytes()
+    table.write_text(table.read_text().replace("sub-b\t70", "sub-b\t71"))
+    assert main(command) == 0
+    assert "2 synthetic brains of 1 people, 2 already there" in capsys.readouterr().out
+    assert (out / "volumes.tsv").read_bytes() != before
+    assert main([*command, "--seed", "5"]) == 2
+    message = capsys.readouterr().err
+    assert "other settings" in message and "Seed 0" in message and "Seed 5" in message
 
 
 @needs_pack

@@ -1,0 +1,107 @@
+"""Brains of a whole table as a BIDS derivative, person by person, so that a stopped run can go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from csegsynth_core.data import bids
+from csegsynth_core.data.nifti import write_bytes, write_text
+from csegsynth_core.export import dataset_files, participant_label, person_files, region_row, volume_row
+from csegsynth_core.generate import Brain, encode, generate
+from csegsynth_core.pack import Pack
+from csegsynth_core.resume import features_hash, keep_settings, made_for
+
+SETTINGS = "generate.json"
+
+
+def generate_folder(
+    pack: Pack,
+    people: pd.DataFrame,
+    folder: Path,
+    *,
+    seed: int = 0,
+    draws: int = 1,
+    maps: bool = True,
+    regions: bool = True,
+    source: str = "table",
+    done: Callable[[int], object] = lambda _: None,
+) -> tuple[int, int]:
+    """Generate everybody of a table.
+
+    Each person's maps are written first and `sub-X/sub-X_desc-synthetic_volumes.json` (volumes in mL, features,
+    settings) last: a person with that file is finished, and is not made again by a later run. Tables of all
+    people (`volumes.tsv`, `regions.tsv`, `participants.tsv`) are written at the end.
+
+    Args:
+        people: as from `csegsynth_core.data.tables.read_table`.
+        seed, draws: latent draws of each person, see `generate.generate`.
+        maps: write NIfTI maps; without, tables only.
+        regions: measure volumes of regions, too.
+        done: told 1 after each person.
+
+    Returns:
+        People made, and people already there.
+
+    Raises:
+        TableError: the table cannot be used; nothing is written then.
+        SourceError: the folder holds brains with other settings or of another model.
+        CSegSynthError: `seed` or `draws` cannot be used.
+    """
+    natural = encode(pack, people, source=source).natural
+    settings = {
+        "Synthetic": True,
+        "ModelPack": pack.name,
+        "ModelHash": pack.hash,
+        "SimulatedTrainingData": pack.simulated,
+        "Seed": seed,
+        "Draws": draws,
+        "Maps": maps,
+        "Regions": regions,
+    }
+    keep_settings(folder / SETTINGS, settings, what="brains")
+    made = kept = 0
+    rows: list[dict[str, Any]] = []
+    for row, who in enumerate(natural.index):
+        digest = features_hash(dict(natural.iloc[row]))
+        mark = _mark(folder, str(who))
+        if made_for(mark, digest):
+            kept += 1
+        else:
+            mark.unlink(missing_ok=True)  # made for other features: not finished any more
+            brains = []
+            for brain in generate(pack, natural.iloc[[row]], seed=seed, draws=draws, source=source):
+                for name, content in person_files(brain, pack) if maps else ():
+                    write_bytes(folder / name, content)
+                brains.append(_measured(brain, regions))
+            written = settings | {"FeaturesHash": digest, "Features": brain.features, "Brains": brains}
+            write_text(mark, bids.sidecar(written | {"FeatureFlags": brain.flags}) + "\n")
+            made += 1
+        rows.append(json.loads(mark.read_text("utf-8")))
+        done(1)
+    together = dataset_files(
+        pack,
+        volumes=[b["volumes"] for one in rows for b in one["Brains"]],
+        regions=[b["regions"] for one in rows for b in one["Brains"]] if regions else (),
+        people={one["Brains"][0]["volumes"]["participant_id"]: one["Features"] for one in rows},
+        seed=seed,
+        draws=draws,
+    )
+    for name, content in together:
+        if maps or name != "dseg.tsv":
+            write_bytes(folder / name, content)
+    return made, kept
+
+
+def _measured(brain: Brain, regions: bool) -> dict[str, Any]:
+    out = {"volumes": volume_row(brain)}
+    return out | {"regions": region_row(brain)} if regions else out
+
+
+def _mark(folder: Path, who: str) -> Path:
+    label = participant_label(who)
+    return folder / label / f"{label}_desc-synthetic_volumes.json"

@@ -1,0 +1,66 @@
+"""Folders of results for many people: settings kept beside them, so that a stopped run can go on and no two mix."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from csegsynth_core.data import bids
+from csegsynth_core.data.nifti import write_text
+from csegsynth_core.errors import SourceError
+
+
+def keep_settings(
+    path: Path, settings: Mapping[str, Any], *, what: str, about: Mapping[str, Any] | None = None
+) -> None:
+    """Write the settings of a new folder, or refuse a folder that holds results with others.
+
+    Args:
+        path: of the settings' JSON file.
+        settings: what two runs must have in common.
+        what: of the folder's content, for the message: "a sweep".
+        about: further fields of the file, which are not compared.
+
+    Raises:
+        SourceError: the folder holds results with other settings; says which.
+    """
+    wanted = json.loads(json.dumps(dict(settings)))
+    if path.exists():
+        try:
+            held = json.loads(path.read_text("utf-8"))
+        except ValueError:
+            held = {}
+        other = [k for k, v in wanted.items() if held.get(k) != v]
+        if other:
+            raise SourceError(
+                f"{path.parent} holds {what} with other settings",
+                expected=", ".join(f"{k} {held.get(k)}" for k in other)[:300],
+                got=", ".join(f"{k} {wanted[k]}" for k in other)[:300],
+                fix="choose another folder with --out, or repeat the settings to go on",
+            )
+        return
+    write_text(path, bids.sidecar(wanted | dict(about or {})) + "\n")
+
+
+def features_hash(person: Mapping[str, Any]) -> str:
+    """SHA-256 of a person's features; recognises whom a finished file was made for."""
+    plain = {str(k): None if v is None or v != v else v for k, v in person.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=float).encode()).hexdigest()
+
+
+def made_for(mark: Path, digest: str, *others: Path) -> bool:
+    """Whether the file `mark` says that it was made for these features, and `others` are there.
+
+    Args:
+        mark: a JSON file with the field `FeaturesHash`.
+        digest: as from `features_hash`.
+    """
+    if not (mark.is_file() and all(other.is_file() for other in others)):
+        return False
+    try:
+        return bool(json.loads(mark.read_text("utf-8"))["FeaturesHash"] == digest)
+    except (ValueError, KeyError, TypeError):
+        return False
