@@ -16,17 +16,17 @@ st.set_page_config(
 )
 st.html(ASSETS / "style.css")
 
-# Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. A page whose address is
-# the name of its file begins with `_link.routed()`, so that a server's first visitor may come by a link to it.
+# Before anything slow: until it is called, Streamlit takes every file in pages/ for a page. The address of a page is
+# the name of its file, which begins with `_link.routed()`: so a server's first visitor may come by a link to it.
 page = st.navigation(
     [
-        st.Page("pages/individual.py", title="Individual", url_path="person", default=True),
+        st.Page("pages/individual.py", title="Individual", default=True),
         st.Page("pages/ageing.py", title="Ageing", url_path="ageing"),
-        st.Page("pages/influence.py", title="Feature influence", url_path="features"),
-        st.Page("pages/compare.py", title="Compare", url_path="scenarios"),
-        st.Page("pages/cohort.py", title="Cohort", url_path="trained-on"),
-        st.Page("pages/evaluation.py", title="Evaluation", url_path="measured"),
-        st.Page("pages/method.py", title="Method", url_path="about-method"),
+        st.Page("pages/influence.py", title="Feature influence", url_path="influence"),
+        st.Page("pages/compare.py", title="Compare", url_path="compare"),
+        st.Page("pages/cohort.py", title="Cohort", url_path="cohort"),
+        st.Page("pages/evaluation.py", title="Evaluation", url_path="evaluation"),
+        st.Page("pages/method.py", title="Method", url_path="method"),
     ],
     position="top",
 )
@@ -39,6 +39,7 @@ with st.sidebar:
     st.html('<div class="wordmark">CSegSynth<span>synthetic brain tissue maps</span></div>')
     with st.spinner("Starting…"):
         # Imports torch, which takes seconds: the page is there meanwhile.
+        from csegsynth_core.errors import PackError
         from pages import _about, _controls, _link, _state
 try:
     with st.sidebar:
@@ -46,11 +47,13 @@ try:
         pack = _state.choose_pack()
         _link.fill(pack)
         _controls.person_controls(pack)
-except _state.PackError as error:
+except PackError as error:
     _about.show_error(error)
     st.stop()
 
 _link.write(pack)
+if pack.simulated:  # fixed at the top, on every page, whether the sidebar is open or not
+    st.html('<div class="simulated" role="note">Simulated people, not real ones</div>')
 st.session_state["routed"] = True
 try:
     page.run()

@@ -10,7 +10,7 @@ import streamlit as st
 
 from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
-from csegsynth_core.pack import Pack, available
+from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_file import (
     DISPLAY,
     PERSON,
@@ -21,7 +21,7 @@ from csegsynth_core.scenario_file import (
     seed_of_query,
     to_query,
 )
-from pages import _state
+from pages import _packs, _state
 
 _TOGGLES = {"radiological": "Radiological", "nose_left": "Nose left", "voxels": "Voxels"}
 
@@ -44,25 +44,28 @@ def open_once() -> None:
     st.session_state["display"] = display_of_query(query)
     st.session_state["link-problems"] = []
     if "pack" in query:
-        if query["pack"] in available():
+        packs = _packs.found().packs
+        if query["pack"] in packs:
             st.session_state["pack"] = query["pack"]
         else:
             st.session_state["link-problems"].append(
                 CSegSynthError(
                     f"the link's model pack {query['pack']!r} is not here",
-                    expected=", ".join(available()) or "a model pack",
-                    fix="choose another pack in the sidebar",
+                    expected=", ".join(packs) or "a model pack",
+                    fix="choose another pack in the sidebar, or name the folder that holds it there",
                 )
             )
-            st.session_state["link"] = {}
 
 
 def fill(pack: Pack) -> None:
-    """Give the pack's memory what the address says; once, before the controls are drawn."""
-    query = st.session_state.pop("link", {}) or {}
-    st.session_state["link"] = {}
+    """Give the pack's memory what the address says; once, before the controls are drawn.
+
+    A link to a pack that is not here waits until it is.
+    """
+    query = st.session_state["link"]
     if not query or query.get("pack", pack.name) != pack.name:
         return
+    st.session_state["link"] = {}
     for part in (_fill_person, _fill_seed, _fill_sweep):
         try:
             part(pack, query)

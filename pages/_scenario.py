@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError, PackError, ScenarioError
-from csegsynth_core.pack import Pack, available
+from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_file import DISPLAY, from_dict, read_json
-from pages import _about, _link, _state
+from pages import _about, _link, _packs, _state
 
 
 def saver(pack: Pack) -> None:
@@ -45,11 +45,12 @@ def _open() -> None:
     try:
         data = read_json(file.getvalue())
         name = data["pack"]["name"]
-        if name not in available():
+        packs = _packs.found().packs
+        if name not in packs:
             raise ScenarioError(
                 f"the scenario's model pack {name!r} is not here",
-                expected=", ".join(available()),
-                fix="put the pack's folder into assets/models",
+                expected=", ".join(packs),
+                fix="name the folder that holds it, beside the selector of packs",
             )
         pack = _state.load(name)
         scenario, notes = from_dict(data, pack)

@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from csegsynth_core.errors import PackError
 from csegsynth_core.generate import Brain, generate_one
-from csegsynth_core.pack import SHIPPED, Pack, available, find, load_pack
+from csegsynth_core.pack import Pack, find, load_pack
+from pages import _packs
 
 Person = dict[str, Any]
 """Natural value of each feature; None for unknown."""
@@ -32,7 +32,8 @@ def load(name: str) -> Pack:
     Raises:
         PackError: there is none, or it is damaged.
     """
-    folder = find(name)
+    packs = _packs.found().packs
+    folder = packs[name] if name in packs else find(name)
     return _load(name, str(folder), (folder / "pack.json").stat().st_mtime)
 
 
@@ -47,25 +48,8 @@ def choose_pack() -> Pack:
     Raises:
         PackError: there is none, or the chosen one is damaged.
     """
-    packs = available()
-    if not packs:
-        raise PackError(
-            f"no model pack in {SHIPPED}",
-            expected="a folder with a pack.json and the model's weights",
-            fix="get assets/models from the release (a clone without large files lacks it), or make a pack with "
-            "'python -m train pack'; then reload this page",
-        )
-    st.selectbox(
-        "Model pack",
-        list(packs),
-        key="pack",
-        format_func=lambda name: f"Model pack: {name}",
-        label_visibility="collapsed",
-    )
-    pack = current_pack()
-    if pack.simulated:
-        st.badge("Simulated training data", icon=":material/science:", color="orange", width="stretch")
-    return pack
+    _packs.choose()
+    return current_pack()
 
 
 def current_pack() -> Pack:

@@ -8,8 +8,9 @@ import streamlit as st
 
 from csegsynth_core import coverage
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _cohort_views, _state
+from pages import _about, _cohort_views, _link, _state
 
+_link.routed()
 HIDDEN = " · bins of one or two people are withheld"
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]

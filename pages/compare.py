@@ -9,8 +9,9 @@ import streamlit as st
 from csegsynth_core import compare, figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _about, _compare_table, _state
+from pages import _about, _compare_table, _link, _state
 
+_link.routed()
 _CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 PER_ROW = 3
 

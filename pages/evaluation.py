@@ -9,8 +9,9 @@ import streamlit as st
 
 from csegsynth_core import figures, measured
 from csegsynth_core.tissue import BY_NAME
-from pages import _state
+from pages import _link, _state
 
+_link.routed()
 pack = _state.current_pack()
 whole = measured.tidy(pack.metrics)
 tables = list(dict.fromkeys(whole["table"]))

@@ -7,8 +7,9 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _regions, _state, _viewer, _volumes
+from pages import _about, _link, _regions, _state, _viewer, _volumes
 
+_link.routed()
 pack = _state.current_pack()
 person, seed = _state.memory(pack)["person"], _state.memory(pack)["seed"]
 base_person, base_label = _state.baseline(pack)

@@ -10,8 +10,9 @@ from csegsynth_core import saliency
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.tissue import ALL
-from pages import _about, _influence_map, _influence_people, _influence_table, _state
+from pages import _about, _influence_map, _influence_people, _influence_table, _link, _state
 
+_link.routed()
 MEASURES = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
 MEASURES |= {r.name: r.title for r in saliency.WHOLE_REGIONS}
 UNITS = {"sd": "Per SD", "natural": "Natural unit"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from csegsynth_core import methods_text
-from pages import _state
+from pages import _link, _state
 
+_link.routed()
 pack = _state.current_pack()
 seed = _state.memory(pack)["seed"]
 with st.container(key="head"):

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.browser import Site, chromium_path, server
+
 os.environ["MPLBACKEND"] = "Agg"
 
 Floats = NDArray[np.float32]
@@ -116,6 +118,21 @@ def pack():
         return load_pack("ixi")
     except PackError as error:
         pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+@pytest.fixture(scope="session")
+def site(pack) -> Iterator[Site]:
+    """One server and one browser for all tests in a browser; `site.open()` is somebody of their own."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = chromium_path()
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with server() as address, api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            yield Site(address, browser)
+        finally:
+            browser.close()
 
 
 @pytest.fixture(scope="session")

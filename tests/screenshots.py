@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.test_browser import chromium_path, server, wait_for_brain
+from tests.browser import chromium_path, server, wait_for_brain
 
 MOST_BYTES = 350_000
 LINK = "/?from=22&to=80&step=2&draws=10&scenario=both"

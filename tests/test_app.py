@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -186,7 +187,22 @@ def test_a_simulated_pack_is_labelled(pack, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(packs, "SHIPPED", tmp_path)
     app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
     assert not app.exception
-    assert any("Simulated" in m.value for m in app.markdown)
+    assert _html(app).count("Simulated people, not real ones") == 1
+
+
+def test_a_page_is_found_under_the_name_of_its_file() -> None:
+    """Until the router has run, Streamlit looks for the name of a link among the files of `pages/`."""
+    found = re.findall(
+        r'st\.Page\("pages/(\w+)\.py", title="[^"]+", (.+)\)', (ROOT / "app.py").read_text("utf-8")
+    )
+    files = {path.stem for path in (ROOT / "pages").glob("[a-z]*.py")}
+    assert {name for name, _ in found} == files and len(found) == 7
+    for name, how in found:
+        assert how in (f'url_path="{name}"', "default=True")
+        body = ast.parse((ROOT / "pages" / f"{name}.py").read_text("utf-8")).body
+        imports = (ast.Import, ast.ImportFrom)
+        first = next(x for x in body[1:] if not isinstance(x, imports))  # after the docstring
+        assert ast.unparse(first) == "_link.routed()", name
 
 
 def test_no_page_is_long() -> None:

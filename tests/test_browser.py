@@ -2,111 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from csegsynth_core import figures, grid
-from csegsynth_core.errors import PackError
 from csegsynth_core.generate import generate_one
-from csegsynth_core.pack import Pack, load_pack
+from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import ALL, TISSUES
-
-ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = float(os.environ.get("CSEGSYNTH_TEST_PATIENCE", "3"))
-"""How many times longer than on an idle machine things may take."""
-
-
-def chromium_path() -> str | None:
-    """A chromium of the system, if there is one."""
-    return next(
-        (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-    )
-
-
-@contextlib.contextmanager
-def server() -> Iterator[str]:
-    """The app on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}"]
-    command += ["--server.headless=true", "--server.address=127.0.0.1"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + 20 * PATIENCE
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read()  # noqa: S310
-                break
-            except OSError:
-                if time.monotonic() > end or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
-
-
-def wait_for_brain(page: Any) -> None:
-    """Until the three planes are drawn."""
-    page.wait_for_selector(
-        ".st-key-planes .layer-below image, .st-key-planes .imagelayer image", timeout=60_000
-    )
+from tests.browser import PATIENCE, settle, wait_for_brain
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
+def page(site) -> Iterator[Any]:
     """A page of the app on which the first brain has been drawn; `page.opened_in` says after how many seconds."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = chromium_path()
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    try:
-        load_pack("ixi")
-    except PackError as error:
-        pytest.skip(f"the shipped pack cannot be used: {error}")
-    with server() as address, api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        try:
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
-            page.failures = []
-            page.on("pageerror", lambda error: page.failures.append(str(error)))
-            page.on("requestfailed", lambda request: page.failures.append(request.url))
-            start = time.monotonic()
-            page.goto(address)
-            wait_for_brain(page)
-            page.opened_in = time.monotonic() - start
-            settle(page)
-            yield page
-        finally:
-            browser.close()
-
-
-def settle(page: Any) -> None:
-    """Until the server has answered everything."""
-    page.wait_for_timeout(150)
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
-    page.wait_for_timeout(350)
+    start = time.monotonic()
+    with site.open(width=1440, height=900) as page:
+        wait_for_brain(page)
+        page.opened_in = time.monotonic() - start
+        settle(page)
+        yield page
 
 
 def read_out(page: Any) -> tuple[list[int], dict[str, float]]:
@@ -142,11 +63,6 @@ def expected_voxel(
     mm[view.across], mm[view.up] = x, y1 - down * (y1 - y0)
     voxel = grid.mm_to_voxel(mm)
     return int(voxel[view.across]), int(voxel[view.up])
-
-
-@pytest.fixture(scope="module")
-def pack() -> Pack:
-    return load_pack("ixi")
 
 
 def typical(pack: Pack) -> dict[str, Any]:

@@ -12,30 +12,17 @@ import pytest
 
 from csegsynth_core.generate import generate_one
 from csegsynth_core.scenarios import Plan, sweep
-from tests.test_browser import PATIENCE, chromium_path, server, settle
+from tests.browser import PATIENCE, settle
 
 QUERY = "from=30&to=60&step=10&draws=2&scenario=both"
 
 
 @pytest.fixture(scope="module")
-def page(pack) -> Iterator[Any]:
+def page(site) -> Iterator[Any]:
     """A page that came by a link to somebody's sweep, once the filmstrip is there."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = chromium_path()
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with server() as address, api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        try:
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.failures = []
-            page.on("pageerror", lambda error: page.failures.append(str(error)))
-            page.on("requestfailed", lambda request: page.failures.append(request.url))
-            page.goto(f"{address}/ageing?draw=1&p.sex=M&p.age=52&{QUERY}")  # the server's first visitor
-            _wait_for_film(page)
-            yield page
-        finally:
-            browser.close()
+    with site.open(f"/ageing?draw=1&p.sex=M&p.age=52&{QUERY}") as page:
+        _wait_for_film(page)
+        yield page
 
 
 def _wait_for_film(page: Any) -> None:

@@ -14,47 +14,20 @@ import pytest
 from csegsynth_core import compare, methods_text, saliency
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.tissue import TISSUES
-from tests.test_browser import PATIENCE, chromium_path, read_out, server, settle, typical, wait_for_brain
+from tests.browser import PATIENCE, go, says, settle, wait_for_brain
+from tests.test_browser import read_out, typical
 
 
 @pytest.fixture(scope="module")
-def page(pack) -> Iterator[Any]:
+def page(site) -> Iterator[Any]:
     """The app after the first brain, at 1280×800; the person is 52 years old."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = chromium_path()
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with server() as address, api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        try:
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.failures = []
-            page.on("pageerror", lambda error: page.failures.append(str(error)))
-            page.goto(address)
-            wait_for_brain(page)
-            page.get_by_role("slider").first.focus()
-            for _ in range(4):
-                page.keyboard.press("ArrowRight")
-            says(page, "52 years")
-            yield page
-        finally:
-            browser.close()
-
-
-def says(page: Any, text: str) -> None:
-    """Until the page shows a text, and the server has answered everything."""
-    page.wait_for_function(f"document.body.innerText.includes({text!r})", timeout=30_000 * PATIENCE)
-    settle(page)
-
-
-def go(page: Any, title: str, heading: str) -> None:
-    """To another page by its link."""
-    page.get_by_role("link", name=title, exact=True).click()
-    page.wait_for_function(
-        f"document.querySelector('h1') && document.querySelector('h1').innerText.startsWith({heading!r})",
-        timeout=30_000 * PATIENCE,
-    )
-    settle(page)
+    with site.open() as page:
+        wait_for_brain(page)
+        page.get_by_role("slider").first.focus()
+        for _ in range(4):
+            page.keyboard.press("ArrowRight")
+        says(page, "52 years")
+        yield page
 
 
 def csv(page: Any) -> pd.DataFrame:
