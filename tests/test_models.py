@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from csegsynth_core import grid
-from csegsynth_core.errors import PackError
 from csegsynth_core.models.blocks import PriorNetwork, convolve, shuffle_down, shuffle_up
 from csegsynth_core.models.csegsynth import Config, CSegSynth
-from csegsynth_core.models.family import WHOLE, families, family
+from csegsynth_core.models.family import WHOLE
 from csegsynth_core.volumes import volumes_ml
 from train.template import set_template
 
@@ -161,19 +160,3 @@ def test_features_and_noise_together_are_standard_normal():
     assert torch.allclose(prior.condition(z, y[:3]), z @ prior.spread.T + prior(y[:3]))
     with pytest.raises(ValueError, match="linear layer"):
         PriorNetwork(6, 4).start_at(torch.zeros(4, 6), torch.zeros(4))
-
-
-def test_families_are_found_by_name_and_others_are_told():
-    assert {family(name).family for name in families()} == set(families())
-    with pytest.raises(PackError, match=r"no model family 'diffeomorphic'.*csegsynth"):
-        family("diffeomorphic")
-
-
-def test_generate_gives_maps_and_volumes_of_people_and_draws(model):
-    found = model.generate(torch.randn(2, FEATURES), n=2, seed=4)
-    assert found.maps.shape == (2, 2, 4, *grid.SHAPE) and found.volumes_ml.shape == (2, 2, 4)
-    assert torch.allclose(volumes_ml(found.maps[:, 1])[:, :3], found.volumes_ml[:, 1, :3], rtol=1e-4)
-    with torch.inference_mode():
-        y = torch.zeros(1, FEATURES)
-        alone = model.generate(y, n=1, seed=4).maps[0, 0]
-        assert torch.equal(alone, model.on_grid(model(y, model.draw(1, 4)))[0])

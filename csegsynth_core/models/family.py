@@ -97,7 +97,8 @@ class ConditionalModel(nn.Module):
         """
         if n == 1 and seed == 0:
             return torch.zeros(1, self.config.latent)
-        return torch.randn(n, self.config.latent, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)  # row by row: more draws must not change the first
+        return torch.stack([torch.randn(self.config.latent, generator=generator) for _ in range(n)])
 
     def forward(
         self,
@@ -156,6 +157,13 @@ class ConditionalModel(nn.Module):
 
 _FAMILIES: Final[dict[str, str]] = {
     "csegsynth": "csegsynth_core.models.csegsynth:CSegSynth",
+    "c_vae": "csegsynth_core.models.vae:CVae",
+    "c_gan": "csegsynth_core.models.gan:CGan",
+    "c_ldm": "csegsynth_core.models.ldm:CLdm",
+    "vae": "csegsynth_core.models.vae:Vae",
+    "gan": "csegsynth_core.models.gan:Gan",
+    "ldm": "csegsynth_core.models.ldm:Ldm",
+    "alpha_gan": "csegsynth_core.models.alpha_gan:AlphaGan",
 }
 """Where each family's class is, `module:class`; imported only when asked for."""
 

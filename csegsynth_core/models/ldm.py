@@ -1,0 +1,242 @@
+"""Latent diffusion (Eq. 5) and C-LDM (Eq. 12) with MONAI's networks: paper, sections IV-B3 and IV-C3.
+
+An autoencoder makes a small latent volume of a brain (Rombach et al. 2022; Pinaya et al. 2022); a U-Net learns to
+take noise out of it, in 1000 steps while training and fewer, deterministic ones while sampling (DDIM, Song et al.
+2021). A draw of noise is therefore ẑ_T, all that a brain depends on beside the features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, ClassVar, Final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from monai.networks.nets.autoencoderkl import AutoencoderKL
+from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
+from monai.networks.schedulers.ddim import DDIMScheduler
+from monai.networks.schedulers.ddpm import DDPMScheduler
+from torch import Tensor, nn
+
+from csegsynth_core import grid
+from csegsynth_core.models.blocks import shuffle_down
+from csegsynth_core.models.csegsynth import CompactTrunk, PaperTrunk, Score
+from csegsynth_core.models.family import WHOLE, ConditionalModel, Offset, Region, Shapes, extent
+from csegsynth_core.models.voxel import Conditioner, SubPixel
+from csegsynth_core.tissue import CHANNELS
+
+STEPS = 1000
+"""T of Eq. 5 and 12."""
+SCHEDULE: Final[dict[str, Any]] = {"schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0195}
+TOKENS = 4
+"""Vectors that features become for cross-attention."""
+
+
+@dataclass(frozen=True)
+class LdmShapes(Shapes):
+    """Shapes of LDM and C-LDM; `latent` is the size of ẑ_T, padded to what the U-Net can halve."""
+
+    width: int
+    """Channels of the autoencoder's first level; the others have twice as many."""
+    latent_channels: int
+    unet_width: int
+    """Channels of the U-Net's first level; each further one has as many more."""
+    unet_levels: int
+    groups: int
+    """Of group normalisation."""
+    sampling_steps: int
+    dropout: float = 0.0
+
+    @classmethod
+    def named(cls, preset: str, features: int) -> LdmShapes:
+        """Shapes of `paper`, `compact` or `tiny`."""
+        if preset == "paper":
+            return _sized(cls("paper", features, 0, 64, 3, 256, 3, 32, 50))
+        if preset == "compact":
+            return _sized(cls("compact", features, 0, 16, 4, 24, 2, 8, 25, dropout=0.1))
+        return _sized(cls("tiny", features, 0, 8, 1, 8, 2, 8, 2))
+
+    @property
+    def region(self) -> Region:
+        """What the autoencoder sees: the whole grid (`paper`), or the box that brains occupy."""
+        return WHOLE if self.preset == "paper" else grid.BOX
+
+    @property
+    def latent_size(self) -> list[int]:
+        """Of a latent volume: an eighth of the region along each axis."""
+        return [s // 8 for s in extent(self.region)]
+
+    @property
+    def padded_size(self) -> list[int]:
+        """The same rounded up to what the U-Net can halve."""
+        step = 2 ** (self.unet_levels - 1)
+        return [-(-s // step) * step for s in self.latent_size]
+
+
+def _sized(config: LdmShapes) -> LdmShapes:
+    return replace(config, latent=config.latent_channels * prod(config.padded_size))
+
+
+class TissueAutoencoder(nn.Module):
+    """MONAI's `AutoencoderKL` for tissue maps: voxels to a latent volume at 16 mm, and back through softmax.
+
+    `paper` takes voxels of 2 mm as they are and halves them three times. `compact` takes blocks of 2×2×2 voxels as
+    channels, halves twice, and ends in `SubPixel`.
+    """
+
+    def __init__(self, config: LdmShapes) -> None:
+        super().__init__()
+        self.blocks = config.preset != "paper"
+        widths = (config.width, *([2 * config.width] * (2 if self.blocks else 3)))
+        channels = len(CHANNELS) * (8 if self.blocks else 1)
+        self.network = AutoencoderKL(
+            spatial_dims=3,
+            in_channels=channels,
+            out_channels=config.width if self.blocks else channels,
+            num_res_blocks=1 if self.blocks else 2,
+            channels=widths,
+            attention_levels=[False] * len(widths),
+            latent_channels=config.latent_channels,
+            norm_num_groups=config.groups if config.groups < 2 * config.width else config.width,
+            with_encoder_nonlocal_attn=False,
+            with_decoder_nonlocal_attn=False,
+        )
+        self.output = SubPixel(config.width) if self.blocks else None
+
+    def encode(self, x: Float[Tensor, "n 4 i j k"]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a brain's latent volume, each (n, c, i8, j8, k8)."""
+        return self.network.encode(shuffle_down(x) if self.blocks else x)
+
+    def decode(
+        self, latents: Float[Tensor, "n c i8 j8 k8"], resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """Tissue fractions of a latent volume."""
+        x = self.network.decode(latents)
+        if self.output is None:
+            return torch.softmax(x, dim=1)
+        return self.output(x, resolution, offset)
+
+    def encode_stage_2_inputs(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n c i8 j8 k8"]:
+        """A sample of the latent volume: the name that MONAI's inferer calls."""
+        return self.network.sampling(*self.encode(x))
+
+    def decode_stage_2_outputs(self, latents: Float[Tensor, "n c i8 j8 k8"]) -> Float[Tensor, "n 4 i j k"]:
+        """The same as `decode`: the name that MONAI's inferer calls."""
+        return self.decode(latents)
+
+
+class Ldm(ConditionalModel):
+    """Autoencoder and U-Net; the U-Net's cross-attention sees a constant (Eq. 5)."""
+
+    family = "ldm"
+    shapes = LdmShapes
+    generating: ClassVar[tuple[str, ...]] = ("autoencoder", "unet", "constant", "scale")
+    scale: Float[Tensor, ""]
+
+    def __init__(self, config: LdmShapes, *, training_networks: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.autoencoder = TissueAutoencoder(config)
+        token = config.unet_width * 2
+        levels = [config.unet_width * (k + 1) for k in range(config.unet_levels)]
+        self.unet = DiffusionModelUNet(
+            spatial_dims=3,
+            in_channels=config.latent_channels,
+            out_channels=config.latent_channels,
+            num_res_blocks=1 if config.preset != "paper" else 2,
+            channels=levels,
+            attention_levels=[k > 0 for k in range(config.unet_levels)],
+            norm_num_groups=config.groups,
+            num_head_channels=config.unet_width,
+            with_conditioning=True,
+            cross_attention_dim=token,
+        )
+        self.constant = nn.Parameter(0.1 * torch.randn(TOKENS, token))
+        self.register_buffer("scale", torch.ones(()))
+        if training_networks:
+            self.discriminator = Score(
+                PaperTrunk(1, config.width)
+                if config.preset == "paper"
+                else CompactTrunk(1, config.width, pool=True)
+            )
+        self.ddpm = DDPMScheduler(num_train_timesteps=STEPS, clip_sample=False, **SCHEDULE)
+
+    @property
+    def region(self) -> Region:
+        """The part of the grid that the networks see."""
+        return self.config.region
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """All voxels, and for `compact` every second one too."""
+        return (1,) if self.config.preset == "paper" else (1, 2)
+
+    def context(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n tokens width"]:
+        """Keys and values of the U-Net's cross-attention."""
+        return self.constant.expand(len(y), -1, -1)
+
+    def pad(self, latents: Float[Tensor, "n c i8 j8 k8"]) -> Float[Tensor, "n c i k j"]:
+        """Zeros around a latent volume, as MONAI's `LatentDiffusionInferer` has them.
+
+        (That one cuts an odd size off again one voxel further on, by `CenterSpatialCrop`; `crop` undoes `pad`.)
+        """
+        order: list[int] = []
+        for size, padded in zip(self.config.latent_size[::-1], self.config.padded_size[::-1], strict=True):
+            before = (padded - size) // 2
+            order += [before, padded - size - before]
+        return F.pad(latents, order)
+
+    def crop(self, latents: Float[Tensor, "n c i k j"]) -> Float[Tensor, "n c i8 j8 k8"]:
+        """Inverse of `pad`."""
+        inner = [
+            slice((padded - size) // 2, (padded - size) // 2 + size)
+            for size, padded in zip(self.config.latent_size, self.config.padded_size, strict=True)
+        ]
+        return latents[(slice(None), slice(None), *inner)]
+
+    def noised(self, latents: Tensor, noise: Tensor, t: Float[Tensor, " n"]) -> Tensor:
+        """z_t of z, ε and t (Ho et al. 2020, Eq. 4)."""
+        return self.ddpm.add_noise(original_samples=latents, noise=noise, timesteps=t)
+
+    def denoise(
+        self, noise: Float[Tensor, "n c i k j"], context: Float[Tensor, "n tokens width"]
+    ) -> Float[Tensor, "n c i k j"]:
+        """ẑ of ẑ_T by DDIM in `sampling_steps` steps; differentiable."""
+        scheduler = DDIMScheduler(num_train_timesteps=STEPS, clip_sample=False, **SCHEDULE)
+        scheduler.set_timesteps(self.config.sampling_steps)
+        out = noise
+        for t in scheduler.timesteps:
+            predicted = self.unet(out, timesteps=t[None].to(out.device).expand(len(out)), context=context)
+            out, _ = scheduler.step(predicted, int(t), out)
+        return out
+
+    def forward(
+        self,
+        y: Float[Tensor, "n features"],
+        z: Float[Tensor, "n latent"],
+        resolution: int = 1,
+        offset: Offset = (0, 0, 0),
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """The decoded ẑ of ẑ_T = z (paper, section IV-B3); see `ConditionalModel.forward`."""
+        noise = z.view(len(z), self.config.latent_channels, *self.config.padded_size)
+        latents = self.crop(self.denoise(noise, self.context(y))) / self.scale
+        return self.autoencoder.decode(latents, resolution, offset)
+
+
+class CLdm(Ldm):
+    """C-LDM: the U-Net's cross-attention sees the features; the autoencoder is LDM's (Eq. 12)."""
+
+    family = "c_ldm"
+    generating: ClassVar[tuple[str, ...]] = ("autoencoder", "unet", "constant", "scale", "conditioner")
+
+    def __init__(self, config: LdmShapes, *, training_networks: bool = True) -> None:
+        super().__init__(config, training_networks=training_networks)
+        self.conditioner = Conditioner(
+            config.features, self.constant.numel(), config.dropout, straight=config.preset != "paper"
+        )
+
+    def context(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n tokens width"]:
+        """Keys and values of the U-Net's cross-attention: FFN(y) beside the unconditional model's constant."""
+        return self.constant + self.conditioner(y).unflatten(1, tuple(self.constant.shape))

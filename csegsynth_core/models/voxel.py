@@ -1,0 +1,185 @@
+"""What the voxel-decoding models share: decoder, trunk and the layers that add features to a code.
+
+`paper` has the reference's networks on the whole grid (paper, Fig. 5). `compact` is made for a CPU: the same plan
+(a vector grows into maps by upsampling and convolutions) inside the box that brains occupy, with its last features
+at 4 mm, each of which is shuffled into 2×2×2 voxels of 2 mm (Shi et al. 2016), and an output bias that starts at
+the log-ratios of the mean training maps. No template, no deformation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from csegsynth_core import grid
+from csegsynth_core.models.blocks import ChannelNorm, ConvNeXt3d, convolve, shuffle_up
+from csegsynth_core.models.csegsynth import CompactTrunk, PaperGenerator, PaperTrunk, Score
+from csegsynth_core.models.csegsynth import Config as PaperShapes
+from csegsynth_core.models.family import Offset, Region, Shapes, extent
+from csegsynth_core.tissue import CHANNELS, TISSUES
+
+LEAST_FRACTION = 1e-4
+"""Least mean fraction that the output bias starts at."""
+
+
+@dataclass(frozen=True)
+class VoxelShapes(Shapes):
+    """Shapes of VAE, GAN and their conditional forms."""
+
+    width: int
+    """`paper`: the reference's channel base b; otherwise channels at 4 mm."""
+    hidden: int
+    """Numbers that the encoder makes of a brain before its heads."""
+    dropout: float = 0.0
+    """In the layers that take features."""
+
+    @classmethod
+    def named(cls, preset: str, features: int) -> VoxelShapes:
+        """Shapes of `paper`, `compact` or `tiny`."""
+        if preset == "paper":
+            return cls("paper", features, latent=1024, width=32, hidden=1024)
+        if preset == "compact":
+            return cls("compact", features, latent=64, width=32, hidden=128, dropout=0.1)
+        return cls("tiny", features, latent=16, width=8, hidden=16)
+
+
+class SubPixel(nn.Module):
+    """Features at 4 mm to tissue fractions at 2 mm: convolution, shuffle, output bias, softmax.
+
+    Args:
+        channels: of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.head = nn.Conv3d(channels, 8 * len(CHANNELS), 3, padding=1)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        assert self.head.bias is not None  # noqa: S101 - it has one
+        nn.init.zeros_(self.head.bias)
+        self.average = nn.Parameter(torch.zeros(len(TISSUES), *extent(grid.BOX)))
+
+    @torch.no_grad()
+    def start_at(self, mean: Float[Tensor, "4 i j k"]) -> None:
+        """Set the output bias to the log-ratios tissue : background of mean maps."""
+        held = mean.clamp_min(LEAST_FRACTION)
+        self.average.copy_(held[:-1].log() - held[-1:].log())
+
+    def forward(
+        self, x: Float[Tensor, "n c i2 j2 k2"], resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """Fractions of all voxels, or with `resolution` 2 of every second one from `offset` on."""
+        x = convolve(self.head, x)
+        average: Tensor = self.average
+        if resolution == 1:
+            x = shuffle_up(x)
+        else:
+            i, j, k = offset
+            x = x[:, 4 * i + 2 * j + k :: 8]
+            average = average[:, i::2, j::2, k::2]
+        return torch.softmax(x + F.pad(average, (0, 0) * 3 + (0, 1)), dim=1)
+
+
+class VoxelDecoder(nn.Module):
+    """A code to tissue maps by upsampling and convolutions: 32 mm → 16 → 8 → 4 → (shuffle) 2 mm."""
+
+    region: Region = grid.BOX
+    resolutions = (1, 2)
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        size = extent(self.region)
+        self.sizes = [[s // d for s in size] for d in (8, 4, 2)]
+        self.start = [-(-s // 16) for s in size]
+        deep = 2 * width
+        self.expand = nn.Linear(latent, deep * self.start[0] * self.start[1] * self.start[2])
+        widths = (deep, deep, deep, width)
+        self.norms = nn.ModuleList([ChannelNorm(w) for w in widths])
+        self.convolutions = nn.ModuleList([nn.Conv3d(a, b, 3, padding=1) for a, b in pairwise(widths)])
+        self.block = ConvNeXt3d(deep, (3, 3, 3), expansion=2, scale=0.1)
+        self.output = SubPixel(width)
+
+    def forward(
+        self, z: Float[Tensor, "n latent"], resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """Tissue fractions inside `region`; see `SubPixel` for `resolution` and `offset`."""
+        x = self.expand(z).unflatten(1, (-1, *self.start)).contiguous(memory_format=torch.channels_last_3d)
+        x = F.gelu(self.norms[0](x))
+        for k, (layer, size) in enumerate(zip(self.convolutions, self.sizes, strict=True)):
+            x = F.interpolate(x, size=size, mode="trilinear", align_corners=False)
+            x = F.gelu(self.norms[k + 1](convolve(layer, x)))  # type: ignore[arg-type]
+            if k == 0:
+                x = self.block(x)
+        return self.output(x, resolution, offset)
+
+
+class Conditioner(nn.Module):
+    """FFN(y), which is added to a code or to what makes one (paper, sections IV-C1 and IV-C2).
+
+    Linear layers with LeakyReLU between them, widths F → 64 → 256 → out as in the reference.
+
+    Args:
+        straight: ours, for few people: a linear layer beside them, and a last layer that starts near zero, so that
+            fine-tuning starts at the unconditional model.
+    """
+
+    def __init__(self, features: int, out: int, dropout: float = 0.0, *, straight: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(features, 64),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(64, 256),
+            nn.LeakyReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(256, out),
+        )
+        self.straight = nn.Linear(features, out) if straight else None
+        if self.straight is not None:
+            for layer in (self.straight, self.layers[-1]):
+                nn.init.normal_(layer.weight, std=1e-3)  # type: ignore[arg-type]
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n out"]:
+        out: Tensor = self.layers(y)
+        return out if self.straight is None else out + self.straight(y)
+
+
+def decoder_of(config: VoxelShapes) -> VoxelDecoder | PaperGenerator:
+    """The decoder of a preset (paper, Fig. 5 right)."""
+    if config.preset == "paper":
+        return PaperGenerator(
+            PaperShapes("paper", config.features, config.latent, config.width, code_width=0)
+        )
+    return VoxelDecoder(config.latent, config.width)
+
+
+def trunk_of(config: VoxelShapes) -> nn.Module:
+    """Maps to `config.hidden` numbers: the encoder up to its heads (paper, Fig. 5 left)."""
+    if config.preset != "paper":
+        return CompactTrunk(config.hidden, config.width, pool=False)
+    trunk = PaperTrunk(1, config.width)
+    trunk.head = nn.Sequential()
+    return trunk
+
+
+def critic_of(config: VoxelShapes) -> nn.Module:
+    """D_ω: maps to one score, in the structure of the encoder (paper, section IV-B2)."""
+    if config.preset == "paper":
+        return Score(PaperTrunk(1, config.width))
+    return Score(CompactTrunk(1, config.width, pool=True))
+
+
+def head_of(config: VoxelShapes) -> nn.Module:
+    """One of the encoder's feed-forward heads: `hidden` numbers to a code."""
+    if config.preset == "paper":
+        return nn.Sequential(
+            nn.Linear(config.hidden, 4 * config.hidden),
+            nn.GELU(),
+            nn.Linear(4 * config.hidden, config.latent),
+        )
+    return nn.Sequential(nn.GELU(), nn.Linear(config.hidden, config.latent))
