@@ -26,6 +26,11 @@ METRICS: Final[dict[str, tuple[str, str, str]]] = {
     "fid_3d": ("3D-FID", "lower", ".4f"),
     "delta_ssim": ("|ΔSSIM|", "lower", ".4f"),
     "dice": ("Dice", "higher", ".2f"),
+    "nearest": ("Distance to the nearest training brain (RMS fraction)", "", ".4f"),
+    "relative": ("The same over the median distance to all of them", "", ".3f"),
+    "smallest": ("Smallest of these ratios", "", ".3f"),
+    "close": ("Brains nearer than 95 % of real people, %", "", ".0f"),
+    "mae_ratio": ("MAE over the best achievable", "lower", ".2f"),
 }
 """Metric → name, which direction is better, format."""
 
@@ -44,19 +49,37 @@ METHODS: Final[dict[str, str]] = {
     "ffn": "Feed-forward regression",
     "ridge": "Ridge regression",
     "training_mean": "Mean of training people",
+    "real_kept_aside": "Real people kept aside",
+    "real_training": "Real training people (nearest other)",
+    "best_achievable": "Best achievable",
 }
 
 TITLES: Final[dict[str, str]] = {
     "mape_over_ridge": "MAPE over ridge regression's (ratio)",
     "inside_90_percent_of_draws": "Share of people inside the 5–95 % range of their draws",
     "spread_over_draws_ml": "Standard deviation over latent draws, mL",
+    "models": "Models: training and size",
+    "extractors": "What FID looks at",
+    "sharpness": "Gradient energy over the same people's real maps",
     "ageing": "The typical person at two ages, all else equal, mL",
     "influence": "Largest change between a feature's values, all else typical, mL",
     "single numbers": "Single numbers",
 }
 """Other keys → what they are."""
 
-TABLES: Final = ("volumes", "images", "regions")
+SHORT: Final[dict[str, str]] = {
+    "nearest": "Nearest",
+    "relative": "Nearest / median",
+    "smallest": "Smallest",
+    "close": "Close, %",
+    "mae_ratio": "Ratio",
+}
+"""Names for buttons where the full one is long."""
+
+REFERENCES: Final = frozenset({"floor", "real_kept_aside", "real_training", "best_achievable"})
+"""Rows that no method competes with."""
+
+TABLES: Final = ("volumes", "images", "regions", "achievable", "memorisation")
 """Tables by method, tissue or region, and metric."""
 _COLUMNS: Final = ["table", "method", "part", "metric", "value", "low", "high", "p"]
 _SKIPPED: Final = frozenset({"n_train", "n_validation", "draws", "parameters"})
@@ -66,9 +89,9 @@ def tidy(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """Every number of the tables by method.
 
     Returns:
-        Columns `table` (`volumes`, `images`, `regions`; with a prefix where evaluations are nested, such as
-        `test/volumes`), `method`, `part` (tissue or region), `metric`, `value`, `low`, `high` (95 % bootstrap
-        interval over people, NaN where there is none) and `p`. Floors of `images` are rows of method `floor`.
+        Columns `table` (one of `TABLES`; with a prefix where evaluations are nested, such as `test/volumes`),
+        `method`, `part` (tissue, region, or `brain`), `metric`, `value`, `low`, `high` (95 % interval over people,
+        NaN where there is none) and `p`. Floors of `images` are rows of method `floor`.
     """
     rows: list[dict[str, Any]] = []
     for prefix, found in _evaluations(metrics):
@@ -111,7 +134,10 @@ def others(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 def name_of(method: str) -> str:
     """A method as people call it."""
-    return METHODS.get(method, method.replace("_", " ").capitalize())
+    known = METHODS.get(method)
+    if known is None and method.endswith("_single_draw"):
+        return f"{name_of(method.removesuffix('_single_draw'))}, single draw"
+    return known or method.replace("_", " ").capitalize()
 
 
 def title_of(key: str) -> str:
@@ -122,6 +148,11 @@ def title_of(key: str) -> str:
 def metric_of(metric: str) -> tuple[str, str, str]:
     """Name, direction that is better (empty when unknown) and format of a metric."""
     return METRICS.get(metric, (metric.replace("_", " "), "", ".3g"))
+
+
+def short_of(metric: str) -> str:
+    """Name of a metric for a button."""
+    return SHORT.get(metric, metric_of(metric)[0])
 
 
 def best(values: pd.Series, direction: str) -> float:

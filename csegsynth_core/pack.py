@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,19 @@ def load_pack(name: str | Path) -> Pack:
         ) from error
 
 
+def models_of(pack: Pack) -> dict[str, Pack]:
+    """The pack's own model (`csegsynth`) and those that lie with it for comparison, by name; all take its features.
+
+    Raises:
+        PackError: one of them is damaged.
+    """
+    out = {"csegsynth": pack}
+    for name, folder in pack.comparisons().items():
+        found = load_pack(folder)
+        out[name] = replace(pack, model=found.model, about=found.about, folder=found.folder)
+    return out
+
+
 def save_pack(
     folder: Path,
     *,
@@ -195,7 +208,7 @@ def save_pack(
         summary: of the training people, for the page that shows them.
         extras: further files by name, such as `regressions.safetensors`.
     """
-    tensors = {k: v.detach().half().contiguous() for k, v in model.generating_state().items()}
+    tensors = {k: _small(v.detach()).contiguous() for k, v in model.generating_state().items()}
     features = {
         "encoder": encoder.to_dict(),
         "regressions": regressions.to_dict() if regressions else None,
@@ -216,6 +229,39 @@ def save_pack(
     text = _json({"format": FORMAT, "version": VERSION, "software": __version__, **about, "files": hashes})
     write_text(folder / "pack.json", text.decode())
     return folder
+
+
+def add_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Put further files into a pack, or replace what it holds of these names, and set their hashes.
+
+    Args:
+        folder: of a pack.
+        files: content by name; `pack.json` itself cannot be among them.
+
+    Raises:
+        PackError: the folder is no pack, or a name is not that of a file in it.
+    """
+    try:
+        about = json.loads((folder / "pack.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PackError(
+            f"{folder} is not a pack", expected="a folder with a pack.json", got=str(error)
+        ) from error
+    wrong = [name for name in files if name == "pack.json" or Path(name).name != name]
+    if wrong:
+        raise PackError(
+            f"{wrong[0]} cannot be put into a pack", expected="a plain file name other than pack.json"
+        )
+    for file, payload in files.items():
+        write_bytes(folder / file, payload)
+        about["files"][file] = hashlib.sha256(payload).hexdigest()
+    write_text(folder / "pack.json", _json(about).decode())
+    return folder
+
+
+def _small(x: torch.Tensor) -> torch.Tensor:
+    """Half precision; whole numbers stay what they are."""
+    return x.half() if x.is_floating_point() else x
 
 
 def _json(data: Any) -> bytes:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from csegsynth_core import metrics
-from train import baselines
-from train.images import mean_ssim, mmd_rbf
+from csegsynth_core import grid, metrics
+from csegsynth_core.errors import PackError
+from train import baselines, images
+from train.extractors import Features, load_resnet
+from train.memorisation import Memory, distances
 
 
 def test_hand_computed():
@@ -67,9 +69,178 @@ def test_regressions_recover_what_is_there_and_travel(rng):
         baselines.predict("magic", {}, x)
 
 
-def test_image_metrics_know_alike_from_different(rng):
-    one, two = (torch.from_numpy(rng.normal(size=(40, 30))) for _ in range(2))
-    assert abs(mmd_rbf(one, two)) < 0.02 < 0.1 < mmd_rbf(one, two + 1.0)
-    same = np.repeat(rng.random((1, 9, 9, 9)), 4, axis=0).astype(np.float32)
-    assert mean_ssim(same, 10) == pytest.approx(1.0)
-    assert mean_ssim(rng.random((4, 9, 9, 9)).astype(np.float32), 10) < 0.5
+def test_resamples_are_scored_as_one_by_one(rng):
+    true, predicted = rng.normal(500, 50, (2, 6, 20)).round(-1)  # with ties
+    for name, measure in metrics.METRICS.items():
+        one_by_one = [measure(p, t) for p, t in zip(predicted, true, strict=True)]
+        assert np.allclose(metrics._ROWWISE[name](predicted, true), one_by_one), name
+
+
+def test_ratio_of_errors():
+    true = np.array([100.0, 200.0, 300.0])
+    found = metrics.ratio_of_errors(true + np.array([3, -6, 3]), true + np.array([1, 1, -4]), true)
+    assert found["value"] == 2.0 and found["low"] <= 2.0 <= found["high"]
+
+
+def noise(rng, people, shift=0.0, shape=(12, 12, 12)):
+    return (np.clip(rng.normal(0.4 + shift, 0.1, (people, 3, *shape)), 0, 1) * 255).astype(np.uint8)
+
+
+def test_frechet_distance_of_hand_made_features(rng):
+    """One feature: (μ₁ − μ₂)² + (σ₁ − σ₂)²; several: MONAI's, which takes a matrix root."""
+    from monai.metrics.fid import get_fid_score
+
+    one, two = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [10.0]])
+    assert images.fid(one, two) == pytest.approx((2 - 6) ** 2 + (2**0.5 - 32**0.5) ** 2)
+    many, more = (torch.from_numpy(rng.normal(s, 1 + s, (50, 5))) for s in (0.0, 0.4))
+    assert images.fid(many, more) == pytest.approx(float(get_fid_score(many, more)), rel=1e-3)
+    few = torch.from_numpy(rng.normal(size=(4, 30)))
+    assert images.fid(few, few) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_discrepancies_of_hand_made_brains(rng):
+    from monai.metrics import MMDMetric
+
+    one, two = noise(rng, 5), noise(rng, 5, 0.1)
+    gram = images.gram_of(np.concatenate([one[:, 0], two[:, 0]]))
+    blocks = images._blocks(gram, np.arange(5))
+    tensors = [torch.from_numpy(s[:, :1]).float() / 255 for s in (two, one)]
+    expected = float(MMDMetric()(*tensors)) / one[0, 0].size
+    assert images.mmd_linear(*blocks) == pytest.approx(expected, rel=1e-3)
+    tiny = np.array([[[[0]]], [[[255]]]], np.uint8)  # two brains of one voxel: 0 and 1
+    assert images.gram_of(tiny).tolist() == [[0, 0], [0, 1]]
+    kernel = images.gaussian_kernel(images.gram_of(tiny))
+    assert np.allclose(kernel, [[1, np.exp(-1)], [np.exp(-1), 1]])  # the median squared distance is 1
+
+
+def test_structural_similarity_against_its_definition(rng):
+    maps = noise(rng, 3, shape=(9, 8, 7))[:, 0]
+    found = images.ssim_of_pairs(maps, np.array([[1, 0], [2, 2]]))
+    a, b = maps[1] / 255, maps[0] / 255
+    values = []
+    for i in (
+        0,
+        2,
+    ):  # windows of 7 voxels, every second place: two along the first axis, one along the others
+        x, y = a[i : i + 7, :7, :7], b[i : i + 7, :7, :7]
+        covariance = ((x - x.mean()) * (y - y.mean())).mean()
+        top = (2 * x.mean() * y.mean() + 1e-4) * (2 * covariance + 9e-4)
+        values.append(top / ((x.mean() ** 2 + y.mean() ** 2 + 1e-4) * (x.var() + y.var() + 9e-4)))
+    assert found == pytest.approx([np.mean(values), 1.0], abs=1e-4)
+    box = np.zeros((2, *(s.stop - s.start for s in grid.BOX)), np.uint8)
+    box[0, 30:50, 40:60, 30:50] = 255
+    found = images.ssim_of_pairs(box, np.array([[1, 0]]))
+    assert 0.9 < found[0] < 1.0  # most windows of the grid hold background in both
+    pairs = images.pairs_of(40, 500)
+    assert len(pairs) == len({tuple(p) for p in pairs}) == 500 and np.all(pairs[:, 0] > pairs[:, 1])
+    assert len(images.pairs_of(4, 500)) == 6
+
+
+def test_jackknife_of_a_mean(rng):
+    """For a mean the jackknife's standard error is the textbook's."""
+    x = rng.normal(size=25)
+    keeps = [np.delete(np.arange(25), k) for k in range(25)]
+    cell = images.jackknife(lambda rows: float(x[rows].mean()), 25, keeps)
+    error = 1.96 * x.std(ddof=1) / 5
+    assert (cell["low"], cell["high"]) == (
+        pytest.approx(x.mean() - error, abs=1e-5),
+        pytest.approx(x.mean() + error, abs=1e-5),
+    )
+
+
+def test_comparison_knows_alike_from_different(rng):
+    size = tuple(s.stop - s.start for s in grid.BOX)
+    centre = np.zeros((3, *size), np.float32)
+    centre[:, 20:60, 20:80, 20:60] = 0.3
+
+    def brains(people, grow):
+        return np.stack([images.pack_maps(centre * grow * rng.uniform(0.9, 1.1)) for _ in range(people)])
+
+    features = Features()
+    real, like, unlike = (images.describe(brains(4, g), features) for g in (1.0, 1.0, 0.5))
+    near, far = images.compare(like, real), images.compare(unlike, real)
+    for tissue in ("wm", "gm", "csf"):
+        for name in ("mmd", "mmd_rbf", "fid_2d", "fid_3d"):
+            assert near[tissue][name]["value"] < far[tissue][name]["value"], (tissue, name)
+            assert far[tissue][name]["low"] <= far[tissue][name]["value"] <= far[tissue][name]["high"]
+    floor = images.floors([(like, real), (unlike, real)])
+    cell = floor["gm"]["fid_3d"]
+    assert cell["low"] == near["gm"]["fid_3d"]["value"] and cell["high"] == far["gm"]["fid_3d"]["value"]
+    with pytest.raises(ValueError, match="as many generated as real"):
+        images.compare(real.some(np.arange(3)), real)
+
+
+def test_copies_of_training_people_are_found(rng):
+    training, kept = noise(rng, 12), noise(rng, 8)
+    assert distances(training[:1] * 0, training[:1] * 0 + 255)[0, 0] == pytest.approx(1.0)
+    memory = Memory(kept, training)
+    memory.add("honest", noise(rng, 8))
+    memory.add("copier", np.concatenate([training[:4], noise(rng, 4)]))
+    rows = {name: row["brain"] for name, row in memory.rows.items()}
+    assert list(rows) == ["real_kept_aside", "real_training", "honest", "copier"]
+    assert rows["copier"]["smallest"]["value"] < 0.002
+    assert rows["copier"]["close"]["value"] >= 50 > rows["honest"]["close"]["value"]
+    assert rows["honest"]["nearest"]["low"] <= rows["honest"]["nearest"]["value"]
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pretrained_extractors_are_read_from_files(tmp_path, rng, dimensions):
+    from monai.networks.nets import ResNet
+    from safetensors.torch import save_file
+
+    model = ResNet(
+        "basic",
+        [1, 1, 1, 1],
+        [64, 128, 256, 512],
+        spatial_dims=dimensions,
+        n_input_channels=3 if dimensions == 2 else 1,
+        feed_forward=False,
+        conv1_t_stride=2,
+        bias_downsample=False,
+    ).eval()
+    path = tmp_path / "weights.safetensors"
+    save_file({f"module.{k}": v for k, v in model.state_dict().items()}, path)
+    size = tuple(s.stop - s.start for s in grid.BOX)
+    maps = torch.from_numpy(rng.random((3, *size)).astype(np.float32))
+    with torch.inference_mode():
+        if dimensions == 2:
+            features = Features(slices=path)
+            found = features(maps, 1)
+            assert found["sagittal"].shape == (40, 512) and found["axial"].shape == (40, 512)
+            expected = model(maps[1, [4]][None].expand(-1, 3, -1, -1))
+            got = found["sagittal"][[2]]
+        else:
+            features = Features(volumes=path)
+            found = features(maps, 1)
+            expected, got = model(maps[1][None, None]), found["volume"]
+            assert found["sagittal"].shape == (40, 48)  # ours
+    assert torch.allclose(got, expected, atol=1e-4)
+    assert "ResNet-10" in features.names[f"fid_{dimensions}d"]
+    with pytest.raises(PackError, match=rf"holds no {5 - dimensions}-D ResNet"):
+        load_resnet(path, 5 - dimensions)
+    partial = {k: v for k, v in model.state_dict().items() if "layer4.0.bn2" not in k}
+    save_file(partial, path)
+    with pytest.raises(PackError, match=r"missing layer4\.0\.bn2"):
+        load_resnet(path, dimensions)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(PackError, match="cannot be read"):
+        load_resnet(path, dimensions)
+
+
+def test_best_achievable_of_virtual_people():
+    from csegsynth_core.data.simulate.achievable import best_volumes
+    from csegsynth_core.data.simulate.people import draw
+    from csegsynth_core.errors import TableError
+
+    people = draw(400, seed=5)
+    best = best_volumes(people.ids[::-1], others=3000)
+    assert list(best.index) == people.ids[::-1]
+    for tissue in ("wm", "gm", "csf"):
+        true = people.volumes[tissue][::-1]
+        found = best[tissue].to_numpy()
+        assert metrics.r2(found, true) > 0.6
+        oracle = metrics.mae(people.noise_free[tissue][::-1], true)  # knows reserve and what cells lack
+        assert oracle < 1.03 * metrics.mae(found, true)
+        assert abs(np.median(np.log(true / found))) < 0.02
+    with pytest.raises(TableError, match=r"ids such as sub-IXI012"):
+        best_volumes(["sub-IXI012"])

@@ -17,7 +17,7 @@ from csegsynth_core import pack as packs
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import PackError, TableError
-from csegsynth_core.generate import volumes_over_draws
+from csegsynth_core.generate import generate_one, volumes_over_draws
 from tests.toy import PARTICIPANTS_JSON
 
 testing = pytest.importorskip("streamlit.testing.v1")
@@ -252,6 +252,9 @@ FUTURE = {
     "floors": {"gm": {"fid_3d": {"value": 0.01}}},
     "regions": {"csegsynth": {"ventricles": {"mape": {"value": 20.0}}}},
     "paired": {"ridge": {"gm": {"difference_ml": -2.0, "low": -4.0, "high": 0.5, "p": 0.1}}},
+    "achievable": {"csegsynth": {"gm": {"mae_ratio": {"value": 1.07, "low": 0.9, "high": 1.2}}}},
+    "memorisation": {"real_kept_aside": {"brain": {"nearest": {"value": 0.2}}}},
+    "extractors": {"fid_3d": "a network of ours"},
     "surprise": {"a": {"b": 1.5}},
 }
 
@@ -264,7 +267,8 @@ def test_evaluation_tables_take_both_shapes(pack) -> None:
     held = some[method]["gm"]["mape"]
     assert row["value"] == (held["value"] if isinstance(held, dict) else held)
     later = measured.tidy(FUTURE)
-    assert set(later["table"]) == {"volumes", "images", "regions"}
+    assert set(later["table"]) == {"volumes", "images", "regions", "achievable", "memorisation"}
+    assert measured.name_of("c_vae_single_draw") == "C-VAE, single draw"
     assert later[later["method"] == "floor"]["value"].tolist() == [0.01]
     one = later[
         (later["method"] == "csegsynth") & (later["metric"] == "mape") & (later["part"] == "gm")
@@ -272,7 +276,7 @@ def test_evaluation_tables_take_both_shapes(pack) -> None:
     assert (one["value"], one["low"], one["high"]) == (5.0, 4.0, 6.0)
     assert measured.paired(FUTURE)["difference_ml"].tolist() == [-2.0]
     assert measured.others(FUTURE)["surprise"].to_dict("records") == [{"what": "a", "b": "1.5"}]
-    assert set(measured.tidy({"test": FUTURE})["table"]) == {"test/volumes", "test/images", "test/regions"}
+    assert set(measured.tidy({"test": FUTURE})["table"]) == {f"test/{t}" for t in set(later["table"])}
     assert measured.tidy({}).empty and measured.best(later["value"], "lower") == 0.01
 
 
@@ -299,7 +303,44 @@ def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
     assert f"python -m train evaluate --pack {pack.name}" in app.code[0].value
     if later:
         assert "4.0 to 6.0" in text and "real against real (floor)" in text
-        assert [t.label for t in app.tabs][:4] == ["Volumes", "Images", "Regions", "Paired"]
+        expected = ["Volumes", "Images", "Regions", "Best achievable", "Memorisation", "Paired"]
+        assert [t.label for t in app.tabs][:6] == expected
+        assert any("Features: a network of ours." in c.value for c in app.caption)
+
+
+def test_one_person_through_all_models(pack, tmp_path, monkeypatch) -> None:
+    """The tab draws the current person by every model of the pack; volumes are the core's."""
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+    app.session_state["evaluation-tabs"] = "One person, all models"
+    app.switch_page("pages/evaluation.py").run()
+    assert not app.exception, app.exception
+    from pages import _state
+
+    person = _state.typical(pack, None)
+    models = packs.models_of(pack)
+    figure = json.loads(app.get("plotly_chart")[-1].proto.spec)
+    notes = [a["text"] for a in figure["layout"]["annotations"]]
+    assert len(notes) == len(figure["layout"]["images"]) == len(models)
+    for note, (name, one) in zip(notes, models.items(), strict=True):
+        ml = generate_one(one, person, seed=0).volumes_ml
+        assert measured.name_of(name) in note and f"WM {ml['wm']:.0f} · GM {ml['gm']:.0f}" in note
+
+
+def test_groups_real_beside_generated(pack) -> None:
+    from csegsynth_core.group_means import GroupMeans
+
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+    app.session_state["evaluation-tabs"] = "Real beside generated"
+    app.switch_page("pages/evaluation.py").run()
+    assert not app.exception, app.exception
+    means = GroupMeans.read(pack)
+    if means is None:
+        assert any("has no mean maps" in c.value for c in app.caption)
+        return
+    figure = json.loads(app.get("plotly_chart")[-1].proto.spec)
+    notes = [a["text"] for a in figure["layout"]["annotations"]]
+    assert [f"<b>{g.label}</b><br>{g.people} people" for g in means.groups] == notes[: len(means.groups)]
+    assert any("Nobody's own scan is in the pack" in c.value for c in app.caption)
 
 
 def test_method_page_and_words_for_papers(pack) -> None:

@@ -239,6 +239,8 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
     regressions = {"linear", "polynomial", "svr", "ffn", "ridge", "training_mean"}
     ours = {"csegsynth", "csegsynth_typical", "csegsynth_single_draw"}
     assert set(found["volumes"]) == regressions | ours and set(found["paired"]) == regressions
+    assert "achievable" not in found and set(found["models"]) == set(found["sharpness"]) == {"csegsynth"}
+    assert set(found["memorisation"]) == {"real_kept_aside", "real_training", "csegsynth"}
     assert (found["split"], found["n"]) == ("test", 6)
     for by_tissue in found["volumes"].values():
         for cells in by_tissue.values():

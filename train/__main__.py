@@ -46,6 +46,23 @@ def build_parser() -> argparse.ArgumentParser:
         default="ixi",
     )
     pack.set_defaults(run=_pack)
+    simple = commands.add_parser(
+        "linear_gaussian",
+        help="fit a linear-Gaussian generative model to a pack's training people, to compare with",
+    )
+    simple.add_argument(
+        "--pack", required=True, help="name of a shipped pack, or a folder; the model is put there"
+    )
+    simple.add_argument("--cohort", type=Path, required=True, help="the cohort that the pack was trained on")
+    simple.add_argument("--components", type=int, metavar="N", help="most principal components (default: 56)")
+    simple.add_argument("--quiet", action="store_true", help="no progress bar")
+    simple.set_defaults(run=_linear_gaussian)
+    means = commands.add_parser(
+        "group_means", help="put mean maps of groups of training people, real and generated, into a pack"
+    )
+    means.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
+    means.add_argument("--cohort", type=Path, required=True, help="the cohort that the pack was trained on")
+    means.set_defaults(run=_group_means)
     score = commands.add_parser("evaluate", help="measure a pack, its regressions and its images on a cohort")
     score.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
     score.add_argument("--cohort", type=Path, required=True, help="the prepared cohort")
@@ -56,6 +73,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="test: the people kept aside when the pack was trained; all: everybody of the cohort (default: test)",
     )
     score.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    score.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page there; it shows a real person of the cohort"
+    )
+    score.add_argument(
+        "--features-2d", type=Path, metavar="FILE", help="RadImageNet's ResNet as safetensors, for 2D-FID"
+    )
+    score.add_argument(
+        "--features-3d", type=Path, metavar="FILE", help="MedicalNet's ResNet as safetensors, for 3D-FID"
+    )
+    score.add_argument("--quiet", action="store_true", help="no progress bars")
     score.set_defaults(run=_evaluate)
     parcels = commands.add_parser("parcellation", help="train the network that gives regions their volumes")
     parcels.add_argument(
@@ -86,11 +113,39 @@ def _csegsynth(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
-    from train.evaluate import as_text
     from train.pack import ABOUT, make_pack
+    from train.report import as_text
 
     about = ABOUT.get(args.about) or json.loads(Path(args.about).read_text("utf-8"))
     print(as_text(make_pack(args.run_folder, args.cohort, args.out, about)))
+    return 0
+
+
+def _linear_gaussian(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.cohort import Cohort
+    from csegsynth_core.pack import load_pack
+    from train import linear_gaussian
+    from train.pack import save_comparison, training_people
+
+    pack, cohort = load_pack(args.pack), Cohort.open(args.cohort)
+    people = training_people(pack, cohort)
+    count = args.components or linear_gaussian.COMPONENTS
+    x = pack.encoder.encode(people).x.astype(float)
+    model, about = linear_gaussian.fit(cohort, people.ids, x, components=count, progress=not args.quiet)
+    print(save_comparison(pack, model, about))
+    return 0
+
+
+def _group_means(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.cohort import Cohort
+    from csegsynth_core.pack import add_files, load_pack
+    from train.pack import group_means
+
+    pack = load_pack(args.pack)
+    found = group_means(pack, Cohort.open(args.cohort))
+    add_files(pack.folder, found.files())
+    for group in found.groups:
+        print(f"{group.label}: {group.people} people")
     return 0
 
 
@@ -112,12 +167,18 @@ def _evaluate(args: argparse.Namespace) -> int:
     from csegsynth_core.data.cohort import Cohort
     from csegsynth_core.data.nifti import write_text
     from csegsynth_core.pack import load_pack
-    from train.evaluate import as_text, evaluate
+    from train.evaluate import evaluate
+    from train.extractors import Features
+    from train.report import as_html, as_text
 
-    metrics = evaluate(load_pack(args.pack), Cohort.open(args.cohort), args.split)
+    features = Features(args.features_2d, args.features_3d)
+    pack, cohort = load_pack(args.pack), Cohort.open(args.cohort)
+    metrics = evaluate(pack, cohort, args.split, features=features, progress=not args.quiet)
     print(as_text(metrics))
     if args.json:
         write_text(args.json, json.dumps(metrics, indent=1))
+    if args.html:
+        write_text(args.html, as_html(metrics, pack, cohort))
     return 0
 
 

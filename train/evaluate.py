@@ -1,7 +1,16 @@
-"""How well a pack's brains fit people that training never saw, beside plain regressions (paper, Tables I to III)."""
+"""How well a pack's brains fit people that training never saw, beside other models and plain regressions.
+
+The paper's Tables I to III for the pack's CSegSynth, every model that lies with it for comparison and every
+regression that travels with it, and what the paper leaves out: paired tests, regions, memorisation and, on virtual
+cohorts, the best that any predictor could do.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,20 +20,26 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 from scipy.ndimage import sobel
 from torch import Tensor
+from tqdm import tqdm
 
-from csegsynth_core import metrics
+from csegsynth_core import grid, metrics
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.schema import Parsed
+from csegsynth_core.data.simulate.achievable import best_volumes
 from csegsynth_core.errors import TableError
-from csegsynth_core.generate import generate, generate_one, over_draws
-from csegsynth_core.pack import Pack
+from csegsynth_core.generate import encode, generate, generate_one
+from csegsynth_core.models.family import WHOLE
+from csegsynth_core.pack import Pack, models_of
 from csegsynth_core.regions import region_table, region_volumes_ml
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
-from train import baselines
-from train.images import image_tables
+from train import baselines, images
+from train.extractors import Features
+from train.memorisation import Memory
 from train.people import person_key
+
+logger = logging.getLogger(__name__)
 
 DRAWS = 16
 EVALUATION_SEED = 2026
@@ -65,78 +80,230 @@ def regressions_of(pack: Pack) -> dict[str, baselines.Coefficients]:
     return baselines.from_tensors(load(pack.payload("regressions.safetensors")))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Brains of some people by one model."""
+
+    volumes: NDArray[np.float64]
+    """(people, draws, 3) mL."""
+    regions: NDArray[np.float64]
+    """(people, draws, regions) mL, as the parcellation network reads them."""
+    typical: NDArray[np.float64]
+    """(people, 3) mL of the brain without noise."""
+    maps: images.Packed
+    """Each person's first draw."""
+
+
+@torch.inference_mode()
+def draw_brains(
+    pack: Pack, people: Parsed, *, draws: int, seed: int, what: str = "brains", progress: bool = True
+) -> Drawn:
+    """Draw brains of people; everybody has draws of their own, in pairs ẑ, −ẑ (antithetic variates)."""
+    encoded = encode(pack, _frame(people))
+    model = pack.model
+    numbers, typical, maps = [], [], []
+    for row, x in enumerate(tqdm(encoded.x, desc=what, unit="person", disable=not progress)):
+        y = torch.from_numpy(x[None])
+        half = model.draw((draws + 1) // 2, seed + 1 + row)
+        z = torch.stack([half, -half], dim=1).flatten(0, 1)[:draws]
+        typical.append(volumes_ml(model(y, model.draw(1, 0)))[0, : len(TISSUES)])
+        own = []
+        for d in range(draws):
+            made = model(y, z[d : d + 1])
+            own.append(_volumes_and_regions(made)[0])
+            if d == 0:
+                inside = made[(..., *grid.BOX)] if model.region == WHOLE else made
+                maps.append(images.pack_maps(inside[0, : len(TISSUES)].numpy()))
+        numbers.append(torch.stack(own))
+    both = torch.stack(numbers).double().numpy()
+    count = len(TISSUES)
+    return Drawn(
+        both[:, :, :count], both[:, :, count:], torch.stack(typical).double().numpy(), np.stack(maps)
+    )
+
+
 def evaluate(
-    pack: Pack, cohort: Cohort, split: Literal["test", "all"] = "test", *, seed: int = EVALUATION_SEED
+    pack: Pack,
+    cohort: Cohort,
+    split: Literal["test", "all"] = "test",
+    *,
+    seed: int = EVALUATION_SEED,
+    features: Features | None = None,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Everything that a pack's `metrics.json` and card say (paper, Tables I to III).
 
-    Volumes: `csegsynth` is the mean over `DRAWS` latent draws; `csegsynth_typical` the brain without noise;
-    `csegsynth_single_draw` one draw. Regions are read off generated maps and compared with the same network's
-    reading of the real maps. Images: one draw of each person against the same people's real maps; `floors`
-    says what real people score against other real people.
+    Volumes: a generative model's name alone is the mean over `DRAWS` latent draws; `…_single_draw` one draw;
+    `csegsynth_typical` the brain without noise. Regions are read off generated maps (means over draws) and compared
+    with the same network's reading of the real maps. Images: one draw of each person against the same people's real
+    maps; `floors` says what real people score against other real people.
+
+    Args:
+        features: what FID looks at; default our own extractor.
 
     Returns:
-        `cohort`, `split`, `n`, `volumes`, `regions`, `paired`, `images`, `floors`, and beside them `ageing` (the same
-        people at two ages), `sharpness` (gradient energy of generated over real maps), `influence` (mL that each
-        feature can move), `spread_over_draws_ml`, `inside_90_percent_of_draws` and `parameters`.
+        `cohort`, `split`, `n`, `volumes`, `regions`, `paired`, `images`, `floors`, and beside them `memorisation`
+        (where the cohort holds the training people), `achievable` (virtual cohorts), `models` (size and training of
+        each), `extractors`, `ageing` (the same people at two ages), `sharpness` (gradient energy of generated over
+        real maps), `influence` (mL that each feature can move), `spread_over_draws_ml`,
+        `inside_90_percent_of_draws`, `seconds` and `parameters`.
     """
+    started = time.perf_counter()
     people = people_of(pack, cohort, split)
-    table = _frame(people)
     true = cohort.volumes_ml.loc[people.ids].to_numpy(float)
-    both = over_draws(pack, table, _volumes_and_regions, draws=DRAWS, seed=seed).astype(float)
-    draws, parts = both[:, :, : len(TISSUES)], both[:, :, len(TISSUES) :].mean(axis=1)
     real_parts = np.asarray([list(region_table(cohort.maps(i)).values()) for i in people.ids])
-    typical = np.asarray([list(b.volumes_ml.values()) for b in generate(pack, table, seed=0)])
-    mean = np.asarray([pack.about["people"]["mean_ml"][t] for t in TISSUES])
+    models = models_of(pack)
+    seen = _Images(pack, cohort, people, features or Features(), seed)
+    predicted: dict[str, NDArray[np.float64]] = {}
+    regions: dict[str, Any] = {}
+    about: dict[str, Any] = {}
+    spread, inside, sharp = {}, {}, {}
+    for name, one in models.items():
+        began = time.perf_counter()
+        drawn = draw_brains(one, people, draws=DRAWS, seed=seed, what=name, progress=progress)
+        predicted[name] = drawn.volumes.mean(axis=1)
+        if name == "csegsynth":
+            predicted[f"{name}_typical"] = drawn.typical
+        predicted[f"{name}_single_draw"] = drawn.volumes[:, 0]
+        mean_parts = drawn.regions.mean(axis=1)
+        regions[name] = {
+            r.name: metrics.scored(mean_parts[:, k], real_parts[:, k]) for k, r in enumerate(REGIONS)
+        }
+        spread[name] = {t: float(drawn.volumes[:, :, k].std(axis=1).mean()) for k, t in enumerate(TISSUES)}
+        inside[name] = _inside(drawn.volumes, true)
+        sharp[name] = sharpness(drawn.maps, seen.real.maps)
+        seconds = (time.perf_counter() - began) / (len(people) * (DRAWS + 1))
+        about[name] = _told(one, seconds)
+        seen.add(name, drawn.maps)
+        logger.debug("%s measured after %.0f s", name, time.perf_counter() - started)
     x = pack.encoder.encode(people).x.astype(float)
     fitted = regressions_of(pack)
-    predicted = {
-        "csegsynth": draws.mean(axis=1),
-        "csegsynth_typical": typical,
-        "csegsynth_single_draw": draws[:, 0],
-        **{m: baselines.predict(m, fitted[m], x) for m in baselines.METHODS},
-        "training_mean": np.repeat(mean[None], len(true), axis=0),
-    }
+    mean = np.asarray([pack.about["people"]["mean_ml"][t] for t in TISSUES])
+    predicted |= {m: baselines.predict(m, fitted[m], x) for m in baselines.METHODS}
+    predicted["training_mean"] = np.repeat(mean[None], len(true), axis=0)
     volumes = {
         method: {t: metrics.scored(ml[:, k], true[:, k]) for k, t in enumerate(TISSUES)}
         for method, ml in predicted.items()
     }
     own = predicted["csegsynth"]
-    low, high = np.percentile(draws, [5, 95], axis=1)
-    images, floors = image_tables(pack, cohort, people, seed=seed)
-    return {
+    out = {
         "cohort": cohort.name,
         "split": split,
         "n": len(people),
         "n_train": len(pack.about["people"]["train"]),
         "draws": DRAWS,
         "volumes": volumes,
-        "regions": {
-            "csegsynth": {
-                r.name: metrics.scored(parts[:, k], real_parts[:, k]) for k, r in enumerate(REGIONS)
-            }
-        },
+        "regions": regions,
         "paired": {
             method: {t: metrics.paired(own[:, k], ml[:, k], true[:, k]) for k, t in enumerate(TISSUES)}
             for method, ml in predicted.items()
-            if not method.startswith("csegsynth")
+            if not method.startswith("csegsynth") and not method.endswith("_single_draw")
         },
-        "images": images,
-        "floors": floors,
+        "images": seen.tables,
+        "floors": seen.floors(),
+        "extractors": seen.features.names,
+        "memorisation": seen.memory.rows if seen.memory else {},
+        "achievable": _achievable(cohort, people, predicted, true),
+        "models": about,
         "mape_over_ridge": {
             t: volumes["csegsynth"][t]["mape"]["value"] / volumes["ridge"][t]["mape"]["value"]
             for t in TISSUES
         },
-        "spread_over_draws_ml": {t: float(draws[:, :, k].std(axis=1).mean()) for k, t in enumerate(TISSUES)},
-        "inside_90_percent_of_draws": {
-            t: float(np.mean((true[:, k] >= low[:, k]) & (true[:, k] <= high[:, k])))
-            for k, t in enumerate(TISSUES)
-        },
+        "spread_over_draws_ml": spread,
+        "inside_90_percent_of_draws": inside,
         "ageing": ageing(pack),
-        "sharpness": sharpness(pack, cohort, people),
+        "sharpness": sharp,
         "influence": influence(pack),
         "parameters": pack.model.generating_parameters(),
     }
+    return {k: v for k, v in out.items() if v != {}} | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+class _Images:
+    """Table I and memorisation, a model at a time, so that few models' maps are in memory."""
+
+    def __init__(self, pack: Pack, cohort: Cohort, people: Parsed, features: Features, seed: int) -> None:
+        self.features, self.cohort = features, cohort
+        self.rng = np.random.default_rng(seed)
+        self.real = images.describe(images.packed_of(cohort, people.ids), features)
+        self.tables: dict[str, Any] = {}
+        keys = set(pack.about["people"]["train"])
+        training = [i for i in cohort.ids if person_key(i) in keys]
+        self.others = [i for i in training if i not in set(people.ids)]
+        self.memory = None
+        if len(training) == len(keys) > 2:
+            kept = [k for k, i in enumerate(people.ids) if person_key(i) not in keys]
+            self.memory = Memory(self.real.maps[kept], images.packed_of(cohort, training))
+
+    def add(self, name: str, maps: images.Packed) -> None:
+        """Measure a model's brains."""
+        self.tables[name] = images.compare(images.describe(maps, self.features), self.real)
+        if self.memory:
+            self.memory.add(name, maps)
+
+    def floors(self) -> dict[str, Any]:
+        """Other real people against these: training people where there are enough, otherwise two halves."""
+        count = len(self.real)
+        sets = []
+        for _ in range(images.FLOORS):
+            if len(self.others) >= count:
+                chosen = self.rng.choice(self.others, count, replace=False)
+                other = images.describe(images.packed_of(self.cohort, list(chosen)), self.features)
+                sets.append((other, self.real))
+            else:
+                order = self.rng.permutation(count)
+                half = count // 2
+                sets.append((self.real.some(order[:half]), self.real.some(order[half : 2 * half])))
+        return images.floors(sets)
+
+
+def _told(pack: Pack, seconds: float) -> dict[str, Any]:
+    """What a model is and how it was made, as its pack says, and seconds per brain here."""
+    said = dict(pack.about.get("training", {}))
+    size = sum(p.stat().st_size for p in pack.folder.iterdir() if p.name == "weights.safetensors")
+    return {
+        "people": len(pack.about["people"]["train"]),
+        "steps": pack.about.get("steps", said.pop("steps", "")),
+        **said,
+        "parameters": pack.model.generating_parameters(),
+        "weights_mb": round(size / 1e6, 1),
+        "seconds_per_brain": round(seconds, 3),
+    }
+
+
+def _inside(draws: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+    """Share of people whose volume lies between the 5th and 95th percentile of their draws."""
+    low, high = np.percentile(draws, [5, 95], axis=1)
+    return {
+        t: float(np.mean((true[:, k] >= low[:, k]) & (true[:, k] <= high[:, k])))
+        for k, t in enumerate(TISSUES)
+    }
+
+
+def _achievable(
+    cohort: Cohort,
+    people: Parsed,
+    predicted: Mapping[str, NDArray[np.float64]],
+    true: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Absolute errors over those of the best possible predictor; nothing for a cohort without known truth."""
+    if not cohort.simulated:
+        return {}
+    try:
+        best = best_volumes(people.ids)[list(TISSUES)].to_numpy(float)
+    except TableError:  # simulated by something else
+        return {}
+    out: dict[str, Any] = {
+        "best_achievable": {
+            t: {"mae_ml": metrics.scored(best[:, k], true[:, k])["mae_ml"]} for k, t in enumerate(TISSUES)
+        }
+    }
+    for method, ml in predicted.items():
+        out[method] = {
+            t: {"mae_ratio": metrics.ratio_of_errors(ml[:, k], best[:, k], true[:, k])}
+            for k, t in enumerate(TISSUES)
+        }
+    return out
 
 
 def _volumes_and_regions(x: Tensor) -> Tensor:
@@ -166,12 +333,13 @@ def gradient_energy(maps: NDArray[np.float32]) -> float:
     return float(np.mean(energy[brain]))
 
 
-def sharpness(pack: Pack, cohort: Cohort, people: Parsed, count: int = 10) -> float:
-    """Gradient energy of generated brains over that of the same people's real maps."""
-    some = people.select(people.ids[:count])
-    made = np.mean([gradient_energy(b.maps) for b in generate(pack, _frame(some), seed=EVALUATION_SEED)])
-    real = np.mean([gradient_energy(cohort.maps(i)) for i in some.ids])
-    return float(made / real)
+def sharpness(made: images.Packed, real: images.Packed, count: int = 10) -> float:
+    """Gradient energy of generated brains over that of the same people's real maps (the first `count`)."""
+    energies = [
+        np.mean([gradient_energy(one.astype(np.float32) / 255.0) for one in some[:count]])
+        for some in (made, real)
+    ]
+    return float(energies[0] / energies[1])
 
 
 def influence(pack: Pack) -> dict[str, dict[str, float]]:
@@ -194,19 +362,3 @@ def _frame(people: Parsed) -> pd.DataFrame:
     frame = people.raw.copy()
     frame.index.name = "participant_id"
     return frame.reset_index()
-
-
-def as_text(found: dict[str, Any]) -> str:
-    """Volume errors as fixed-width text, with their 95 % bootstrap intervals over people."""
-    lines = [
-        f"{found['n']} people of {found['cohort']}, split {found['split']}; MAPE % [95 % interval], Pearson r"
-    ]
-    lines.append(f"{'method':24s}" + "".join(f"{t.upper():>28s}" for t in TISSUES))
-    for method, by_tissue in found["volumes"].items():
-        cells = []
-        for t in TISSUES:
-            m, r = by_tissue[t]["mape"], by_tissue[t]["pearson"]["value"]
-            shown = "  n/a" if r is None else f"{r:5.2f}"
-            cells.append(f"{m['value']:8.2f} [{m['low']:5.2f}, {m['high']:5.2f}] {shown}")
-        lines.append(f"{method:24s}" + "".join(f"{c:>28s}" for c in cells))
-    return "\n".join(lines)

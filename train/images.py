@@ -1,158 +1,288 @@
 """Table I of the paper: how generated maps, as a set of images, compare with real ones, beside a floor.
 
-MMD is MONAI's without a feature mapping, as in the paper: a linear kernel, which compares means alone; `mmd_rbf` has
-a Gaussian kernel whose width is the median distance (Gretton et al. 2012). FID (Heusel et al. 2017) needs a feature
-extractor; pre-trained ones are not to be had without a network connection, so ours is the parcellation network
-(`csegsynth_core.regions`), whose activations are averaged over the volume (`fid_3d`) or over every slice of the three
-planes (`fid_2d`): values are comparable with each other and with the floor, not with other papers'. |ΔSSIM| is the
-absolute difference of the mean structural similarity (Wang et al. 2004, a window of 7 voxels) of pairs of generated
-and of pairs of real brains.
+MMD is MONAI's without a feature mapping, as in the paper: a linear kernel, which compares means alone (here per
+voxel); `mmd_rbf` has a Gaussian kernel whose width is the median distance (Gretton et al. 2012). FID (Heusel et al.
+2017) is of features averaged over the volume (`fid_3d`), or over every slice of the three planes (`fid_2d`, their
+mean), see `train.extractors`. |ΔSSIM| is the absolute difference of the mean structural similarity (Wang et al.
+2004) of 500 pairs of generated and of the same pairs of real people, over the whole grid as in the paper.
+
+Generated fractions are rounded to 1/255, as prepared ones are. Intervals are 95 %, by the jackknife over people
+(Efron and Tibshirani 1993): resampling with repetition, as the bootstrap does, would make any set look less diverse.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from csegsynth_core import grid
 from csegsynth_core.data.cohort import Cohort
-from csegsynth_core.data.schema import Parsed
-from csegsynth_core.generate import over_draws
-from csegsynth_core.pack import Pack
-from csegsynth_core.regions import at_4mm, network
 from csegsynth_core.tissue import TISSUES
-from train.people import person_key
+from train.extractors import PLANES, Features
 
-PAIRS: Final = 200
-"""Pairs of brains for |ΔSSIM| (500 in the paper); fewer where fewer people make fewer pairs."""
-FLOORS: Final = 3
+PAIRS = 500
+"""Pairs of brains for |ΔSSIM|, as in the paper; fewer where fewer people make fewer pairs."""
+FLOORS = 3
 """Random choices of other real people that a floor is averaged over."""
-EXTRACTOR: Final = "activations of the parcellation network"
+WINDOW: Final = 7
+"""Voxels along each edge of SSIM's window, which is put at every second voxel."""
+GROUPS: Final = 30
+"""Most groups of people that the jackknife leaves out in turn."""
+_WIDEST: Final = 256
+"""Widest features whose FID is repeated for an interval."""
 
-Images = NDArray[np.float32]
+Packed = NDArray[np.uint8]
+"""Maps of people, (n, 3, 80, 104, 80) inside `grid.BOX`, 255 = 1.0."""
+Floats = NDArray[np.float64]
 
 
-def image_tables(
-    pack: Pack, cohort: Cohort, people: Parsed, *, seed: int, pairs: int = PAIRS
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`images` and `floors`: method → tissue → metric → `{"value"}`, and tissue → metric → `{"value"}`.
+@dataclass(frozen=True)
+class Described:
+    """A set of brains with what the comparisons need of it."""
 
-    Every person's generated brain has a draw of its own. The floor compares these people's real maps with those of
-    as many other real people: the pack's training people where the cohort has enough of them, otherwise two halves.
+    maps: Packed
+    features: list[dict[str, Tensor]]
+    """By tissue: `volume` (n, 1, width), and (n, slices, width) of each plane."""
+    ssim: dict[tuple[int, int], Floats] = field(default_factory=dict)
+    """By tissue and number of pairs, filled when asked for."""
+
+    def similarity(self, tissue: int, pairs: NDArray[np.int64]) -> Floats:
+        """`ssim_of_pairs` of one tissue, worked out once."""
+        key = (tissue, len(pairs))
+        if key not in self.ssim:
+            self.ssim[key] = ssim_of_pairs(self.maps[:, tissue], pairs)
+        return self.ssim[key]
+
+    def some(self, rows: NDArray[np.int64]) -> Described:
+        """Some of the brains."""
+        return Described(self.maps[rows], [{k: v[rows] for k, v in by.items()} for by in self.features])
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+
+def packed_of(cohort: Cohort, ids: Sequence[str]) -> Packed:
+    """Real people's maps."""
+    rows = [cohort.ids.index(i) for i in ids]
+    if cohort.box == grid.BOX:
+        return np.stack([np.asarray(cohort.packed[r]) for r in rows])
+    return np.stack([pack_maps(cohort.maps(r)[(slice(None), *grid.BOX)]) for r in rows])
+
+
+def pack_maps(maps: NDArray[np.float32]) -> Packed:
+    """Fractions rounded to 1/255, as in prepared cohorts."""
+    return np.rint(np.clip(maps, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def describe(maps: Packed, features: Features) -> Described:
+    """Work out the features of a set of brains, once for all comparisons."""
+    found: list[list[dict[str, Tensor]]] = [[] for _ in TISSUES]
+    with torch.inference_mode():
+        for one in maps:
+            fractions = torch.from_numpy(one).float() / 255.0
+            for k in range(len(TISSUES)):
+                found[k].append(features(fractions, k))
+    stacked = [{key: torch.stack([p[key] for p in by]) for key in by[0]} for by in found]
+    return Described(maps, stacked)
+
+
+def compare(
+    made: Described, real: Described, *, pairs: int | None = None, intervals: bool = True
+) -> dict[str, Any]:
+    """Every metric of two sets of as many brains: tissue → metric → `{"value", "low", "high"}`.
+
+    Raises:
+        ValueError: the sets differ in size, or have fewer than three brains.
     """
-    rng = np.random.default_rng(seed)
-    real = np.stack([cohort.maps(i)[(slice(None), *grid.BOX)] for i in people.ids])
-    frame = people.raw.copy()
-    frame.index.name = "participant_id"
-    made = np.concatenate(
-        [
-            over_draws(pack, frame.iloc[[k]].reset_index(), _tissues, draws=1, seed=seed + 1 + k)[:, 0]
-            for k in range(len(frame))
-        ]
-    ).reshape(len(frame), len(TISSUES), -1)
-    made = made.reshape(len(frame), len(TISSUES), *[s.stop - s.start for s in pack.model.region])
-    if made.shape[2:] != real.shape[2:]:  # the paper's networks work on the whole grid
-        made = made[(slice(None), slice(None), *grid.BOX)]
-    keys = set(pack.about["people"]["train"])
-    others = [i for i in cohort.ids if person_key(i) in keys and i not in set(people.ids)]
-    floors: list[dict[str, dict[str, float]]] = []
-    for _ in range(FLOORS):
-        if len(others) >= len(people):
-            chosen = rng.choice(others, len(people), replace=False)
-            floors.append(
-                _compare(np.stack([cohort.maps(i)[(slice(None), *grid.BOX)] for i in chosen]), real, pairs)
-            )
-        else:
-            order = rng.permutation(len(real))
-            half = len(real) // 2
-            floors.append(_compare(real[order[:half]], real[order[half : 2 * half]], pairs))
-    images = {"csegsynth": _boxed(_compare(made, real, pairs))}
-    mean = {t: {m: float(np.mean([f[t][m] for f in floors])) for m in floors[0][t]} for t in TISSUES}
-    return images, _boxed(mean)
-
-
-def _boxed(table: dict[str, dict[str, float]]) -> dict[str, Any]:
-    return {t: {m: {"value": round(v, 6)} for m, v in by.items()} for t, by in table.items()}
-
-
-def _tissues(x: Tensor) -> Tensor:
-    return x[:, : len(TISSUES)].flatten(1)
-
-
-def _compare(made: Images, real: Images, pairs: int) -> dict[str, dict[str, float]]:
-    """Every metric of two sets of maps, (people, 3, i, j, k), by tissue."""
-    from monai.metrics import MMDMetric
-    from monai.metrics.fid import get_fid_score
-
-    out: dict[str, dict[str, float]] = {}
+    people = len(made.maps)
+    if people != len(real.maps) or people < 3:
+        raise ValueError(
+            f"expected as many generated as real brains, 3 or more, got {people}, {len(real.maps)}"
+        )
+    groups = np.array_split(np.random.default_rng(people).permutation(people), min(people, GROUPS))
+    keeps = [np.setdiff1d(np.arange(people), g) for g in groups] if intervals and people > 3 else []
+    chosen = pairs_of(people, PAIRS if pairs is None else pairs)
+    out: dict[str, Any] = {}
     for k, tissue in enumerate(TISSUES):
-        one, two = (torch.from_numpy(np.ascontiguousarray(s[:, k : k + 1])) for s in (made, real))
-        whole = [_features(s, k) for s in (made, real)]
-        slices = [
-            float(get_fid_score(whole[0][plane], whole[1][plane]).real)
-            for plane in ("sagittal", "coronal", "axial")
-        ]
+        gram = gram_of(np.concatenate([made.maps[:, k], real.maps[:, k]]))
+        kernel = gaussian_kernel(gram)
+        ssim = [s.similarity(k, chosen) for s in (made, real)]
+        own, other = made.features[k], real.features[k]
+        measures: dict[str, Callable[[NDArray[np.int64]], float]] = {
+            "mmd": lambda rows, gram=gram: mmd_linear(*_blocks(gram, rows)),
+            "mmd_rbf": lambda rows, kernel=kernel: mmd_linear(*_blocks(kernel, rows)),
+            "fid_2d": lambda rows, own=own, other=other: float(
+                np.mean([fid(own[p][rows], other[p][rows]) for p in PLANES])
+            ),
+            "fid_3d": lambda rows, own=own, other=other: fid(own["volume"][rows], other["volume"][rows]),
+            "delta_ssim": lambda rows, ssim=ssim: _delta(ssim, np.isin(chosen, rows).all(axis=1)),
+        }  # fmt: skip
+        widths = {"fid_2d": own[PLANES[0]].shape[-1], "fid_3d": own["volume"].shape[-1]}
         out[tissue] = {
-            "mmd": float(MMDMetric()(two, one)) / one[0].numel(),
-            "mmd_rbf": mmd_rbf(one.flatten(1), two.flatten(1)),
-            "fid_2d": float(np.mean(slices)),
-            "fid_3d": float(get_fid_score(whole[0]["volume"], whole[1]["volume"]).real),
-            "delta_ssim": abs(mean_ssim(made[:, k], pairs) - mean_ssim(real[:, k], pairs)),
+            name: jackknife(measure, people, keeps if widths.get(name, 0) <= _WIDEST else [])
+            for name, measure in measures.items()
         }
     return out
 
 
-def mmd_rbf(one: Tensor, two: Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy, Gaussian kernel of the median distance (Gretton et al. 2012)."""
-    both = torch.cat([one, two]).double()
-    squared = torch.cdist(both, both).square()
+def floors(sets: Sequence[tuple[Described, Described]], pairs: int | None = None) -> dict[str, Any]:
+    """What real people score against others: mean over choices of people, `low` and `high` their range."""
+    every = [compare(*one, pairs=pairs, intervals=False) for one in sets]
+    out: dict[str, Any] = {}
+    for tissue in TISSUES:
+        out[tissue] = {}
+        for name in every[0][tissue]:
+            found = [e[tissue][name]["value"] for e in every]
+            out[tissue][name] = _cell(float(np.mean(found)), min(found), max(found))
+    return out
+
+
+def jackknife(
+    measure: Callable[[NDArray[np.int64]], float], people: int, keeps: Sequence[NDArray[np.int64]]
+) -> dict[str, Any]:
+    """A measure with its 95 % interval; none where nobody is left out."""
+    value = measure(np.arange(people))
+    if len(keeps) < 3:
+        return _cell(value, None, None)
+    left = np.asarray([measure(rows) for rows in keeps])
+    error = 1.96 * float(np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum()))
+    return _cell(value, value - error, value + error)
+
+
+def _cell(value: float, low: float | None, high: float | None) -> dict[str, Any]:
+    return {
+        "value": round(value, 6),
+        "low": None if low is None else round(low, 6),
+        "high": None if high is None else round(high, 6),
+    }
+
+
+# ------------------------------------------------------------------ distances
+
+
+def gram_of(one: Packed, other: Packed | None = None) -> Floats:
+    """Mean product over voxels of the fractions of every brain with every other, (n, m)."""
+    flat = [s.reshape(len(s), -1) for s in (one, one if other is None else other)]
+    voxels = flat[0].shape[1]
+    out = np.zeros((len(flat[0]), len(flat[1])))
+    for first in range(0, voxels, 1 << 16):
+        a = flat[0][:, first : first + (1 << 16)].astype(np.float32)
+        b = a if other is None else flat[1][:, first : first + (1 << 16)].astype(np.float32)
+        out += a @ b.T
+    return out / (255.0**2 * voxels)
+
+
+def mmd_linear(one: Floats, two: Floats, across: Floats) -> float:
+    """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, Eq. 3) of kernels within and across."""
     n, m = len(one), len(two)
-    off = ~torch.eye(n + m, dtype=torch.bool)
-    kernel = torch.exp(-squared / squared[off].median())
-    within = [
-        (block.sum() - block.diagonal().sum()) / (len(block) * (len(block) - 1))
-        for block in (kernel[:n, :n], kernel[n:, n:])
-    ]
-    return float(within[0] + within[1] - 2.0 * kernel[:n, n:].mean())
+    within = (one.sum() - np.trace(one)) / (n * (n - 1)) + (two.sum() - np.trace(two)) / (m * (m - 1))
+    return float(within - 2.0 * across.mean())
 
 
-def mean_ssim(images: Images, pairs: int) -> float:
-    """Mean structural similarity of random pairs of images, (n, i, j, k) in [0, 1] (Wang et al. 2004, Eq. 13)."""
-    rng = np.random.default_rng(len(images))
-    every = np.asarray([(a, b) for a in range(len(images)) for b in range(a)])
-    chosen = every if len(every) <= pairs else every[rng.choice(len(every), pairs, replace=False)]
-    means = [uniform_filter(x, 7) for x in images]
-    squares = [uniform_filter(x * x, 7) for x in images]
+def gaussian_kernel(gram: Floats) -> Floats:
+    """exp(−d²/median d²) of all brains, from their products."""
+    norms = np.diag(gram)
+    squared = np.maximum(norms[:, None] + norms - 2.0 * gram, 0.0)
+    median = np.median(squared[~np.eye(len(gram), dtype=bool)])
+    return np.asarray(np.exp(-squared / max(float(median), 1e-12)))
+
+
+def _blocks(kernel: Floats, rows: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """Within the chosen generated, within the chosen real, and across."""
+    real = rows + len(kernel) // 2
+    return kernel[np.ix_(rows, rows)], kernel[np.ix_(real, real)], kernel[np.ix_(rows, real)]
+
+
+def fid(one: Tensor, two: Tensor) -> float:
+    """Fréchet distance of two sets of features as normal distributions (Heusel et al. 2017).
+
+    tr((Σ₁Σ₂)^½) is the sum of the singular values of the product of the centred features, which needs no matrix root.
+
+    Args:
+        one: (…, width).
+        two: (…, width).
+    """
+    flat = [s.reshape(-1, s.shape[-1]).double() for s in (one, two)]
+    means = [s.mean(dim=0) for s in flat]
+    roots = [(s - m) / max(len(s) - 1, 1) ** 0.5 for s, m in zip(flat, means, strict=True)]
+    spread = sum(float(r.square().sum()) for r in roots)
+    short = [torch.linalg.qr(r, mode="r")[1] if len(r) > r.shape[1] else r for r in roots]
+    shared = float(torch.linalg.svdvals(short[0] @ short[1].T).sum())
+    return float((means[0] - means[1]).square().sum()) + spread - 2.0 * shared
+
+
+# ------------------------------------------------------------------ structural similarity
+
+
+def pairs_of(people: int, count: int) -> NDArray[np.int64]:
+    """Random pairs of different people, (pairs, 2), each at most once; the same for the same numbers."""
+    every = np.asarray([(a, b) for a in range(people) for b in range(a)], np.int64)
+    if len(every) <= count:
+        return every
+    return every[np.random.default_rng(people).choice(len(every), count, replace=False)]
+
+
+def ssim_of_pairs(maps: Packed, pairs: NDArray[np.int64]) -> Floats:
+    """Mean structural similarity over the grid of each pair (Wang et al. 2004, Eq. 13), one tissue.
+
+    Windows that hold background alone in both count as 1, as they do in the paper's whole images.
+
+    Args:
+        maps: (n, 80, 104, 80) inside `grid.BOX`, or any other shape, which then is the whole image.
+    """
+    inside = tuple(maps.shape[1:]) == tuple(s.stop - s.start for s in grid.BOX)
+    edges = (
+        [_edges(s, size) for s, size in zip(grid.BOX, grid.SHAPE, strict=True)] if inside else [(0, 0)] * 3
+    )
+    sizes = [n + before + after for n, (before, after) in zip(maps.shape[1:], edges, strict=True)]
+    whole = grid.SHAPE if inside else maps.shape[1:]
+    windows = [int(np.prod([(n - WINDOW) // 2 + 1 for n in shape])) for shape in (sizes, whole)]
+
+    def fractions(row: int) -> Tensor:
+        return torch.from_numpy(np.pad(maps[row], edges)).float() / 255.0
+
     c1, c2 = 0.01**2, 0.03**2
-    found = []
-    for a, b in chosen:
+    used = sorted({int(v) for v in pairs.ravel()})
+    means = {row: _windows(fractions(row)) for row in used}
+    squares = {row: _windows(fractions(row).square()) for row in used}
+    out = []
+    for a, b in ((int(a), int(b)) for a, b in pairs):
         product = means[a] * means[b]
-        covariance = uniform_filter(images[a] * images[b], 7) - product
-        variance = squares[a] + squares[b] - means[a] ** 2 - means[b] ** 2
-        luminance = (2 * product + c1) / (means[a] ** 2 + means[b] ** 2 + c1)
-        found.append(float(np.mean(luminance * (2 * covariance + c2) / (variance + c2))))
-    return float(np.mean(found))
+        covariance = _windows(fractions(a) * fractions(b)) - product
+        luminance = (2 * product + c1) / (means[a].square() + means[b].square() + c1)
+        variance = squares[a] + squares[b] - means[a].square() - means[b].square()
+        found = float((luminance * (2 * covariance + c2) / (variance + c2)).sum(dtype=torch.float64))
+        out.append((found + windows[1] - windows[0]) / windows[1])
+    return np.asarray(out)
 
 
-def _features(maps: Images, tissue: int) -> dict[str, Tensor]:
-    """Activations of the parcellation network for one tissue alone, averaged over the volume and over slices."""
-    model = network()
-    alone = np.zeros_like(maps)
-    alone[:, tissue] = maps[:, tissue]
-    kept: dict[str, list[Tensor]] = {"volume": [], "sagittal": [], "coronal": [], "axial": []}
-    with torch.inference_mode():
-        for one in alone:
-            fine, middle, deep = model.activations(at_4mm(torch.from_numpy(one[None])))
-            kept["volume"].append(torch.cat([a.mean(dim=(2, 3, 4)) for a in (middle, deep)], dim=1))
-            up = F.interpolate(middle, size=list(fine.shape[2:]), mode="nearest")
-            both = torch.cat([fine, up], dim=1)[0]
-            for axis, plane in enumerate(("sagittal", "coronal", "axial")):
-                others = [d for d in (1, 2, 3) if d != axis + 1]
-                kept[plane].append(both.mean(dim=others).T)
-    return {k: torch.cat(v).double() for k, v in kept.items()}
+def _edges(box: slice, size: int) -> tuple[int, int]:
+    """Voxels around the box that windows with some of it reach, an even number so that windows stay in step."""
+    reach = WINDOW - 1
+    return min(reach, box.start), min(reach, size - box.stop)
+
+
+def _windows(x: Tensor) -> Tensor:
+    """Means over windows of `WINDOW` voxels along each edge, at every second voxel."""
+    for axis, size in enumerate(x.shape):
+        x = torch.movedim(torch.matmul(torch.movedim(x, axis, -1), _box(size).T), -1, axis)
+    return x
+
+
+@lru_cache(maxsize=8)
+def _box(size: int) -> Tensor:
+    out = torch.zeros((size - WINDOW) // 2 + 1, size)
+    for row in range(len(out)):
+        out[row, 2 * row : 2 * row + WINDOW] = 1.0 / WINDOW
+    return out
+
+
+def _delta(ssim: Sequence[Floats], chosen: NDArray[np.bool_]) -> float:
+    return abs(float(ssim[0][chosen].mean()) - float(ssim[1][chosen].mean()))

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
+from tqdm import tqdm
 
-from csegsynth_core import __version__
+from csegsynth_core import __version__, measured
 from csegsynth_core.data.age_regression import AgeRegressions
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.icbm import ATTRIBUTION
 from csegsynth_core.data.nifti import write_text
+from csegsynth_core.data.schema import Parsed
 from csegsynth_core.data.volume_centiles import VolumeCentiles
-from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.errors import CSegSynthError, TableError
+from csegsynth_core.group_means import FEWEST, Group, GroupMeans
 from csegsynth_core.models.csegsynth import Config, CSegSynth
-from csegsynth_core.pack import Pack, load_pack, save_pack
+from csegsynth_core.models.family import ConditionalModel
+from csegsynth_core.pack import COMPARISON, Pack, load_pack, save_pack
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint
 from train.evaluate import AGES, evaluate
@@ -63,6 +69,14 @@ _STAGES = {
     "finetune": "fine-tuning (Eq. 13–15)",
     "prior": "of the prior network alone",
 }
+
+
+_STARTS = (
+    "The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before "
+    "these steps the template was fitted to each training brain ({steps} steps each). The principal components of "
+    "these fits are where the generator's linear part started, and ridge regression of people's codes on their "
+    "features where the prior network's did."
+)
 
 
 _VOXELS = {1: "all voxels", 2: "every second voxel along each axis"}
@@ -119,10 +133,130 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     # Measure what is shipped: written once without measurements, loaded, measured, written again.
     save_pack(out, about=about | details, metrics={}, card="", **parts)
     pack = load_pack(out)
+    parts["extras"] |= group_means(pack, cohort, progress=False).files()
     metrics = evaluate(pack, cohort)
     save_pack(out, about=about | details, metrics=metrics, card=card(pack, metrics, settings), **parts)
     write_text(run / "evaluation.json", json.dumps(metrics, indent=1))
     return metrics
+
+
+def training_people(pack: Pack, cohort: Cohort) -> Parsed:
+    """The people of a cohort that a pack was trained on.
+
+    Raises:
+        TableError: the cohort lacks some of them.
+    """
+    keys = set(pack.about["people"]["train"])
+    ids = [i for i in cohort.ids if person_key(i) in keys]
+    if cohort.features is None or len(ids) != len(keys):
+        raise TableError(
+            f"{cohort.folder} is not the cohort that pack {pack.name} was trained on",
+            expected=f"{len(keys)} training people with features",
+            got=f"{len(ids)} of them",
+        )
+    return pack.schema.validate(cohort.features.loc[ids].reset_index(), source="participants.tsv")
+
+
+def save_comparison(
+    pack: Pack, model: ConditionalModel, training: dict[str, Any], *, name: str | None = None
+) -> Path:
+    """Put another model that was trained on a pack's people into that pack, for comparison.
+
+    Args:
+        pack: with the people, features and licence.
+        model: any family.
+        training: how it was made, such as `steps` and `seconds`; stands in its `pack.json` and in reports.
+        name: of its folder in the pack's `comparison`; default the model's family.
+
+    Returns:
+        Folder of the comparison pack.
+    """
+    name = name or model.family
+    own = ("files", "format", "version", "software", "notes", "limits", "steps")
+    about = {k: v for k, v in pack.about.items() if k not in own}
+    about |= {
+        "name": f"{pack.name}-{name}",
+        "title": f"{measured.name_of(name)} for comparison with {pack.name}",
+        "created": datetime.now(UTC).date().isoformat(),
+        "training": training,
+    }
+    said = "".join(f"| {k.replace('_', ' ')} | {v} |\n" for k, v in training.items())
+    text = f"""# {about["title"]}
+
+{"**SIMULATED PEOPLE.** " if pack.simulated else ""}Trained on the people, features and maps of the pack
+`{pack.name}`, whose card tells about them. Scored beside it by
+`python -m train evaluate --pack {pack.name} --cohort DIR`. Research use only.
+
+Attribution: {pack.about["attribution"]}
+Licence: {pack.about["licence"]}.
+
+| how it was made | |
+|---|---|
+{said}"""
+    return save_pack(
+        pack.folder / COMPARISON / name,
+        about=about,
+        model=model,
+        encoder=pack.encoder,
+        regressions=pack.regressions,
+        centiles=pack.centiles,
+        metrics={},
+        card=text,
+    )
+
+
+AGE_GROUPS = (40.0, 60.0)
+"""Years that divide training people into groups."""
+MOST_OF_A_GROUP = 40
+"""People whose maps a group's mean is taken over; beyond these, the first."""
+
+
+def group_means(pack: Pack, cohort: Cohort, *, seed: int = 0, progress: bool = True) -> GroupMeans:
+    """Mean maps of the training people by sex and age, and of one generated brain of each of the same people.
+
+    Groups with fewer people than `csegsynth_core.group_means.FEWEST` are left out.
+    """
+    people = training_people(pack, cohort)
+    groups, real, model = [], [], []
+    for label, ids in _groups(people):
+        if len(ids) < FEWEST:
+            continue
+        some = people.select(ids[:MOST_OF_A_GROUP])
+        groups.append(Group(label, len(some)))
+        real.append(np.mean([cohort.maps(i) for i in some.ids], axis=0, dtype=np.float32))
+        total = np.zeros_like(real[-1])
+        encoded = pack.encoder.encode(some).x
+        for row, x in enumerate(tqdm(encoded, desc=label, unit="person", disable=not progress)):
+            with torch.inference_mode():
+                z = pack.model.draw(1, seed + 1 + row)
+                total += pack.model.on_grid(pack.model(torch.from_numpy(x[None]), z))[
+                    0, : len(TISSUES)
+                ].numpy()
+        model.append(total / len(some))
+    return GroupMeans.of(groups, real, model)
+
+
+def _groups(people: Parsed) -> list[tuple[str, list[str]]]:
+    """People by sex and age, as far as the features have these."""
+    age, sex = people.schema.age, people.schema.sex
+    table = people.data
+    out: list[tuple[str, list[str]]] = []
+    for level in list(sex.levels) if sex else [None]:
+        own = table[table[sex.name] == level] if sex else table
+        who = sex.levels[level] if sex else "everybody"
+        if age is None:
+            out.append((who, list(own.index)))
+            continue
+        years = own[age.name].astype(float)
+        low, high = AGE_GROUPS
+        out.append((f"{who}, under {low:.0f}", list(own.index[years < low])))
+        out.append((f"{who}, {low:.0f} to {high:.0f}", list(own.index[(years >= low) & (years < high)])))
+        out.append((f"{who}, {high:.0f} and over", list(own.index[years >= high])))
+    return out
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 118)
 
 
 def _features(pack: Pack) -> str:
@@ -164,19 +298,36 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         + " |"
         for method, by in metrics["paired"].items()
     ]
-    image_rows = [
-        f"| {name} | "
-        + " | ".join(f"{by[t]['value']:.4g} (floor {floor[t]['value']:.4g})" for t in TISSUES)
-        + " |"
-        for name in next(iter(metrics["floors"].values()))
-        for by in [{t: metrics["images"]["csegsynth"][t][name] for t in TISSUES}]
-        for floor in [{t: metrics["floors"][t][name] for t in TISSUES}]
-    ]
+    image_rows = []
+    for metric in next(iter(metrics["floors"].values())):
+        said = measured.metric_of(metric)[0]
+        floor = [cell(metrics["floors"][t], metric, ".4g") for t in TISSUES]
+        for method, by in metrics["images"].items():
+            found = [cell(by[t], metric, ".4g") for t in TISSUES]
+            image_rows.append(f"| {said} | {measured.name_of(method)} | {' | '.join(found)} |")
+        image_rows.append(f"| {said} | real against real | {' | '.join(floor)} |")
     region_rows = [
         f"| {name.replace('_', ' ')} | "
         + " | ".join(cell(by, m, form) for m, form in (("mape", ".1f"), ("r2", ".2f"), ("pearson", ".2f")))
         + " |"
         for name, by in metrics["regions"]["csegsynth"].items()
+    ]
+    copied = [
+        f"| {measured.name_of(name)} | {cell(by['brain'], 'nearest', '.4f')} | "
+        f"{cell(by['brain'], 'relative', '.3f')} | {by['brain']['close']['value']:.0f} |"
+        for name, by in metrics.get("memorisation", {}).items()
+    ]
+    achieved = [
+        f"| {measured.name_of(method)} | "
+        + " | ".join(cell(by[t], "mae_ratio", ".2f") for t in TISSUES)
+        + " |"
+        for method, by in metrics.get("achievable", {}).items()
+        if method != "best_achievable"
+    ]
+    told = [
+        f"| {measured.name_of(method)} | {by['steps'] or 'n/a'} | {by['parameters'] / 1e6:.2f} | "
+        f"{by['weights_mb']:.1f} | {by['seconds_per_brain']:.2f} |"
+        for method, by in metrics["models"].items()
     ]
     ageing = []
     for sex, values in metrics["ageing"].items():
@@ -195,30 +346,58 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         for s in settings["stages"]
         if s["steps"]
     )
+    stages = (
+        f"{stages}; batch {settings['batch']}, seed {settings['seed']}. Averaged weights of the last step."
+    )
+    started = _STARTS.format(steps=settings["component_steps"]) if settings["component_steps"] else ""
     lines = "\n".join
-    spread, inside = metrics["spread_over_draws_ml"], metrics["inside_90_percent_of_draws"]
+    memory, beside = "", ""
+    if copied:
+        memory = f"""
+## Memorisation
+Distance of each brain to its nearest training brain (root mean square difference of fractions), and the same over
+its median distance to all of them; `close`: percent of brains nearer than 95 % of the real people kept aside.
+
+| brains | nearest | nearest / median | close % |
+|---|---|---|---|
+{lines(copied)}
+"""
+    if achieved:
+        beside = f"""
+## Beside the best achievable
+Mean absolute error over that of the best predictor that the simulation allows: the median volume given everything
+that the table records of a person.
+
+| method | WM | GM | CSF |
+|---|---|---|---|
+{lines(achieved)}
+"""
+    spread, inside = (metrics[k]["csegsynth"] for k in ("spread_over_draws_ml", "inside_90_percent_of_draws"))
     return f"""# Model card: `{pack.name}`
 
-**{pack.about["title"]}.** CSegSynth {__version__}, preset `{settings["preset"]}`, made {pack.about["created"]}.
-{"**SIMULATED PEOPLE.** " if pack.simulated else ""}Research use only. Not for diagnosis, prognosis or any decision
+**{pack.about["title"]}.** CSegSynth {__version__}, preset `{settings["preset"]}`, made {
+        pack.about["created"]
+    }.
+{
+        "**SIMULATED PEOPLE.** " if pack.simulated else ""
+    }Research use only. Not for diagnosis, prognosis or any decision
 about a person. A generated brain is a sample of a model: a hypothesis about a population, not a forecast.
 
 ## Data
 {metrics["n_train"]} people trained on, {metrics["n"]} kept aside, alike in age and sex.
 Features: {_features(pack)}. Missing values are imputed and flagged.
-Maps: `python -m csegsynth_core {"simulate" if pack.simulated else "prepare"}`, 2 mm, rigidly aligned to ICBM152 axes.
+Maps: `python -m csegsynth_core {
+        "simulate" if pack.simulated else "prepare"
+    }`, 2 mm, rigidly aligned to ICBM152 axes.
 
 Attribution: {pack.about["attribution"]}
 Licence of the pack: {pack.about["licence"]}.
 
 ## Training
-{stages}; batch {settings["batch"]}, seed {settings["seed"]}. Averaged weights of the last step.
-{pack.about.get("notes", "")}
+{_wrapped(stages)}
+{_wrapped(pack.about.get("notes", ""))}
 Generator and prior network: {metrics["parameters"] / 1e6:.2f} M parameters and template values.
-The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before the steps
-above, the template was fitted to each training brain ({settings["component_steps"]} steps each); the principal
-components of these fits are where the generator's linear part started, and ridge regression of people's codes on
-their features where the prior network's did.
+{_wrapped(started)}
 
 ## Volumes of the {metrics["n"]} people kept aside
 Against the prepared maps' volumes, with 95 % bootstrap intervals over people. `csegsynth` is the mean over
@@ -241,7 +420,9 @@ Absolute error of CSegSynth minus that of the other method on the same people, m
 Ratio of MAPE to ridge's: {", ".join(f"{t.upper()} {metrics['mape_over_ridge'][t]:.2f}" for t in TISSUES)}.
 `typical` is the brain without noise (seed 0). Standard deviation over draws:
 {", ".join(f"{t.upper()} {sd:.1f} mL" for t, sd in spread.items())}. Of these people's own volumes
-{", ".join(f"{100 * inside[t]:.0f} % ({t.upper()})" for t in TISSUES)} lie between the 5th and 95th percentile of
+{
+        ", ".join(f"{100 * inside[t]:.0f} % ({t.upper()})" for t in TISSUES)
+    } lie between the 5th and 95th percentile of
 their draws; draws that spread as real people do would hold 90 %.
 
 ## The typical person at {AGES[0]:.0f} and {AGES[1]:.0f} years, all else equal (mL)
@@ -268,15 +449,23 @@ Read by the parcellation network off generated maps (mean of draws) and off the 
 {lines(region_rows)}
 
 ## Images
-One draw of each person against the real maps; in brackets what other real people score. FID by
-activations of the parcellation network: comparable with the floor, not with other papers.
+One draw of each person against the real maps, with 95 % jackknife intervals over people, and what other real people
+score (mean and range over choices of people). Lower is better. FID looks at
+{"; ".join(dict.fromkeys(metrics["extractors"].values()))}.
 
-| lower is better | WM | GM | CSF |
-|---|---|---|---|
+| metric | method | WM | GM | CSF |
+|---|---|---|---|---|
 {lines(image_rows)}
 
-## Sharpness
-Gradient energy of generated maps over the same people's real maps: {metrics["sharpness"]:.2f}.
+Gradient energy of generated maps over the same people's real maps:
+{", ".join(f"{measured.name_of(k)} {v:.2f}" for k, v in metrics["sharpness"].items())}.
+{memory}{beside}
+## Models
+All were given the same people, features and maps. Seconds are of the machine that measured.
+
+| model | steps | parameters, M | weights, MB | s per brain |
+|---|---|---|---|---|
+{lines(told)}
 
 ## Limits
 {pack.about.get("limits", "")}

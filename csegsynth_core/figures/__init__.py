@@ -12,6 +12,7 @@ from csegsynth_core.figures.cohort import (
 from csegsynth_core.figures.film import FILM_AT, Frame, film_slices, morph_figure, strip_figure
 from csegsynth_core.figures.influence import InfluenceBar, influence_figure
 from csegsynth_core.figures.measured import methods_figure
+from csegsynth_core.figures.montage import groups_figure, montage_figure, picture_url, three_planes
 from csegsynth_core.figures.scenarios import scenario_symbol, scenarios_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
@@ -58,12 +59,15 @@ __all__ = [
     "difference_rgb",
     "distribution_figure",
     "film_slices",
+    "groups_figure",
     "influence_figure",
     "levels_figure",
     "methods_figure",
+    "montage_figure",
     "morph_figure",
     "picked_from_event",
     "picked_voxel",
+    "picture_url",
     "planes_figure",
     "scenario_symbol",
     "scenarios_figure",
@@ -71,6 +75,7 @@ __all__ = [
     "slice_figure",
     "slice_rgb",
     "strip_figure",
+    "three_planes",
     "trajectory_figure",
     "view",
     "volumes_by_age_figure",

@@ -164,6 +164,7 @@ _FAMILIES: Final[dict[str, str]] = {
     "gan": "csegsynth_core.models.gan:Gan",
     "ldm": "csegsynth_core.models.ldm:Ldm",
     "alpha_gan": "csegsynth_core.models.alpha_gan:AlphaGan",
+    "linear_gaussian": "csegsynth_core.models.linear_gaussian:LinearGaussian",
 }
 """Where each family's class is, `module:class`; imported only when asked for."""
 

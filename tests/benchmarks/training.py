@@ -1,0 +1,121 @@
+"""Samples per second and peak memory of one training step of the compact preset and the paper's, side by side.
+
+    python tests/benchmarks/training.py [--presets compact paper] [--steps 4] [--batch 2] [--threads 2]
+
+A step is one of fine-tuning (Eq. 13–15), all networks, on a toy cohort with as many brains as a batch holds, at the
+resolution that the preset's own fine-tuning has. Each preset runs in a process of its own, so that its peak memory is
+its own. The paper's networks need about a minute and more than ten GiB for a batch of two on a CPU: a preset for
+which `--memory-gib` are too few is stopped and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = ("compact", "paper")
+
+
+def measure(preset: str, steps: int, batch: int, threads: int) -> dict[str, float]:
+    """Seconds of training steps after one to warm up, and peak memory, in this process."""
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from csegsynth_core.data.cohort import Cohort
+    from csegsynth_core.models.csegsynth import CSegSynth, PaperGenerator, TemplateGenerator
+    from tests.toy import make_cohort
+    from train.config import TrainConfig
+    from train.csegsynth import Trainer, _shapes
+    from train.people import gather
+
+    torch.set_num_threads(threads)
+    config = TrainConfig.named(preset).with_overrides([f"batch={batch}"])
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = Cohort.open(make_cohort(Path(folder) / "toy", people=max(8, 2 * batch)))
+        region = (PaperGenerator if preset == "paper" else TemplateGenerator).region
+        people = gather(cohort, region, config.validation_fraction, config.seed)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.manual_seed(0)
+        trainer = Trainer(CSegSynth(_shapes(config, people.encoder.width)), people, config)
+        trainer.done = sum(
+            s.steps for s in config.stages if s.kind == "pretrain"
+        )  # the first step of fine-tuning
+        resolution = config.stage_at(trainer.done)[0].resolution
+        seconds = []
+        for _ in range(steps + 1):
+            started = time.perf_counter()
+            trainer.step()
+            seconds.append(time.perf_counter() - started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    own = seconds[1:] if steps else seconds
+    mean = sum(own) / len(own)
+    return {
+        "seconds_per_step": mean,
+        "samples_per_second": batch / mean,
+        "peak_gib": peak / 1024**2,
+        "peak_over_start_gib": (peak - before) / 1024**2,
+        "parameters": float(sum(p.numel() for p in trainer.model.parameters())),
+        "resolution": float(resolution),
+        "steps": float(len(own)),
+    }
+
+
+def main() -> int:
+    """Print the table; `--one` is how the script calls itself."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    parser.add_argument(
+        "--steps", type=int, default=3, help="timed steps of compact; the paper's: one, not warmed up"
+    )
+    parser.add_argument("--batch", type=int, default=2, help="people in a step")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory-gib", type=float, default=20.0, help="a process that needs more is stopped")
+    parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one preset")
+    parser.add_argument("--one", choices=PRESETS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        limit = int(args.memory_gib * 1024**3)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        print(json.dumps(measure(args.one, args.steps, args.batch, args.threads)))
+        return 0
+    print(f"one training step, batch {args.batch}, {args.threads} threads")
+    head = ("preset", "parameters", "voxels", "s per step", "samples/s", "peak GiB")
+    print("{:10s}{:>14s}{:>12s}{:>12s}{:>12s}{:>11s}".format(*head))
+    found = {}
+    for preset in args.presets:
+        steps = args.steps if preset == "compact" else 0
+        command = [sys.executable, str(Path(__file__)), "--one", preset, "--steps", str(steps)]
+        command += ["--batch", str(args.batch), "--threads", str(args.threads)]
+        command += ["--memory-gib", str(args.memory_gib)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=args.timeout, cwd=ROOT)
+        except subprocess.TimeoutExpired:
+            print(f"{preset:10s}  stopped: no step within {args.timeout:.0f} s")
+            continue
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+            print(f"{preset:10s}  did not finish with {args.memory_gib:g} GiB: {last[0][:120]}")
+            continue
+        one = json.loads(done.stdout.strip().splitlines()[-1])
+        found[preset] = one
+        voxels = "all" if one["resolution"] == 1 else "an eighth"
+        print(
+            f"{preset:10s}{one['parameters'] / 1e6:>12.1f} M{voxels:>12s}{one['seconds_per_step']:>12.2f}"
+            f"{one['samples_per_second']:>12.3f}{one['peak_gib']:>11.2f}"
+        )
+    if len(found) == len(PRESETS):
+        ratio = found["compact"]["samples_per_second"] / found["paper"]["samples_per_second"]
+        share = found["compact"]["peak_gib"] / found["paper"]["peak_gib"]
+        print(f"compact: {ratio:.0f} times as many samples a second, {100 * share:.0f} % of the memory")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,255 @@
+"""What an evaluation found, as text for a terminal and as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Final
+
+import pandas as pd
+import torch
+
+from csegsynth_core import __version__, figures, measured
+from csegsynth_core.data.cohort import Cohort
+from csegsynth_core.generate import encode
+from csegsynth_core.pack import Pack, models_of
+from csegsynth_core.tissue import BY_NAME, TISSUES
+from train.evaluate import EVALUATION_SEED, people_of
+
+PARTS: Final[Sequence[tuple[str, str, tuple[str, ...]]]] = (
+    ("Table I", "images", ("mmd", "mmd_rbf", "fid_2d", "fid_3d", "delta_ssim")),
+    ("Table II", "volumes", ("mape", "mae_ml", "r2")),
+    ("Table III", "volumes", ("pearson", "spearman", "kendall")),
+)
+"""The paper's tables: name, key of the measurements, metrics."""
+
+_NOTES: Final = {
+    "Table I": "One draw of each person against the same people's real maps, by tissue. Intervals: 95 %, jackknife "
+    "over people; floor: real people against other real people, mean and range over choices of people.",
+    "Table II": "Volumes of generated maps against those of the prepared maps. Intervals: 95 %, bootstrap over "
+    "people. Generative models: mean over latent draws, and a single draw of each person.",
+    "Table III": "The same volumes; p of the test that there is no correlation.",
+    "achievable": "Absolute errors over those of the best predictor that the simulation allows: the median volume "
+    "given everything that the table records of a person.",
+    "memorisation": "Root mean square difference of tissue fractions between each brain and its nearest training "
+    "brain. A model that copies training people lies nearer to them, relative to its median distance, than real "
+    "people do.",
+    "regions": "Read by the parcellation network off generated maps (mean over draws) and off the same people's real "
+    "maps.",
+}
+
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #1B2530; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; } p, caption { color: #44525F; }
+.notice { border-left: 4px solid #E69F00; padding-left: .8rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0 1.4rem; font-size: .9rem; }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
+th, td { text-align: right; padding: .25rem .8rem .25rem 0; border-top: 1px solid #D7DEE5; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; font-weight: 400; }
+small { color: #6B7885; display: block; } .floor { background: #EEF2F5; }
+.brains { background: #000; color: #C9D3DE; display: inline-grid; gap: 4px; padding: 10px; }
+.brains span { align-self: center; padding-right: 1rem; } .brains img { height: 130px; }
+"""
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """Tables I to III as fixed-width text, with intervals and floors."""
+    tidy = measured.tidy(found)
+    lines = [f"{found['n']} people of {found['cohort']}, split {found['split']}"]
+    for title, table, names in PARTS:
+        for metric in names:
+            own = tidy[(tidy["table"] == table) & (tidy["metric"] == metric)]
+            if len(own):
+                lines += ["", *_text_table(f"{title}: {_headed(metric)}", own, metric)]
+    for table in ("achievable", "memorisation"):
+        for metric in dict.fromkeys(tidy[tidy["table"] == table]["metric"]):
+            own = tidy[(tidy["table"] == table) & (tidy["metric"] == metric)]
+            lines += ["", *_text_table(f"{table.capitalize()}: {_headed(metric)}", own, metric)]
+    pairs = measured.paired(found)
+    if len(pairs):
+        lines += [
+            "",
+            "CSegSynth's absolute error minus the other method's, mL (below 0: CSegSynth is better)",
+        ]
+        for method, rows in pairs.groupby("method", sort=False):
+            cells = [
+                f"{r['difference_ml']:+7.1f} [{r['low']:+.1f}, {r['high']:+.1f}] p {_p(r['p'])}"
+                for r in rows.to_dict("records")
+            ]
+            lines.append(f"{measured.name_of(str(method)):40s}" + "".join(f"{c:>36s}" for c in cells))
+    if "seconds" in found:
+        lines += ["", f"Measured in {found['seconds'] / 60:.1f} minutes."]
+    return "\n".join(lines)
+
+
+def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
+    """The whole evaluation as one page: the paper's Fig. 2 for our models, Tables I to III, tests and notes.
+
+    It shows slices of one real person of the cohort: the page is as private as the cohort is.
+    """
+    tidy = measured.tidy(found)
+    simulated = (
+        '<p class="notice"><b>Simulated people.</b> Nothing here is evidence about real people.</p>'
+        if cohort.simulated
+        else ""
+    )
+    parts = [
+        f"<h1>Evaluation of {escape(pack.name)} on {escape(found['cohort'])}</h1>",
+        f"<p>{escape(str(pack.about['title']))}. {found['n']} people, split {found['split']}; "
+        f"{found['n_train']} people trained on; {found['draws']} latent draws of each person. "
+        f"CSegSynth {__version__}, pack {pack.hash[:12]}.</p>{simulated}"
+        '<p class="notice">Research use only. Generated brains are samples of a model, not measurements.</p>',
+        _figure_two(pack, cohort, found["split"]),
+    ]
+    for title, table, names in PARTS:
+        parts.append(f"<h2>{title}</h2><p>{_NOTES[title]}</p>")
+        if table == "images":
+            said = "; ".join(f"{measured.metric_of(k)[0]}: {v}" for k, v in found["extractors"].items())
+            parts.append(f"<p>{escape(said)}.</p>")
+        parts += [_html_table(tidy, table, metric) for metric in names]
+    parts += ["<h2>Paired tests</h2>", _paired(found)]
+    for table in ("achievable", "regions", "memorisation"):
+        own = tidy[tidy["table"] == table]
+        if len(own):
+            parts.append(f"<h2>{_TITLES[table]}</h2><p>{_NOTES[table]}</p>")
+            names = ("mape", "pearson") if table == "regions" else tuple(dict.fromkeys(own["metric"]))
+            parts += [_html_table(tidy, table, metric) for metric in names]
+    parts.append("<h2>Models</h2><p>What each was given, as its pack tells; seconds are of this machine.</p>")
+    parts.append(_frame_html(measured.others(found)["models"], "what"))
+    parts.append(f"<h2>Limits</h2><p>{escape(str(pack.about.get('limits', '')))}</p>")
+    parts.append(f"<p>{escape(str(pack.about['attribution']))}</p>")
+    command = f"python -m train evaluate --pack {escape(pack.name)} --cohort DIR --split {found['split']}"
+    parts.append(f"<p><code>{command}</code></p>")
+    head = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation of {escape(pack.name)}</title>"
+    )
+    return f"{head}<style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n"
+
+
+_TITLES: Final = {
+    "achievable": "Beside the best achievable",
+    "regions": "Regions",
+    "memorisation": "Memorisation",
+}
+
+
+def _figure_two(pack: Pack, cohort: Cohort, split: Any) -> str:
+    """One person through all models, as in the paper's Fig. 2, below the person's real maps."""
+    people = people_of(pack, cohort, split)
+    one = people.select(people.ids[:1])
+    frame = one.raw.copy()
+    frame.index.name = "participant_id"
+    rows = [("Real", cohort.maps(one.ids[0]))]
+    for name, model in models_of(pack).items():
+        y = torch.from_numpy(encode(model, frame.reset_index()).x[:1])
+        with torch.inference_mode():
+            made = model.model.on_grid(model.model(y, model.model.draw(8, EVALUATION_SEED + 1)[:1]))
+        rows.append((measured.name_of(name), made[0, : len(TISSUES)].numpy()))
+    cells = "".join(
+        f"<span>{escape(name)}</span>"
+        + "".join(f'<img alt="" src="{figures.picture_url(p, 2)}">' for p in figures.three_planes(maps))
+        for name, maps in rows
+    )
+    said = "simulated person's maps" if cohort.simulated else "person's own maps"
+    return (
+        "<h2>One person through all models</h2><p>As the paper's Fig. 2: sagittal, coronal and axial slices, a draw "
+        f"of each model for the first person of this split; the top row holds this {said}, so share this page only "
+        "as the cohort may be shared. Orange: white matter; green: grey matter; blue: CSF. Left is left.</p>"
+        f'<div class="brains" style="grid-template-columns: auto auto auto auto">{cells}</div>'
+    )
+
+
+def _headed(metric: str) -> str:
+    name, direction, _ = measured.metric_of(metric)
+    return f"{name} ({direction} is better)" if direction else name
+
+
+def _text_table(title: str, own: pd.DataFrame, metric: str) -> list[str]:
+    parts = list(dict.fromkeys(own["part"]))
+    lines = [title, f"{'':40s}" + "".join(f"{p.upper():>36s}" for p in parts)]
+    for method, rows in own.groupby("method", sort=False):
+        by = {r["part"]: r for r in rows.to_dict("records")}
+        cells = [_cell(by[p], metric) if p in by else "" for p in parts]
+        lines.append(f"{_name(str(method)):40s}" + "".join(f"{c:>36s}" for c in cells))
+    return lines
+
+
+def _name(method: str) -> str:
+    return "real against real (floor)" if method == "floor" else measured.name_of(method)
+
+
+def _cell(row: dict[str, Any], metric: str, between: str = " ") -> str:
+    form = measured.metric_of(metric)[2]
+    if pd.isna(row["value"]):
+        return "n/a"
+    text = f"{row['value']:{form}}"
+    if not pd.isna(row["low"]):
+        text += f"{between}[{row['low']:{form}}, {row['high']:{form}}]"
+    if not pd.isna(row["p"]):
+        text += f" p {_p(row['p'])}"
+    return text
+
+
+def _p(value: float | None) -> str:
+    if value is None or pd.isna(value):
+        return "n/a"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _html_table(tidy: pd.DataFrame, table: str, metric: str) -> str:
+    own = tidy[(tidy["table"] == table) & (tidy["metric"] == metric)]
+    if own.empty:
+        return ""
+    parts = list(dict.fromkeys(own["part"]))
+    heads = "".join(
+        f"<th>{BY_NAME[p].bids if p in BY_NAME else escape(p.replace('_', ' '))}</th>" for p in parts
+    )
+    rows = []
+    real = own["method"].isin(measured.REFERENCES)
+    best = {
+        p: measured.best(own[(own["part"] == p) & ~real]["value"], measured.metric_of(metric)[1])
+        for p in parts
+    }
+    for method, group in own.groupby("method", sort=False):
+        by = {r["part"]: r for r in group.to_dict("records")}
+        cells = []
+        for p in parts:
+            text = escape(_cell(by[p], metric, "\n")) if p in by else "–"
+            value, _, rest = text.partition("\n")
+            value = f"<b>{value}</b>" if p in by and by[p]["value"] == best[p] else value
+            cells.append(f"<td>{value}{f'<small>{rest}</small>' if rest else ''}</td>")
+        kind = ' class="floor"' if method in measured.REFERENCES else ""
+        rows.append(f"<tr{kind}><td>{escape(_name(str(method)))}</td>{''.join(cells)}</tr>")
+    return (
+        f"<table><caption>{escape(_headed(metric))}</caption><thead><tr><th></th>{heads}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _paired(found: dict[str, Any]) -> str:
+    rows = []
+    for method, group in measured.paired(found).groupby("method", sort=False):
+        cells = "".join(
+            f"<td>{r['difference_ml']:+.1f}"
+            f"<small>[{r['low']:+.1f}, {r['high']:+.1f}] p {escape(_p(r['p']))}</small></td>"
+            for r in group.to_dict("records")
+        )
+        rows.append(f"<tr><td>{escape(measured.name_of(str(method)))}</td>{cells}</tr>")
+    heads = "".join(f"<th>{BY_NAME[t].bids}</th>" for t in TISSUES)
+    return (
+        "<p>Absolute error of CSegSynth minus that of the other method on the same people, mL; below 0: CSegSynth is "
+        "better. Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test.</p>"
+        f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _frame_html(table: pd.DataFrame, names: str) -> str:
+    columns = [c for c in table.columns if c != names]
+    heads = "".join(f"<th>{escape(str(c).replace('_', ' '))}</th>" for c in columns)
+    rows = "".join(
+        f"<tr><td>{escape(measured.name_of(str(r[names])))}</td>"
+        + "".join(f"<td>{escape(str(r[c]))}</td>" for c in columns)
+        + "</tr>"
+        for r in table.to_dict("records")
+    )
+    return f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
