@@ -36,15 +36,18 @@ def person_controls(pack: Pack) -> _state.Person:
     if len(controls) > SEARCH_ABOVE:
         wanted = st.text_input("Search", placeholder="Find a feature", icon=":material/search:").casefold()
     st.caption("Grey: range of the training people. n/a: unknown, filled in from age and sex.")
-    for group in GROUPS:
-        mine = [controls[n] for n in order if controls[n].group == group]
-        mine = [c for c in mine if wanted in f"{c.name} {c.label}".casefold()]
+    groups = {g: [controls[n] for n in order if controls[n].group == g] for g in GROUPS}
+    first = next(g for g in GROUPS if groups[g])
+    for group, everyone in groups.items():
+        mine = [c for c in everyone if wanted in f"{c.name} {c.label}".casefold()]
         if mine:
+            few = len(controls) <= SEARCH_ABOVE or bool(wanted) or group == first
+            key = f"group-{group}-{few}-{bool(wanted)}"
             title = f"{group.capitalize()} · {len(mine)}"
-            with st.expander(
-                title, expanded=len(controls) <= SEARCH_ABOVE or bool(wanted), key=f"group-{group}"
-            ):
-                for one in mine:
+            # Controls of a closed group are not made at all: 198 of them would delay every picture.
+            place = st.expander(title, expanded=few, key=key, on_change="rerun")
+            with place:
+                for one in mine if place.open else ():
                     held["person"][one.name] = _control(pack, one, held)
     return held["person"]
 
@@ -76,8 +79,10 @@ def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
 
 def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[str, Any]) -> float | None:
     low, high, step = _reach(pack, one, held["start"].get(one.name))
-    st.session_state.setdefault(key, float(one.default if value is None else value))
-    st.session_state.setdefault(f"{key}-na", value is None)
+    na = f"{key}-na"
+    if na not in st.session_state:
+        st.session_state[na] = value is None
+        st.session_state[key] = float(one.default if value is None else value)
     whole = step >= 1 and float(st.session_state[key]).is_integer()
     trained = f"{one.minimum:.3g}–{one.maximum:.3g} {one.units}".strip()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"number-{key}"):
@@ -88,9 +93,9 @@ def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[
             step=step,
             format="%.0f" if whole else "%.4g",
             key=key,
-            disabled=st.session_state[f"{key}-na"],
+            disabled=st.session_state[na],
         )
-        if st.checkbox("n/a", key=f"{key}-na"):
+        if st.checkbox("n/a", key=na):
             return None
     if number < one.minimum or number > one.maximum:
         st.badge("outside training range", icon=":material/warning:", color="orange")

@@ -191,13 +191,14 @@ class Encoder:
         if sex is not None:
             mode = self.levels[sex.name].mode
             sexes = [mode if pd.isna(s) else str(s) for s in parsed.data[sex.name]]
-        flags: dict[str, list[str]] = {}
+        flags = np.empty((people, len(self.schema.features)), dtype=object)
+        states, raws = parsed.flags.to_numpy(object), parsed.raw.to_numpy(object)
+        missing = parsed.data.isna().to_numpy()
         blocks = []
-        for one in self.schema.features:
+        for k, one in enumerate(self.schema.features):
             column = parsed.data[one.name]
-            absent = column.isna().to_numpy()
-            state = parsed.flags[one.name].tolist()
-            raw = parsed.raw[one.name].tolist()
+            absent = missing[:, k]
+            state, raw = states[:, k].tolist(), raws[:, k].tolist()
             flag = [_imputed(one, s, r) if a else "" for a, s, r in zip(absent, state, raw, strict=True)]
             if one.is_numeric:
                 stats = self.numeric[one.name]
@@ -210,22 +211,22 @@ class Encoder:
             else:
                 votes = self.levels[one.name]
                 keys = [
-                    self._vote(votes, ages, sexes, i) if missing else str(key)
-                    for i, (key, missing) in enumerate(zip(column, absent, strict=True))
+                    self._vote(votes, ages, sexes, i) if gone else str(key)
+                    for i, (key, gone) in enumerate(zip(column, absent, strict=True))
                 ]
                 for i, key in enumerate(keys):
                     if votes.counts[key] < RARE_BELOW and not flag[i]:
                         flag[i] = "rare level"
                 filled[one.name] = np.array(keys, dtype=object)
                 blocks.append(_level_columns(one, votes, keys))
-            flags[one.name] = flag
-        index = parsed.data.index
+            flags[:, k] = flag
+        index, names = parsed.data.index, [one.name for one in self.schema.features]
         return Encoded(
             x=np.concatenate(blocks, axis=1).astype(np.float32),
             columns=list(self.columns),
             owners=list(self.owners),
-            flags=pd.DataFrame(flags, index=index, dtype=object),
-            natural=pd.DataFrame({n: pd.Series(v, index=index) for n, v in filled.items()}, index=index),
+            flags=pd.DataFrame(flags, index=index, columns=names, dtype=object),
+            natural=pd.DataFrame(filled, index=index),
         )
 
     def d_natural(self, name: str) -> float:

@@ -266,9 +266,9 @@ class Schema:
             ids = [f"row-{i + 1}" for i in range(len(rows))]
         index = pd.Index(ids, name=ID, dtype=object)
         values: dict[str, pd.Series] = {}
-        flags: dict[str, pd.Series] = {}
-        raw: dict[str, pd.Series] = {}
-        for one in self.features:
+        flags = np.empty((len(rows), len(self.features)), dtype=object)
+        raw = np.empty_like(flags)
+        for k, one in enumerate(self.features):
             texts = [cell_text(v) for v in df[one.name]] if one.name in columns else [None] * len(rows)
             flag = ["missing" if t is None else "" for t in texts]
             if one.is_numeric:
@@ -280,9 +280,11 @@ class Schema:
                 values[one.name] = pd.Series(numbers, index=index)
             else:
                 values[one.name] = pd.Series(_levels(one, texts, rows, source), index=index, dtype=object)
-            flags[one.name] = pd.Series(flag, index=index, dtype=object)
-            raw[one.name] = pd.Series(texts, index=index, dtype=object)
-        return Parsed(self, pd.DataFrame(values), pd.DataFrame(flags), pd.DataFrame(raw), source)
+            flags[:, k], raw[:, k] = flag, texts
+        shape: dict[str, Any] = {"index": index, "columns": list(self.names), "dtype": object}
+        return Parsed(
+            self, pd.DataFrame(values), pd.DataFrame(flags, **shape), pd.DataFrame(raw, **shape), source
+        )
 
 
 def check_format(data: Mapping[str, Any], name: str, version: int) -> None:
