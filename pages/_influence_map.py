@@ -13,7 +13,7 @@ from pages import _influence_table, _state
 _CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 
 
-@st.cache_resource(max_entries=24, show_spinner="Where the feature acts…")
+@st.cache_resource(max_entries=24, show_spinner="Where the feature acts…", scope="session")
 def _map(
     pack_hash: str, person: tuple[tuple[str, object], ...], column: str, seed: int, _pack: Pack
 ) -> object:

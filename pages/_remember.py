@@ -1,4 +1,4 @@
-"""Results that take seconds: computed once, with a progress bar, and shared by all pages and users."""
+"""Results that take seconds: computed once, with a progress bar, and shared by all pages. Gone with the session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = 48
 """Results kept; the least recently used go first."""
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(show_spinner=False, scope="session")
 def _store() -> tuple[OrderedDict[Any, Any], threading.Lock]:
     """Results that were computed, by what they depend on; the least recently used go first."""
     return OrderedDict(), threading.Lock()

@@ -19,10 +19,10 @@ def _load(name: str, folder: str, stamp: float) -> Pack:
     return load_pack(folder)
 
 
-@st.cache_resource(max_entries=12, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False, scope="session")
 def _brain(pack_hash: str, person: tuple[tuple[str, Any], ...], seed: int, _pack: Pack) -> Brain:
     brain = generate_one(_pack, dict(person), seed=seed)
-    brain.maps.flags.writeable = False  # shared by everybody who asks for the same brain
+    brain.maps.flags.writeable = False  # shared by all pages
     return brain
 
 

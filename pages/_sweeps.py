@@ -1,4 +1,4 @@
-"""Sweeps and films, computed once: kept by model, person and settings, so that nobody gets another's."""
+"""Sweeps and films, computed once: kept by model, person and settings while the browser is open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from csegsynth_core.scenarios import Plan, Sweep, sweep
 from pages import _state
 
 KEPT = 32
-"""Sweeps that are remembered, of all users together."""
+"""Sweeps that are remembered."""
 
 
 class _Store:
@@ -39,7 +39,7 @@ class _Store:
                 self._held.popitem(last=False)
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
+@st.cache_resource(max_entries=1, show_spinner=False, scope="session")
 def _store() -> _Store:
     return _Store()
 
@@ -66,7 +66,7 @@ def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> S
     return made
 
 
-@st.cache_resource(max_entries=120, show_spinner=False)
+@st.cache_resource(max_entries=120, show_spinner=False, scope="session")
 def _frame(
     pack_hash: str, person: tuple[tuple[str, Any], ...], age: float, trained: bool, seed: int, _pack: Pack
 ) -> figures.Frame:

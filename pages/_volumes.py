@@ -71,7 +71,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     return place, table
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, scope="session")
 def _draws(pack_hash: str, person: tuple[tuple[str, Any], ...], seed: int, _pack: Pack) -> dict[str, Any]:
     return quick_draw_spread(_pack, dict(person), draws=DRAWS, seed=seed)
 
