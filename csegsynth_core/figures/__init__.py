@@ -33,9 +33,10 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
+from csegsynth_core.figures.trajectory import ACROSS, Line, Reference, trajectory_figure
 
 __all__ = [
+    "ACROSS",
     "CENTRE",
     "FILM_AT",
     "MODES",
