@@ -67,7 +67,7 @@ def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> S
     return made
 
 
-@st.cache_resource(max_entries=120, show_spinner=False, scope="session")
+@st.cache_resource(max_entries=64, show_spinner=False, scope="session")
 def _frame(
     pack_hash: str, person: tuple[tuple[str, Any], ...], age: float, trained: bool, seed: int, _pack: Pack
 ) -> figures.Frame:
