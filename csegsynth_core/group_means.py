@@ -33,6 +33,9 @@ CUTS: Final[tuple[tuple[int, ...], ...]] = (
 FEWEST: Final = 5
 """Fewest people in a group: fewer would not be a mean."""
 
+STEP: Final = 3
+"""Fractions are rounded to so many 255ths, which makes the picture smaller."""
+
 _TILE: Final = max(s.stop - s.start for s in grid.BOX)
 _KINDS: Final = ("real", "model")
 
@@ -69,7 +72,9 @@ class GroupMeans:
         tiles = np.zeros((len(groups), 2, 3, len(CUTS[0]), _TILE, _TILE, 3), np.uint8)
         for g, pair in enumerate(zip(real, model, strict=True)):
             for kind, maps in enumerate(pair):
-                inside = np.rint(np.clip(maps[(slice(None), *grid.BOX)], 0, 1) * 255).astype(np.uint8)
+                inside = (STEP * np.rint(np.clip(maps[(slice(None), *grid.BOX)], 0, 1) * 255 / STEP)).astype(
+                    np.uint8
+                )
                 for axis, cuts in enumerate(CUTS):
                     for n, cut in enumerate(cuts):
                         plane = np.take(inside, cut - grid.BOX[axis].start, axis=axis + 1)

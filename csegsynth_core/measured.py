@@ -82,7 +82,9 @@ REFERENCES: Final = frozenset({"floor", "real_kept_aside", "real_training", "bes
 TABLES: Final = ("volumes", "images", "regions", "achievable", "memorisation")
 """Tables by method, tissue or region, and metric."""
 _COLUMNS: Final = ["table", "method", "part", "metric", "value", "low", "high", "p"]
-_SKIPPED: Final = frozenset({"n_train", "n_validation", "draws", "parameters"})
+_SKIPPED: Final = frozenset(
+    {"n_train", "n_validation", "draws", "region_draws", "parameters", "n_trained_on"}
+)
 
 
 def tidy(metrics: Mapping[str, Any]) -> pd.DataFrame:

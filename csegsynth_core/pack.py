@@ -179,11 +179,17 @@ def models_of(pack: Pack) -> dict[str, Pack]:
     """The pack's own model (`csegsynth`) and those that lie with it for comparison, by name; all take its features.
 
     Raises:
-        PackError: one of them is damaged.
+        PackError: one of them is damaged, or was trained on other people.
     """
     out = {"csegsynth": pack}
     for name, folder in pack.comparisons().items():
         found = load_pack(folder)
+        if found.about["people"]["train"] != pack.about["people"]["train"]:
+            raise PackError(
+                f"{folder} was trained on other people than pack {pack.name}",
+                expected="models of the same training people",
+                fix="train it again on the pack's cohort, or remove the folder",
+            )
         out[name] = replace(pack, model=found.model, about=found.about, folder=found.folder)
     return out
 

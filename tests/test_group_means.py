@@ -8,7 +8,7 @@ import pytest
 
 from csegsynth_core import figures, grid
 from csegsynth_core.errors import PackError
-from csegsynth_core.group_means import CUTS, Group, GroupMeans
+from csegsynth_core.group_means import CUTS, STEP, Group, GroupMeans
 from csegsynth_core.pack import add_files, load_pack
 
 
@@ -30,7 +30,7 @@ def test_kept_slices_come_back(means):
     for axis, cuts in enumerate(CUTS):
         for cut in cuts:
             here = np.take(again, cut, axis=axis + 1)
-            assert np.allclose(here, np.take(maps[3], cut, axis=axis + 1), atol=0.5 / 255 + 1e-6)
+            assert np.allclose(here, np.take(maps[3], cut, axis=axis + 1), atol=STEP / 2 / 255 + 1e-6)
     off = np.ones(grid.SHAPE, bool)
     off[list(CUTS[0])], off[:, list(CUTS[1])], off[:, :, list(CUTS[2])] = False, False, False
     assert not again[:, off].any()

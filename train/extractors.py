@@ -70,7 +70,7 @@ class Features:
         alone[0, tissue] = maps[tissue]
         fine, middle, deep = network().activations(at_4mm(alone))
         up = F.interpolate(middle, size=list(fine.shape[2:]), mode="nearest")
-        both = torch.cat([fine, up], dim=1)[0]
+        both = torch.cat([fine, up], dim=1)[0].contiguous()  # means over channels-last maps are slow
         out = {"volume": torch.cat([a.mean(dim=(2, 3, 4)) for a in (middle, deep)], dim=1)}
         for axis, plane in enumerate(PLANES):
             out[plane] = both.mean(dim=[d for d in (1, 2, 3) if d != axis + 1]).T

@@ -23,9 +23,10 @@ from csegsynth_core.data.nifti import write_text
 from csegsynth_core.data.schema import Parsed
 from csegsynth_core.data.volume_centiles import VolumeCentiles
 from csegsynth_core.errors import CSegSynthError, TableError
-from csegsynth_core.group_means import FEWEST, Group, GroupMeans
-from csegsynth_core.models.family import ConditionalModel, family
-from csegsynth_core.pack import COMPARISON, Pack, load_pack, save_pack
+from csegsynth_core.group_means import FEWEST, PICTURE, Group, GroupMeans
+from csegsynth_core.models.csegsynth import Config, CSegSynth
+from csegsynth_core.models.family import ConditionalModel
+from csegsynth_core.pack import COMPARISON, Pack, add_files, load_pack, save_pack
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint
 from train.evaluate import AGES, evaluate
@@ -63,9 +64,6 @@ ABOUT = {
 """What the shipped packs say of themselves."""
 
 
-LARGEST_COMPARISON = 8_000_000
-"""Bytes of weights of a model that travels with a pack for comparison."""
-
 _STAGES = {
     "pretrain": "α-GAN pre-training (Eq. 6–8)",
     "finetune": "fine-tuning (Eq. 13–15)",
@@ -81,6 +79,11 @@ _STARTS = (
 )
 
 
+_MEANS = """`group_means.png` holds means of the maps of groups of training people and of a generated brain of each,
+under the same licence.
+"""
+
+
 _VOXELS = {1: "all voxels", 2: "every second voxel along each axis"}
 
 
@@ -88,7 +91,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     """Assemble a pack from the averaged weights of a run, measure it and write its card.
 
     Args:
-        run: folder of a run of CSegSynth; for other models see `make_comparison`.
+        run: folder of a `train csegsynth` run.
         cohort_folder: the cohort it was trained on.
         out: folder of the pack.
         about: `name`, `title`, `licence`, `attribution` and, if there is anything to tell, `notes`.
@@ -96,7 +99,13 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     Returns:
         The measurements that stand in `metrics.json`.
     """
-    model, settings, state = model_of_run(run)
+    state = checkpoint.read(run / "checkpoint.safetensors")
+    settings = json.loads(state["config"])
+    shapes = Config(**json.loads(state["shapes"]))
+    model = CSegSynth(shapes, training_networks=False)
+    averaged = {k.removeprefix("module."): v for k, v in state["averaged"].items() if k.startswith("module.")}
+    model.load_state_dict(averaged)
+    _check_finite(model)
     cohort = Cohort.open(cohort_folder)
     people = gather(cohort, model.region, settings["validation_fraction"], settings["seed"])
     ids = cohort.ids
@@ -110,6 +119,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         "simulated": cohort.simulated,
         "created": datetime.now(UTC).date().isoformat(),
         "steps": int(state["done"]),
+        "run": settings,
         "people": {
             "train": sorted(person_key(i) for i in training.ids),
             "validation": sorted(person_key(ids[int(r)]) for r in people.validation),
@@ -136,83 +146,31 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     return metrics
 
 
-def model_of_run(run: Path) -> tuple[ConditionalModel, dict[str, Any], dict[str, Any]]:
-    """The model of a run with its averaged weights, the run's settings, and its checkpoint.
-
-    Raises:
-        PackError: the checkpoint cannot be read.
-        CSegSynthError: weights are missing or not numbers.
-    """
-    state = checkpoint.read(run / "checkpoint.safetensors")
-    settings = json.loads(state["config"])
-    model = family(settings.get("model", "csegsynth")).from_config(json.loads(state["shapes"]))
-    averaged = {k.removeprefix("module."): v for k, v in state["averaged"].items()}
-    model.load_state_dict({k: v for k, v in averaged.items() if k in model.generating_state()})
-    _check_finite(model)
-    return model, settings, state
-
-
-def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
-    """Put the model of a run into the pack that it is to be compared with.
+def measure(
+    folder: Path, cohort: Cohort, run: Path | None = None, *, progress: bool = True
+) -> dict[str, Any]:
+    """Measure a pack again, such as after another model was put beside it, and write its measurements and card.
 
     Args:
-        run: of a conditional model, on the pack's people.
-        cohort_folder: the cohort that both were trained on.
-        out: `PACK/comparison/NAME`.
-
-    Returns:
-        `out`.
+        folder: of the pack.
+        cohort: the one it was trained on.
+        run: folder of the run, for a pack that does not hold the run's settings.
 
     Raises:
-        CSegSynthError: other people were trained on, the model takes no features or is too large, or `out` is not
-            in a pack's folder for comparisons.
+        CSegSynthError: nothing says how the pack was trained.
     """
-    if out.parent.name != COMPARISON:
-        raise CSegSynthError(
-            f"{out} is no place for a model to compare with", expected=f"PACK/{COMPARISON}/NAME"
-        )
-    pack, cohort = load_pack(out.parent.parent), Cohort.open(cohort_folder)
-    model, settings, state = model_of_run(run)
-    if not model.conditional:
-        raise CSegSynthError(
-            f"{run} is of {model.family}, which takes no features",
-            fix="fine-tune it: `python -m train finetune`",
-        )
-    people = gather(cohort, model.region, settings["validation_fraction"], settings["seed"])
-    trained = {person_key(cohort.ids[int(r)]) for r in people.train}
-    if trained != set(pack.about["people"]["train"]):
-        raise CSegSynthError(
-            f"{run} was trained on other people than pack {pack.name}",
-            expected="the same cohort, seed and validation_fraction",
-            got=f"{len(trained & set(pack.about['people']['train']))} of {len(trained)} people in common",
-        )
-    if json.dumps(people.encoder.to_dict()) != json.dumps(pack.encoder.to_dict()):
-        raise CSegSynthError(
-            f"{run} encodes features otherwise than pack {pack.name}", fix="make the pack again"
-        )
-    size = sum(v.numel() for v in model.generating_state().values()) * 2
-    if size > LARGEST_COMPARISON:
-        raise CSegSynthError(
-            f"{run} is too large to travel with a pack",
-            expected=f"{LARGEST_COMPARISON / 1e6:.0f} MB at most",
-            got=f"{size / 1e6:.1f} MB",
-            fix="use preset compact",
-        )
-    training: dict[str, Any] = {
-        "steps": int(state["done"]),
-        "seconds": round(float(state["seconds"][0]), 1),
-        "preset": settings["preset"],
-        "batch": settings["batch"] * settings["accumulate"],
-    }
-    first = run / "inherited.json"
-    if first.is_file():
-        before = checkpoint.read(
-            Path(json.loads(first.read_text("utf-8"))["from"]) / "checkpoint.safetensors"
-        )
-        training["pretraining_steps"] = int(before["done"])
-        training["pretraining_seconds"] = round(float(before["seconds"][0]), 1)
-        training["seconds"] = round(training["seconds"] + training["pretraining_seconds"], 1)
-    return save_comparison(pack, model, training, name=out.name)
+    pack = load_pack(folder)
+    settings = pack.about.get("run")
+    if settings is None:
+        if run is None:
+            raise CSegSynthError(
+                f"pack {folder} does not say how it was trained", fix="give the folder of its run with --run"
+            )
+        settings = json.loads((run / "config.json").read_text("utf-8"))
+    metrics = evaluate(pack, cohort, progress=progress)
+    files = {"metrics.json": json.dumps(metrics, indent=1) + "\n", "card.md": card(pack, metrics, settings)}
+    add_files(folder, {name: text.encode() for name, text in files.items()})
+    return metrics
 
 
 def training_people(pack: Pack, cohort: Cohort) -> Parsed:
@@ -247,7 +205,7 @@ def save_comparison(
         Folder of the comparison pack.
     """
     name = name or model.family
-    own = ("files", "format", "version", "software", "notes", "limits", "steps")
+    own = ("files", "format", "version", "software", "notes", "limits", "steps", "run")
     about = {k: v for k, v in pack.about.items() if k not in own}
     about |= {
         "name": f"{pack.name}-{name}",
@@ -342,7 +300,7 @@ def _features(pack: Pack) -> str:
     return f"{len(pack.schema.names)} ({', '.join(f'{n} {group}' for group, n in groups.items())})"
 
 
-def _check_finite(model: ConditionalModel) -> None:
+def _check_finite(model: CSegSynth) -> None:
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise CSegSynthError(f"the run's weights are unusable: {name} holds values that are not numbers")
@@ -467,7 +425,7 @@ Maps: `python -m csegsynth_core {
 
 Attribution: {pack.about["attribution"]}
 Licence of the pack: {pack.about["licence"]}.
-
+{_MEANS if PICTURE in pack.about["files"] else ""}
 ## Training
 {_wrapped(stages)}
 {_wrapped(pack.about.get("notes", ""))}
@@ -517,7 +475,8 @@ levels; the 20 strongest of {len(metrics["influence"])} (all in metrics.json), t
 {lines(influence)}
 
 ## Regions
-Read by the parcellation network off generated maps (mean of draws) and off the same people's real maps.
+Read by the parcellation network off generated maps (mean of {metrics["region_draws"]} draws) and off the same
+people's real maps.
 
 | region | MAPE % | R² | Pearson r |
 |---|---|---|---|

@@ -55,7 +55,7 @@ small { color: #6B7885; display: block; } .floor { background: #EEF2F5; }
 def as_text(found: dict[str, Any]) -> str:
     """Tables I to III as fixed-width text, with intervals and floors."""
     tidy = measured.tidy(found)
-    lines = [f"{found['n']} people of {found['cohort']}, split {found['split']}"]
+    lines = [f"{found['n']} people of {found['cohort']}, split {found['split']}{_seen(found)}"]
     for title, table, names in PARTS:
         for metric in names:
             own = tidy[(tidy["table"] == table) & (tidy["metric"] == metric)]
@@ -95,7 +95,7 @@ def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
     )
     parts = [
         f"<h1>Evaluation of {escape(pack.name)} on {escape(found['cohort'])}</h1>",
-        f"<p>{escape(str(pack.about['title']))}. {found['n']} people, split {found['split']}; "
+        f"<p>{escape(str(pack.about['title']))}. {found['n']} people, split {found['split']}{_seen(found)}; "
         f"{found['n_train']} people trained on; {found['draws']} latent draws of each person. "
         f"CSegSynth {__version__}, pack {pack.hash[:12]}.</p>{simulated}"
         '<p class="notice">Research use only. Generated brains are samples of a model, not measurements.</p>',
@@ -157,6 +157,11 @@ def _figure_two(pack: Pack, cohort: Cohort, split: Any) -> str:
         "as the cohort may be shared. Orange: white matter; green: grey matter; blue: CSF. Left is left.</p>"
         f'<div class="brains" style="grid-template-columns: auto auto auto auto">{cells}</div>'
     )
+
+
+def _seen(found: dict[str, Any]) -> str:
+    count = found.get("n_trained_on", 0)
+    return f" (TRAINING SAW {count} OF THEM: their errors are too small)" if count else ""
 
 
 def _headed(metric: str) -> str:
