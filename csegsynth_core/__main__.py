@@ -69,7 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
     virtual.set_defaults(run=_simulate)
     _add_saliency(commands)
     path = commands.add_parser(
-        "sweep", help="volumes over age for the people of a table", description="One TSV for each person."
+        "sweep",
+        help="volumes of tissues and regions over age for the people of a table",
+        description="Volumes and features over age: two TSVs for each person.",
     )
     path.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
     path.add_argument("--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person")
@@ -89,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="regressed: keep each person's distance from the regression",
     )
-    path.add_argument("--exact", action="store_true", help="decode all voxels at every age and draw (slower)")
+    path.add_argument("--exact", action="store_true", help="decode every age and draw (slower)")
     path.add_argument("--quiet", action="store_true", help="no progress bar")
     path.set_defaults(run=_sweep)
     return parser

@@ -7,12 +7,20 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from csegsynth_core.data.feature import Feature
+from csegsynth_core.data.tables import ID, read_table
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.errors import TableError
+from csegsynth_core.generate import over_draws
 from csegsynth_core.pack import Pack
+from csegsynth_core.regions import region_volumes_ml
+from csegsynth_core.substructures import REGIONS
+from csegsynth_core.tissue import TISSUES
+from csegsynth_core.volumes import volumes_ml
 
 FIRST: Final = "Current person"
 YEARS: Final = 10.0
@@ -90,26 +98,94 @@ def filled(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> dict[s
     return out
 
 
+def kept(before: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
+    """An edited table with the columns that were not shown, so that they are there when they are shown again.
+
+    Args:
+        before: the table as it was, all columns, numbered rows.
+        edited: some of its columns after rows were changed, added or taken away; rows keep their numbers.
+
+    Returns:
+        All columns of `before`, rows of `edited` numbered anew; None in what no row has.
+    """
+    out = before.astype(object).reindex(index=edited.index, columns=before.columns)
+    out[list(edited.columns)] = edited.astype(object)
+    return out.where(out.notna(), None).reset_index(drop=True)
+
+
+def read_scenarios(pack: Pack, content: bytes, name: str, start: Mapping[str, Any]) -> pd.DataFrame:
+    """Scenarios from a user's file: a column `scenario` (or `participant_id`) and any features.
+
+    Args:
+        content: of a TSV, CSV or Excel file.
+        name: of the file, for messages.
+        start: what empty cells, and features without a column, are taken from.
+
+    Returns:
+        As from `starting_scenarios`.
+
+    Raises:
+        TableError: the file cannot be used (names file, row and column), or too many scenarios.
+    """
+    table = read_table(content, name=name, require_id=False)
+    names = [str(v) if v else f"Scenario {n + 1}" for n, v in enumerate(table.get("scenario", table[ID]))]
+    rows = table.drop(columns=[c for c in ("scenario", ID) if c in table])
+    parsed = pack.schema.validate(rows, source=name)
+    records = [
+        {str(k): start.get(str(k)) if v is None or v != v else v for k, v in row.items()}
+        for row in parsed.data.to_dict("records")
+    ]
+    index = pd.Index(names, name="scenario", dtype=object)
+    frame = pd.DataFrame(records, index=index, columns=list(pack.schema.names), dtype=object)
+    filled(pack, frame.reset_index(), start)  # refuses too many, and names that come twice
+    return frame
+
+
+def volumes_of_draws(
+    pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0, regions: bool = False
+) -> NDArray[np.float32]:
+    """Volumes of several latent draws of one person, mL: (draws, 3), with regions (draws, 3 + regions).
+
+    The regions are those of `substructures.REGIONS`, as the parcellation network reads them.
+
+    Raises:
+        TableError: see `csegsynth_core.generate.encode`.
+    """
+
+    def measure(maps: Tensor) -> Tensor:
+        ml = volumes_ml(maps)[:, : len(TISSUES)]
+        return torch.cat([ml, region_volumes_ml(maps)], dim=1) if regions else ml
+
+    return over_draws(pack, person, measure, draws=draws, seed=seed)[0]
+
+
 def compared(names: Sequence[str], volumes: NDArray[np.floating[Any]]) -> pd.DataFrame:
     """Volumes of scenarios and their paired differences to the first one.
 
     Args:
         names: of the scenarios.
-        volumes: (scenarios, draws, 3) mL, the same draws for all.
+        volumes: (scenarios, draws, 3) mL, the same draws for all; or with the regions after the tissues, as from
+            `volumes_of_draws`.
 
     Returns:
-        Tidy: `scenario`, `measure` (`wm`, `gm`, `csf`, `wm+gm+csf`), `mean_ml` and `sd_draws_ml` over draws,
-        `difference_ml` and `difference_sd_draws_ml` to the first scenario, draw by draw; `draws`. The standard
-        deviations (NaN for one draw) are spreads of the model's draws, not intervals for people.
+        Tidy: `scenario`, `measure` (`wm`, `gm`, `csf`, `wm+gm+csf`, then names of regions), `mean_ml` and
+        `sd_draws_ml` over draws, `difference_ml`, `difference_sd_draws_ml` and `difference_percent` to the first
+        scenario, draw by draw; `draws`. The standard deviations (NaN for one draw) are spreads of the model's draws,
+        not intervals for people.
     """
     values = np.asarray(volumes, float)
-    values = np.concatenate([values, values.sum(axis=2, keepdims=True)], axis=2)
+    tissues = values[:, :, : len(TISSUES)]
+    values = np.concatenate(
+        [tissues, tissues.sum(axis=2, keepdims=True), values[:, :, len(TISSUES) :]], axis=2
+    )
+    measures = [*KINDS, *(r.name for r in REGIONS)][: values.shape[2]]
     change = values - values[:1]
     draws = values.shape[1]
     rows = []
     for s, name in enumerate(names):
-        for m, measure in enumerate(KINDS):
+        for m, measure in enumerate(measures):
             own, paired = values[s, :, m], change[s, :, m]
+            first = float(values[0, :, m].mean())
             rows.append(
                 {
                     "scenario": name,
@@ -118,6 +194,7 @@ def compared(names: Sequence[str], volumes: NDArray[np.floating[Any]]) -> pd.Dat
                     "sd_draws_ml": float(own.std(ddof=1)) if draws > 1 else float("nan"),
                     "difference_ml": float(paired.mean()),
                     "difference_sd_draws_ml": float(paired.std(ddof=1)) if draws > 1 else float("nan"),
+                    "difference_percent": 100 * float(paired.mean()) / first if first else float("nan"),
                     "draws": draws,
                 }
             )

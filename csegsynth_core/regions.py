@@ -93,5 +93,27 @@ def region_volumes_ml(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n regions
 def region_table(maps: NDArray[np.float32]) -> dict[str, float]:
     """Volume in mL by name of every region of one brain, maps of shape (≥ 3, 80, 128, 128)."""
     with torch.inference_mode():
-        found = region_volumes_ml(torch.from_numpy(np.ascontiguousarray(maps[None, : len(TISSUES)])))[0]
+        inside = np.ascontiguousarray(maps[(slice(len(TISSUES)), *grid.BOX)])[None]
+        found = region_volumes_ml(torch.from_numpy(inside))[0]
     return {r.name: float(v) for r, v in zip(REGIONS, found, strict=True)}
+
+
+def parcel_map(maps: NDArray[np.float32], parcel: str) -> NDArray[np.float32]:
+    """Fraction of one parcel in every voxel, (80, 128, 128): its tissue's map times the network's share (4 mm).
+
+    Args:
+        maps: (≥ 3, 80, 128, 128) fractions in the order of `TISSUES`.
+        parcel: one of `PARCELS`, such as `ventricles`.
+
+    Raises:
+        KeyError: there is no such parcel.
+        PackError: see `network`.
+    """
+    tissue = TISSUES.index(PARCELS[parcel])
+    with torch.inference_mode():
+        x = torch.from_numpy(np.ascontiguousarray(maps[(slice(len(TISSUES)), *grid.BOX)])[None])
+        share = network()(at_4mm(x))[:, [list(PARCELS).index(parcel)]]
+        share = F.interpolate(share, scale_factor=2, mode="trilinear")[0, 0].numpy()
+    out = np.zeros(grid.SHAPE, np.float32)
+    out[grid.BOX] = maps[tissue][grid.BOX] * share
+    return out

@@ -1,4 +1,4 @@
-"""A view of the app as a file (JSON) and as a link: who, which draw, which sweep, which display convention.
+"""A view of the app as a file (JSON) and as a link: who, which draw, which sweep, who is overlaid, which display.
 
 A file is complete: it holds every feature. A link holds what differs from a typical person, so that it stays
 short; both are checked against the model pack when they are opened.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from csegsynth_core import __version__
 from csegsynth_core.data.feature import Feature, number_of, suggestion
@@ -21,7 +23,9 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import SCENARIOS, Plan
 
 FORMAT: Final = "csegsynth-scenario"
-VERSION: Final = 1
+VERSION: Final = 2
+READABLE: Final = (1, 2)
+"""Versions that are read; files of version 1 have no overlays."""
 MAX_BYTES: Final = 1_000_000
 """Largest file that is read; a person with 198 features needs about ten thousand."""
 
@@ -31,7 +35,39 @@ DISPLAY: Final[dict[str, str]] = {"radiological": "r", "nose_left": "n", "voxels
 PERSON: Final = "p."
 """Start of a feature's key in a link."""
 
+OVERLAY: Final = "overlay"
+"""Start of an overlay's key in a link; a number follows."""
+
+MAX_OVERLAYS: Final = 5
+"""Overlays of a file or link; with the current person's line there are six kinds of line."""
+
+MAX_NAME: Final = 80
+"""Characters of an overlay's name."""
+
 UNKNOWN: Final = "n/a"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Somebody's lines over the current person's, at the ages and with the draws of the current sweep."""
+
+    name: str
+    """As in legends."""
+    person: dict[str, float | str | None]
+    """Natural value of each feature; None for unknown."""
+    seed: int = 0
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    keep_distance: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "name": self.name,
+            "person": dict(self.person),
+            "draw": self.seed,
+            "scenarios": list(self.scenarios),
+            "keep_distance": self.keep_distance,
+        }
 
 
 @dataclass(frozen=True)
@@ -48,6 +84,7 @@ class Scenario:
     baseline: dict[str, float | str | None] | None = None
     """The person compared with; None: a typical one."""
     sweep: Plan | None = None
+    overlays: tuple[Overlay, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -71,6 +108,7 @@ class Scenario:
                 "keep_distance": plan.keep_distance,
                 "draws": plan.draws,
             },
+            "overlays": [one.to_dict() for one in self.overlays],
         }
 
     def to_json(self) -> str:
@@ -95,10 +133,10 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         got = repr(data.get("format")) if isinstance(data, Mapping) else type(data).__name__
         raise ScenarioError("not a scenario file", expected=f"format {FORMAT!r}", got=got)
-    if data.get("version") != VERSION:
+    if data.get("version") not in READABLE or isinstance(data.get("version"), bool):
         raise ScenarioError(
             "the scenario is of another version",
-            expected=f"version {VERSION}",
+            expected=f"version {' or '.join(map(str, READABLE))}",
             got=f"version {data.get('version')!r} (software {data.get('software', 'unknown')})",
             fix="use the software version that wrote it",
         )
@@ -130,9 +168,7 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
             f"the scenario was made with another version of the model pack {name}: brains will differ"
         )
     baseline = data.get("baseline")
-    seed = data.get("draw", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise ScenarioError("unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=repr(seed))
+    seed = _seed(data.get("draw", 0))
     display = data.get("display") or {}
     if not isinstance(display, Mapping) or set(display) - set(DISPLAY):
         raise ScenarioError(
@@ -146,6 +182,7 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
         display={k: display.get(k) is True for k in DISPLAY},
         baseline=None if baseline is None else _person(baseline, pack.schema, "baseline"),
         sweep=_plan(data.get("sweep"), seed),
+        overlays=_overlays(data.get("overlays", []), pack.schema),
     )
     return scenario, notes
 
@@ -154,7 +191,7 @@ def to_query(scenario: Scenario, typical: Mapping[str, Any]) -> dict[str, str]:
     """The scenario as parameters of a link.
 
     Args:
-        typical: the person whose values need not be said.
+        typical: the person whose values need not be said. Overlays say what differs from the scenario's person.
     """
     out = {"pack": scenario.pack_name, "draw": str(scenario.seed)}
     letters = "".join(letter for k, letter in DISPLAY.items() if scenario.display.get(k))
@@ -168,6 +205,14 @@ def to_query(scenario: Scenario, typical: Mapping[str, Any]) -> dict[str, str]:
         out |= {"from": f"{plan.start:.10g}", "to": f"{plan.stop:.10g}", "step": f"{plan.step:.10g}"}
         out |= {"scenario": "both" if len(plan.scenarios) > 1 else plan.scenarios[0]}
         out |= {"draws": str(plan.draws)} | ({"keep": "1"} if plan.keep_distance else {})
+    for n, one in enumerate(scenario.overlays):
+        said = {"name": one.name, "draw": str(one.seed)}
+        said["scenario"] = "both" if len(one.scenarios) > 1 else one.scenarios[0]
+        said |= {"keep": "1"} if one.keep_distance else {}
+        for name, value in one.person.items():
+            if value != scenario.person.get(name):
+                said[PERSON + name] = _text(value)
+        out[f"{OVERLAY}{n + 1}"] = urlencode(said)
     return out
 
 
@@ -185,6 +230,34 @@ def person_of_query(query: Mapping[str, str], schema: Schema) -> dict[str, float
         number = number_of(text) if one.is_numeric else None
         given[one.name] = None if text == UNKNOWN else text if number is None else number
     return {name: _value(schema.feature(name), v, "the link") for name, v in given.items()}
+
+
+def overlays_of_query(
+    query: Mapping[str, str], person: Mapping[str, float | str | None], schema: Schema
+) -> tuple[Overlay, ...]:
+    """Overlays that a link gives.
+
+    Args:
+        person: whom the link shows; overlays say what differs from them.
+
+    Raises:
+        ScenarioError: too many of them, or something in one cannot be used.
+    """
+    keys = sorted(k for k in query if re.fullmatch(rf"{OVERLAY}[0-9]+", k))
+    _check_overlays(len(keys))
+    out = []
+    for key in keys:
+        said = dict(parse_qsl(query[key], keep_blank_values=True))
+        chosen = said.get("scenario", "both")
+        one = {
+            "name": said.get("name", key),
+            "draw": seed_of_query(said),
+            "keep_distance": said.get("keep") == "1",
+        }
+        one["scenarios"] = list(SCENARIOS) if chosen == "both" else [chosen]
+        one["person"] = {**person, **person_of_query(said, schema)}
+        out.append(one)
+    return _overlays(out, schema)
 
 
 def seed_of_query(query: Mapping[str, str]) -> int:
@@ -247,6 +320,52 @@ def _plan(data: Any, seed: int) -> Plan | None:
             expected="start, stop, step, scenarios, keep_distance and draws",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise ScenarioError("unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=repr(seed))
+    return seed
+
+
+def _check_overlays(count: int) -> None:
+    if count > MAX_OVERLAYS:
+        raise ScenarioError("too many overlays", expected=f"at most {MAX_OVERLAYS}", got=str(count))
+
+
+def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
+    if not isinstance(data, list) or not all(isinstance(one, Mapping) for one in data):
+        raise ScenarioError(
+            "the overlays of the scenario cannot be read",
+            expected="a list of people",
+            got=type(data).__name__,
+        )
+    _check_overlays(len(data))
+    out = []
+    for n, one in enumerate(data):
+        what = f"overlay {n + 1}"
+        name, scenarios = one.get("name"), one.get("scenarios", list(SCENARIOS))
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise ScenarioError(
+                f"{what}: unusable name", expected=f"1 to {MAX_NAME} characters", got=repr(name)[:100]
+            )
+        known = isinstance(scenarios, list) and all(s in SCENARIOS for s in scenarios)
+        if not known or not scenarios or len(set(scenarios)) < len(scenarios):
+            raise ScenarioError(
+                f"{what}: unusable scenarios",
+                expected=f"one or more of {', '.join(SCENARIOS)}",
+                got=repr(scenarios)[:100],
+            )
+        out.append(
+            Overlay(
+                name=name,
+                person=_person(one.get("person"), schema, what),
+                seed=_seed(one.get("draw", 0)),
+                scenarios=tuple(scenarios),
+                keep_distance=one.get("keep_distance") is True,
+            )
+        )
+    return tuple(out)
 
 
 def _person(data: Any, schema: Schema, what: str) -> dict[str, float | str | None]:

@@ -20,9 +20,11 @@ from csegsynth_core.figures.trajectory import (
     PANELS,
     Line,
     Reference,
+    has_centiles,
     legend_bands,
     outside_spans,
     shade,
+    shown_volumes,
 )
 
 COLUMN_MM: Final = 85.0
@@ -58,6 +60,7 @@ _DASHES: Final = (
     *((0, (7, 1.6)), (0, (2, 1.2))),
 )
 _SYMBOLS: Final = (*(("o", True), ("D", False), ("s", True), ("^", False), ("P", True), ("v", False)),)
+_LONG_TITLE: Final = 18  # characters that a panel's title has room for
 _LOCK: Final = threading.Lock()  # matplotlib's settings are one set for all threads
 
 
@@ -72,7 +75,7 @@ def trajectory_file(
     width_mm: float = COLUMN_MM,
     note: str = "",
 ) -> bytes:
-    """The trajectory figure as a file: four panels on a journal column, or side by side on a page.
+    """The trajectory figure as a file: two panels in a row on a journal column, four or five on a page.
 
     Args:
         lines, reference, trained, unit, note: as for `csegsynth_core.figures.trajectory_figure`.
@@ -83,40 +86,51 @@ def trajectory_file(
         CSegSynthError: unknown form.
     """
     wide = width_mm > 1.5 * COLUMN_MM
-    entries = len(lines) + 1 + len(legend_bands(lines, reference))
-    shape, height_mm = ((1, 4), 47.0 + 1.7 * entries) if wide else ((2, 2), 73.0 + 3.4 * entries)
+    volumes = shown_volumes(lines)
+    behind = reference if unit == "ml" and has_centiles(lines, reference) else None
+    entries = len(lines) + 1 + len(legend_bands(lines, behind))
+    across = min(len(volumes), (4 if len(volumes) % 5 else 5) if wide else 2)
+    down = -(-len(volumes) // across)
+    height_mm = down * (33.0 if wide else 31.0) + 13.0 + (1.7 if wide else 3.4) * entries
 
     def draw(figure: Any) -> None:
-        panels = figure.subplots(*shape, sharex=True)
+        panels = figure.subplots(down, across, sharex=True, squeeze=False)
         spans = outside_spans(lines, trained)
-        for n, (volume, (title, colour)) in enumerate(PANELS.items()):
+        for ax in panels.flat[len(volumes) :]:
+            ax.set_visible(False)
+        for n, volume in enumerate(volumes):
+            title, colour = PANELS[volume]
             ax = panels.flat[n]
             ax.spines[["top", "right"]].set_visible(False)
             for a, b in spans:
                 ax.axvspan(a, b, color="#D9822B", alpha=0.16, lw=0, zorder=0)
-            if reference is not None and unit == "ml":
-                rows = reference.data[reference.data["volume"] == volume].sort_values("age")
+            if behind is not None:
+                rows = behind.data[behind.data["volume"] == volume].sort_values("age")
                 ax.fill_between(rows["age"], rows["c5"], rows["c95"], color="#8A97A6", alpha=0.18, lw=0)
                 ax.fill_between(rows["age"], rows["c25"], rows["c75"], color="#8A97A6", alpha=0.22, lw=0)
                 ax.plot(rows["age"], rows["c50"], color="#8A97A6", lw=0.7)
             for k, one in enumerate(lines):
                 rows = one.data[one.data["volume"] == volume].sort_values("age")
+                curve = one.curve[one.curve["volume"] == volume]
                 own = shade(colour, k)
                 ax.fill_between(
                     rows["age"], rows["draws_low"], rows["draws_high"], color=own, alpha=0.17, lw=0
                 )
-                ax.fill_between(rows["age"], rows["ci_low"], rows["ci_high"], color=own, alpha=0.4, lw=0)
-                ax.plot(rows["age"], rows["fit"], color=own, lw=0.9, ls=_DASHES[k % len(_SYMBOLS)])
+                ax.fill_between(curve["age"], curve["ci_low"], curve["ci_high"], color=own, alpha=0.4, lw=0)
+                ax.plot(curve["age"], curve["fit"], color=own, lw=0.9, ls=_DASHES[k % len(_SYMBOLS)])
                 symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
                 face = own if filled else "none"
                 ax.plot(rows["age"], rows["value"], symbol, ms=1.7, mfc=face, mec=own, mew=0.5, clip_on=False)
             name = title.split(",")[0]
+            if len(name) > _LONG_TITLE:
+                name = name.replace(" and ", "\nand ")
             ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=3)
-            if wide or n % 2 == 0:
+            if n % across == 0:
                 ax.set_ylabel("Volume (mL)" if unit == "ml" else "Change from\nfirst age (%)")
-            if wide or n >= 2:
+            if n + across >= len(volumes):
                 ax.set_xlabel(f"Age ({age_units})")
-        _key(figure, lines, reference if unit == "ml" else None, bool(spans), note, wide)
+                ax.xaxis.set_tick_params(labelbottom=True)
+        _key(figure, lines, behind, bool(spans), note, wide)
 
     return _saved(draw, form, width_mm, height_mm)
 

@@ -12,7 +12,7 @@ from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.pack import Pack
 from csegsynth_core.resume import features_hash, keep_settings, made_for
-from csegsynth_core.scenarios import Plan, sweep
+from csegsynth_core.scenarios import MEASURES, Plan, sweep
 from csegsynth_core.sweep_report import bibtex, methods
 
 
@@ -50,7 +50,7 @@ def sweep_folder(
         "ModelHash": pack.hash,
         "SimulatedTrainingData": pack.simulated,
         "Plan": asdict(plan),
-        "Units": {"age": pack.schema.age.units if pack.schema.age else "", "wm, gm, csf, wm+gm+csf": "mL"},
+        "Units": {"age": pack.schema.age.units if pack.schema.age else ""} | dict.fromkeys(MEASURES, "mL"),
     }
     keep_settings(folder / "sweep.json", settings, what="a sweep")
     made = kept = 0

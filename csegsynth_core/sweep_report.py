@@ -16,12 +16,20 @@ import pandas as pd
 from csegsynth_core import __version__
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.export import bids_files
-from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
+from csegsynth_core.figures.trajectory import (
+    ACROSS,
+    Line,
+    Reference,
+    has_centiles,
+    shown_volumes,
+    trajectory_figure,
+)
 from csegsynth_core.generate import Brain, encode
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenarios import Plan, Sweep, change_percent
-from csegsynth_core.static_figures import FORMATS, PAGE_MM, trajectory_file
-from csegsynth_core.uncertainty import CI_NAME, spread_name, trajectory
+from csegsynth_core.scenarios import DRAW_TOLERANCE, OWN_TOLERANCE, VOLUMES, Plan, Sweep, change_percent
+from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
+from csegsynth_core.substructures import REGIONS
+from csegsynth_core.uncertainty import CI_NAME, fitted_lines, spread_name, trajectory
 
 PEOPLE: Final = {"female": "women", "male": "men"}
 
@@ -41,6 +49,15 @@ BIBTEX: Final = """@article{wang2025csegsynth,
 }
 """
 
+_CONTENTS: Final = """\
+trajectory.*, regions.*  figures for a column (85 mm) and a page (180 mm: _wide), and interactive (html)
+trajectory.csv, regions.csv  what they show at the ages of the sweep; *_line.csv: regression lines as drawn
+centiles.csv  cohort centiles behind the tissues, mL
+volumes.csv, features.csv  every scenario, age and draw, mL; every feature along the way
+people*.csv  the people swept; settings.json, methods.txt, citation.bib  how, in full and in words
+scenario.json  the view, to be opened in the app; maps_*/  tissue maps (NIfTI, BIDS), where they were asked for
+"""
+
 Named = tuple[str, Sweep]
 """What a person is called in legends, and their sweep."""
 
@@ -50,21 +67,25 @@ def bibtex() -> str:
     return BIBTEX % __version__
 
 
-def lines_of(people: Sequence[Named], *, unit: str = "ml") -> list[Line]:
+def lines_of(
+    people: Sequence[Named], *, unit: str = "ml", measures: Sequence[str] | None = VOLUMES
+) -> list[Line]:
     """Lines of the trajectory figure: for every person, one for each scenario.
 
     Args:
         unit: `ml`, or `percent` for % change from the first age of the same draw.
+        measures: volumes wanted; None: all of `MEASURES`.
     """
     out = []
     for name, one in people:
-        frame = trajectory(one.volumes if unit == "ml" else change_percent(one.volumes))
+        volumes = one.volumes if unit == "ml" else change_percent(one.volumes)
+        frame, curves = trajectory(volumes, measures), fitted_lines(volumes, measures)
         for scenario in one.plan.scenarios:
             title = scenario
             if scenario == "regressed" and one.plan.keep_distance:
                 title = "regressed, own distance kept"
-            rows = frame[frame["scenario"] == scenario]
-            out.append(Line(f"{name}: {title}", rows.assign(person=name)))
+            rows, curve = frame[frame["scenario"] == scenario], curves[curves["scenario"] == scenario]
+            out.append(Line(f"{name}: {title}", rows.assign(person=name), curve.assign(person=name)))
     return out
 
 
@@ -110,10 +131,16 @@ def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
     return out
 
 
-def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
-    """Every feature at `count` ages of a path, in words: columns `Feature`, `Units`, `now`, and one for each age."""
+def path_sample(one: Sweep, scenario: str, count: int) -> pd.DataFrame:
+    """Rows of a path at `count` ages, both ends among them, evenly spread."""
     rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
     picked = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
+    return rows.iloc[picked].reset_index(drop=True)
+
+
+def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
+    """Every feature at `count` ages of a path, in words: columns `Feature`, `Units`, `now`, and one for each age."""
+    rows = path_sample(one, scenario, count)
     assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
     years = pack.schema.age.name
     ages = rows[years].to_numpy(float)
@@ -131,14 +158,21 @@ def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataF
             "Units": feature.units,
             "now": said(feature.name, one.person[feature.name]),
         }
-        line |= {f"{float(ages[i]):g}": said(feature.name, rows[feature.name].iloc[i]) for i in picked}
+        line |= {
+            f"{float(ages[i]):g}": said(feature.name, rows[feature.name].iloc[i]) for i in range(len(rows))
+        }
         out.append(line)
     return pd.DataFrame(out)
 
 
 def figure_table(lines: Sequence[Line]) -> pd.DataFrame:
-    """The tidy table behind the trajectory figure."""
+    """The tidy table behind the trajectory figure, at the ages of the sweep."""
     return pd.concat([one.data.assign(line=one.name) for one in lines], ignore_index=True)
+
+
+def line_table(lines: Sequence[Line]) -> pd.DataFrame:
+    """The regression lines and intervals of the trajectory figure at the many ages at which they are drawn."""
+    return pd.concat([one.curve.assign(line=one.name) for one in lines], ignore_index=True)
 
 
 def note(one: Sweep) -> str:
@@ -178,15 +212,18 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
         f"The latent code was drawn {plan.draws} time{'s' if plan.draws > 1 else ''} (seed {plan.seed}); the same "
         "draws were used at every age."
     )
-    parts.append("Volumes are sums of tissue fractions times voxel volume, in mL.")
+    parts.append(
+        "Volumes are sums of tissue fractions times voxel volume, in mL; those of regions are sums over the parcels "
+        "that a convolutional network reads off the tissue maps."
+    )
     if plan.exact:
-        parts.append("All voxels were decoded.")
+        parts.append("Every age and draw was decoded.")
     else:
         parts.append(
-            "They were read off every second voxel and corrected by the ratio to all voxels at some ages of the "
-            "same sweep; "
-            "further draws were decoded at a subset of ages and joined by straight lines of the log-ratio to the "
-            "first draw."
+            "Some of the ages were decoded; volumes at the others were read off a Gaussian-process surface over the "
+            "model's codes, refined until newly decoded brains had been predicted within "
+            f"{100 * OWN_TOLERANCE:g} % (first draw)"
+            + (f" or {100 * DRAW_TOLERANCE:g} % (further draws)." if plan.draws > 1 else ".")
         )
     if unit == "percent":
         parts.append("Changes are in % of the first age of the same draw.")
@@ -229,21 +266,22 @@ def command(one: Sweep, *, table: str = "people.csv", out: str = "DIR") -> str:
 
 def html_file(lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str) -> bytes:
     """The interactive figure as a page that needs no network."""
+    height = 460 if len(shown_volumes(lines)) <= ACROSS else 620
     figure = trajectory_figure(
-        lines, reference, trained=one.trained_ages, unit=unit, height=460, note=note(one)
+        lines, reference, trained=one.trained_ages, unit=unit, height=height, note=note(one)
     )
     figure.update_layout(paper_bgcolor="#FFFFFF", title=None)
     return figure.to_html(include_plotlyjs=True, full_html=True).encode()
 
 
 def figure_files(
-    lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str
+    lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str, stem: str = "trajectory"
 ) -> dict[str, bytes]:
-    """The trajectory figure in every form, for a column and for a page, with its table."""
+    """The trajectory figure in every form, for a column and for a page, with its tables."""
     out = {}
     for form in FORMATS:
-        for suffix, width in (("", 85.0), ("_wide", PAGE_MM)):
-            out[f"trajectory{suffix}.{form}"] = trajectory_file(
+        for suffix, width in (("", COLUMN_MM), ("_wide", PAGE_MM)):
+            out[f"{stem}{suffix}.{form}"] = trajectory_file(
                 lines,
                 reference,
                 form=form,
@@ -252,9 +290,10 @@ def figure_files(
                 width_mm=width,
                 note=note(one),
             )
-    out["trajectory.html"] = html_file(lines, reference, one, unit=unit)
-    out["trajectory.csv"] = csv(figure_table(lines))
-    if reference is not None and unit == "ml":
+    out[f"{stem}.html"] = html_file(lines, reference, one, unit=unit)
+    out[f"{stem}.csv"] = csv(figure_table(lines))
+    out[f"{stem}_line.csv"] = csv(line_table(lines))
+    if reference is not None and has_centiles(lines, reference):
         out["centiles.csv"] = csv(reference.data)
     return out
 
@@ -267,23 +306,34 @@ def everything(
     brains: Mapping[str, Iterable[Brain]] | None = None,
     extra: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """One zip: figure in every form, tables, methods, citation, settings, the command that reproduces it.
+    """One zip: figures of tissues and regions in every form, tables, methods, citation, settings, and the commands
+    that make the same numbers again.
 
     Args:
         people: the current person first; overlaid ones after.
         brains: brains of a filmstrip by scenario; written as BIDS-named maps in a folder each.
-        extra: further files by name, such as a filmstrip's picture.
+        extra: further files by name, such as a filmstrip's picture and the scenario file.
     """
     one = people[0][1]
-    lines = lines_of(people, unit=unit)
-    files = figure_files(lines, reference_of(pack, one) if unit == "ml" else None, one, unit=unit)
+    reference = reference_of(pack, one) if unit == "ml" else None
+    files = figure_files(lines_of(people, unit=unit), reference, one, unit=unit)
+    regions = lines_of(people, unit=unit, measures=[r.name for r in REGIONS])
+    files |= figure_files(regions, None, one, unit=unit, stem="regions")
     files |= dict(extra or {})
-    files["volumes.csv"] = csv(pd.concat([s.volumes.assign(person=n) for n, s in people]))
-    files["features.csv"] = csv(pd.concat([s.features.assign(person=n) for n, s in people]))
     ids = [f"sub-{k + 1:02d}" for k in range(len(people))]
-    table = pd.DataFrame([s.person for _, s in people])
-    table.insert(0, "participant_id", ids)
-    files["people.csv"] = csv(table)
+    named = [(i, n, s) for i, (n, s) in zip(ids, people, strict=True)]
+    for file, parts in {
+        "volumes.csv": [s.volumes.assign(participant_id=i, person=n) for i, n, s in named],
+        "features.csv": [s.features.assign(participant_id=i, person=n) for i, n, s in named],
+    }.items():
+        files[file] = csv(pd.concat(parts, ignore_index=True))
+    commands = []
+    for k, plan in enumerate(dict.fromkeys(s.plan for _, s in people)):
+        mine = [(i, s) for i, _, s in named if s.plan == plan]
+        table = pd.DataFrame([{"participant_id": i, **s.person} for i, s in mine])
+        name, out_dir = (f"people{k + 1 if k else ''}.csv", f"OUT{k + 1 if k else ''}")
+        files[name] = table.to_csv(index=False, na_rep="n/a").encode()  # every digit, so that nothing changes
+        commands.append(command(mine[0][1], table=name, out=out_dir))
     files["methods.txt"] = (methods(one, unit=unit) + "\n").encode()
     files["citation.bib"] = bibtex().encode()
     settings = [
@@ -295,15 +345,17 @@ def everything(
             "pack_hash": s.pack_hash,
         }
         | {"simulated_training_data": s.simulated, "software": __version__, "person": s.person}
-        for i, (n, s) in zip(ids, people, strict=True)
+        for i, n, s in named
     ]
     files["settings.json"] = json.dumps(settings, indent=1, ensure_ascii=False, default=float).encode()
-    commands = list(dict.fromkeys(command(s) for _, s in people))
     files["README.txt"] = (
-        note(one) + ".\nResearch use only, not for diagnosis.\n\nThe same numbers from the command line "
-        "(people.csv is in this zip; rows of people with other settings need their own command):\n\n"
+        note(one)
+        + ".\nResearch use only, not for diagnosis.\n\nvolumes.csv again from the command line, in the "
+        "folder of this file:\n\n"
         + "\n".join(f"    {c}" for c in commands)
         + "\n\n"
+        + _CONTENTS
+        + "\n"
         + str(pack.about.get("attribution", ""))
         + "\n"
     ).encode()

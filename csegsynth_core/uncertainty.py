@@ -11,7 +11,7 @@ Two bands are not to be confused:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,11 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenarios import VOLUMES, quick_draws
+from csegsynth_core.scenarios import MEASURES, VOLUMES, quick_draws
 
 DEGREE: Final = 3
 LEVEL: Final = 0.95
 SPREAD: Final[tuple[float, float]] = (5.0, 95.0)
+LINE_AGES: Final = 121
+"""Ages at which a regression line is drawn."""
 
 CI_NAME: Final = "95 % confidence interval of the mean (cubic regression)"
 
@@ -84,25 +86,30 @@ def regression_line(
     )
 
 
-def draw_spread(volumes: pd.DataFrame) -> pd.DataFrame:
+def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
     """Spread over draws at every age.
 
     Args:
         volumes: `Sweep.volumes`, or the same as % change.
+        measures: volumes wanted; by default all that are there.
 
     Returns:
-        Columns `scenario`, `age`, `volume`, `draws`, `mean`, `low`, `high`; `low` and `high` are the 5th and
+        Columns `scenario`, `volume`, `age`, `draws`, `mean`, `low`, `high`; `low` and `high` are the 5th and
         95th percentile of the draws (linear between them), in the unit of `volumes`.
     """
-    long = volumes.melt(["scenario", "age", "draw"], list(VOLUMES), "volume", "value")
-    grouped = long.groupby(["scenario", "volume", "age"], sort=False)["value"]
-    out = grouped.agg(
-        draws="count",
-        mean="mean",
-        low=lambda v: np.percentile(v, SPREAD[0]),
-        high=lambda v: np.percentile(v, SPREAD[1]),
-    )
-    return out.reset_index()
+    names = _present(volumes, measures)
+    rows = volumes.sort_values(["scenario", "age", "draw"], kind="stable")
+    parts = []
+    for scenario in dict.fromkeys(volumes["scenario"]):
+        mine = rows[rows["scenario"] == scenario]
+        ages = mine["age"].drop_duplicates().to_numpy(float)
+        values = mine[list(names)].to_numpy(float).reshape(len(ages), -1, len(names))
+        low, high = np.percentile(values, SPREAD, axis=1)
+        mean = values.mean(axis=1)
+        for k, name in enumerate(names):
+            one = {"scenario": scenario, "volume": name, "age": ages, "draws": values.shape[1]}
+            parts.append(pd.DataFrame(one | {"mean": mean[:, k], "low": low[:, k], "high": high[:, k]}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def quick_draw_spread(
@@ -115,32 +122,65 @@ def quick_draw_spread(
     return {v: (float(low[k]), float(high[k])) for k, v in enumerate(VOLUMES)}
 
 
-def trajectory(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Everything that a trajectory figure draws, tidy.
+def trajectory(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
+    """What a trajectory figure draws at the ages of a sweep, tidy.
 
     Args:
         volumes: `Sweep.volumes`, or the same as % change.
+        measures: volumes wanted; by default all that are there.
 
     Returns:
         One row for each scenario, volume and age: `scenario`, `volume`, `age`, `trained`, `value` (the draw of
         the seed), `fit`, `ci_low`, `ci_high` (regression line through `value` and 95 % confidence interval of
         its mean), `draws`, `draws_mean`, `draws_low`, `draws_high` (spread over draws; empty with one draw).
     """
-    own = volumes[volumes["draw"] == 0]
-    spread = draw_spread(volumes).rename(
+    spread = draw_spread(volumes, measures).rename(
         columns={"mean": "draws_mean", "low": "draws_low", "high": "draws_high"}
     )
     spread.loc[spread["draws"] < 2, ["draws_mean", "draws_low", "draws_high"]] = np.nan
     parts = []
-    for (scenario, volume), rows in own.melt(
-        ["scenario", "age", "trained"], list(VOLUMES), "volume", "value"
-    ).groupby(["scenario", "volume"], sort=False):
-        part = rows.sort_values("age")[["scenario", "volume", "age", "trained", "value"]].reset_index(
-            drop=True
-        )
-        line = regression_line(part["age"], part["value"]).rename(
-            columns={"low": "ci_low", "high": "ci_high"}
-        )
-        parts.append(part.merge(line, on="age", validate="one_to_one"))
-        assert (scenario, volume) == tuple(part.loc[0, ["scenario", "volume"]])  # noqa: S101 - one group
-    return pd.concat(parts, ignore_index=True).merge(spread, on=["scenario", "volume", "age"], how="left")
+    for keys, rows in _own(volumes, measures):
+        line = regression_line(rows["age"], rows["value"])
+        line = line.rename(columns={"low": "ci_low", "high": "ci_high"})
+        parts.append(rows.assign(**keys).merge(line, on="age", validate="one_to_one"))
+    out = pd.concat(parts, ignore_index=True).merge(spread, on=["scenario", "volume", "age"], how="left")
+    first = ["scenario", "volume", "age", "trained", "value"]
+    return out[[*first, *(c for c in out.columns if c not in first)]]
+
+
+def fitted_lines(
+    volumes: pd.DataFrame, measures: Sequence[str] | None = None, *, count: int = LINE_AGES
+) -> pd.DataFrame:
+    """The regression lines of `trajectory` at many ages, so that they are drawn as the curves they are.
+
+    Args:
+        volumes, measures: as for `trajectory`.
+        count: ages, evenly from the first to the last of the sweep.
+
+    Returns:
+        Columns `scenario`, `volume`, `age`, `fit`, `ci_low`, `ci_high`.
+    """
+    parts = []
+    for keys, rows in _own(volumes, measures):
+        at = np.linspace(rows["age"].min(), rows["age"].max(), count)
+        line = regression_line(rows["age"], rows["value"], at)
+        parts.append(line.rename(columns={"low": "ci_low", "high": "ci_high"}).assign(**keys))
+    out = pd.concat(parts, ignore_index=True)
+    return out[["scenario", "volume", "age", "fit", "ci_low", "ci_high"]]
+
+
+def _own(
+    volumes: pd.DataFrame, measures: Sequence[str] | None
+) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """`age`, `trained` and `value` of the draw of the seed, for every scenario and volume."""
+    own = volumes[volumes["draw"] == 0].sort_values("age", kind="stable")
+    for scenario in dict.fromkeys(volumes["scenario"]):
+        mine = own[own["scenario"] == scenario]
+        for name in _present(volumes, measures):
+            rows = mine[["age", "trained", name]].rename(columns={name: "value"})
+            yield {"scenario": str(scenario), "volume": name}, rows.reset_index(drop=True)
+
+
+def _present(volumes: pd.DataFrame, measures: Sequence[str] | None) -> tuple[str, ...]:
+    """The volumes wanted, those that are there by default."""
+    return tuple(v for v in MEASURES if v in volumes.columns) if measures is None else tuple(measures)

@@ -10,14 +10,33 @@ from csegsynth_core import figures
 from csegsynth_core import sweep_report as report
 from csegsynth_core.generate import generate
 from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import VOLUMES
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, strip_file, trajectory_file
-from pages import _ageing_views, _sweeps
+from pages import _ageing_views, _link, _sweeps
 
 
-def popover(pack: Pack, people: list[report.Named], unit: str) -> None:
-    """Figure, tables, text and the zip with all of it."""
+def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[str, ...]) -> None:
+    """Figure, tables, text and the zip with all of it.
+
+    Args:
+        measures: volumes that the figure shows.
+    """
     one = people[0][1]
-    stem = f"csegsynth_{pack.name}_ageing"
+    regions = measures != VOLUMES
+    stem = f"csegsynth_{pack.name}_ageing" + ("_regions" if regions else "")
+
+    def drawn() -> tuple:
+        return (
+            report.lines_of(people, unit=unit, measures=measures),
+            report.reference_of(pack, one) if unit == "ml" and not regions else None,
+        )
+
+    def figure(form: str, width: float) -> Callable[[], bytes]:
+        return lambda: trajectory_file(
+            *drawn(), form=form, trained=one.trained_ages, unit=unit, age_units=pack.schema.age.units,
+            width_mm=width, note=report.note(one),
+        )  # fmt: skip
+
     with st.popover("Export", icon=":material/download:", type="primary"):
         width = st.segmented_control(
             "Width of the figure", [COLUMN_MM, PAGE_MM], default=COLUMN_MM, required=True, key="export-width",
@@ -25,20 +44,16 @@ def popover(pack: Pack, people: list[report.Named], unit: str) -> None:
         )  # fmt: skip
         with st.container(horizontal=True, gap="small"):
             for form, kind in FORMATS.items():
-                _button(form.upper(), _figure(pack, people, unit, form, width), f"{stem}.{form}", kind)
-            _button(
-                "HTML",
-                lambda: report.html_file(*_drawn(pack, people, unit), one, unit=unit),
-                f"{stem}.html",
-                "text/html",
-            )
+                _button(form.upper(), figure(form, width), f"{stem}.{form}", kind)
+            _button("HTML", lambda: report.html_file(*drawn(), one, unit=unit), f"{stem}.html", "text/html")
         with st.container(horizontal=True, gap="small"):
             _button(
                 "CSV of the figure",
-                lambda: report.csv(report.figure_table(_drawn(pack, people, unit)[0])),
+                lambda: report.csv(report.figure_table(drawn()[0])),
                 f"{stem}.csv",
                 "text/csv",
             )
+            _button("CSV of all volumes", lambda: report.csv(one.volumes), f"{stem}_volumes.csv", "text/csv")
             _button("CSV of features", lambda: report.csv(one.features), f"{stem}_features.csv", "text/csv")
         with st.container(horizontal=True, gap="small"):
             _button("Methods", lambda: report.methods(one, unit=unit), f"{stem}_methods.txt", "text/plain")
@@ -57,14 +72,14 @@ def everything(pack: Pack, people: list[report.Named], unit: str, *, maps: bool)
     one = people[0][1]
     brains = {}
     if maps:
-        rows = one.features[one.features["scenario"].isin(one.plan.scenarios)]
-        for scenario, frame in rows.groupby("scenario"):
-            some = frame.iloc[:: max(1, len(frame) // (_ageing_views.STRIP_AGES - 1))]
+        for scenario in one.plan.scenarios:
+            some = report.path_sample(one, scenario, _ageing_views.STRIP_AGES)
             table = some[list(pack.schema.names)].assign(
                 participant_id=[f"sub-age{str(round(10 * a)).zfill(4)}" for a in some[pack.schema.age.name]]
             )
-            brains[str(scenario)] = generate(pack, table, seed=one.plan.seed)
-    return report.everything(people, pack, unit=unit, brains=brains, extra=_strips(pack, people))
+            brains[scenario] = generate(pack, table, seed=one.plan.seed)
+    extra = _strips(pack, people) | {"scenario.json": _link.scenario_of(pack).to_json().encode()}
+    return report.everything(people, pack, unit=unit, brains=brains, extra=extra)
 
 
 def _strips(pack: Pack, people: list[report.Named]) -> dict[str, bytes]:
@@ -76,24 +91,6 @@ def _strips(pack: Pack, people: list[report.Named]) -> dict[str, bytes]:
         rows.append((scenario, figures.film_slices(frames)))
         ages = [f.age for f in frames]
     return {f"filmstrip.{f}": strip_file(rows, ages, form=f, note=report.note(one)) for f in FORMATS}
-
-
-def _drawn(pack: Pack, people: list[report.Named], unit: str) -> tuple:
-    """Lines, and the centiles behind them."""
-    return (
-        report.lines_of(people, unit=unit),
-        report.reference_of(pack, people[0][1]) if unit == "ml" else None,
-    )
-
-
-def _figure(
-    pack: Pack, people: list[report.Named], unit: str, form: str, width: float
-) -> Callable[[], bytes]:
-    one = people[0][1]
-    return lambda: trajectory_file(
-        *_drawn(pack, people, unit), form=form, trained=one.trained_ages, unit=unit,
-        age_units=pack.schema.age.units, width_mm=width, note=report.note(one),
-    )  # fmt: skip
 
 
 def _button(label: str, data: Callable[[], bytes | str], name: str, kind: str, **look: str) -> None:

@@ -1,4 +1,4 @@
-"""The Ageing page's three views: volumes over age with a filmstrip, the moving brain, the features."""
+"""The Ageing page's views: volumes of tissues with a filmstrip, of regions, the moving brain, the features."""
 
 from __future__ import annotations
 
@@ -8,34 +8,62 @@ import streamlit as st
 
 from csegsynth_core import figures
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenarios import Sweep
+from csegsynth_core.scenarios import VOLUMES, Sweep
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.sweep_report import Named, feature_table, lines_of, note, reference_of
 from csegsynth_core.tissue import ALL, BY_NAME
 from pages import _link, _sweeps
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
-VIEWS = {"ml": "Volumes, mL", "percent": "Change, %", "brain": "Brain", "features": "Features"}
-STRIP_AGES, FILM_AGES = 11, 16
+VIEWS = {"tissues": "Tissues", "regions": "Regions", "brain": "Brain", "features": "Features"}
+UNITS = {"ml": "mL", "percent": "% change"}
+STRIP_AGES, FILM_AGES = 13, 25
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "change": "Change"}
 
 
-def trajectories(pack: Pack, people: list[Named], unit: str, place: Any, *, key: str | None) -> None:
+def view_controls() -> tuple[str, str]:
+    """Which view, and the unit of volumes."""
+    view = st.segmented_control(
+        "View", list(VIEWS), default="tissues", required=True, format_func=VIEWS.get, key="ageing-view",
+        label_visibility="collapsed", width="content",
+    )  # fmt: skip
+    unit = st.segmented_control(
+        "Unit", list(UNITS), default="ml", required=True, format_func=UNITS.get, key="ageing-unit",
+        label_visibility="collapsed", width="content", disabled=view not in ("tissues", "regions"),
+    )  # fmt: skip
+    return view, unit
+
+
+def measures(view: str) -> tuple[str, ...]:
+    """Volumes that a view plots; those of regions can be chosen."""
+    if view != "regions":
+        return VOLUMES
+    titles = {r.name: r.title for r in REGIONS}
+    chosen = st.pills(
+        "Regions plotted", list(titles), default=list(titles), format_func=titles.get, selection_mode="multi",
+        key="ageing-regions", label_visibility="collapsed",
+    )  # fmt: skip
+    return tuple(name for name in titles if name in chosen) or tuple(titles)
+
+
+def trajectories(
+    pack: Pack, people: list[Named], unit: str, wanted: tuple[str, ...], place: Any, *, key: str | None = None
+) -> None:
     """Volumes over age, in the place given."""
     one = people[0][1]
-    reference = reference_of(pack, one) if unit == "ml" else None
+    height = 330 if wanted == VOLUMES else 410 if len(wanted) <= figures.ACROSS else 505
     figure = figures.trajectory_figure(
-        lines_of(people, unit=unit),
-        reference,
+        lines_of(people, unit=unit, measures=wanted),
+        reference_of(pack, one) if unit == "ml" and wanted == VOLUMES else None,
         trained=one.trained_ages,
         unit=unit,
         age_units=pack.schema.age.units,
         dark=st.context.theme.type == "dark",
-        height=330,
+        height=height,
         note=note(one) if one.simulated else "",
     )
-    place.plotly_chart(
-        figure, key=key, config=CONFIG, theme=None, alt="Volumes of WM, GM, CSF and their sum over age"
-    )
+    names = ", ".join(wanted)
+    place.plotly_chart(figure, key=key, config=CONFIG, theme=None, alt=f"Volumes over age: {names}")
 
 
 def filmstrip(pack: Pack, one: Sweep, bar: Any) -> None:

@@ -1,67 +1,121 @@
-"""The what-if table of the Compare page, and its results."""
+"""The what-if table of the Compare page. What the user edits is kept: across columns, pages and packs."""
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 
-from csegsynth_core import compare, figures
-from csegsynth_core.data.volume_centiles import KINDS
-from csegsynth_core.generate import Brain, volumes_over_draws
+from csegsynth_core import compare
+from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
-from csegsynth_core.tissue import BY_NAME
-from pages import _state
-from pages._remember import remembered
+from pages import _about, _state
 
 ALL_BELOW = 9
 """Up to so many features all have a column from the start."""
+FEW = 6
 
 
-def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person], int]:
-    """The table that the user edits; the people of its scenarios, and the number of draws.
+def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person], int, bool]:
+    """The table that the user edits; the people of its scenarios, the number of draws, whether regions are wanted.
 
     Raises:
         TableError: too many scenarios, or two of the same name.
     """
-    key = f"scenarios-{pack.hash[:8]}"
-    if key not in st.session_state:
-        st.session_state[key] = {"start": dict(person), "turn": 0}
-    held = st.session_state[key]
-    order = compare.influence_order(pack)
-    start = compare.starting_scenarios(pack, held["start"])
-    varied = [n for n in pack.schema.names if len(set(start[n])) > 1]
-    few = list(pack.schema.names) if len(order) <= ALL_BELOW else [*varied, *order][:6]
+    held = _held(pack, person)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="compare-bar"):
         with st.popover("Options", icon=":material/tune:"):
-            shown = st.multiselect(
-                "Features with a column; all others are as in the current person",
-                order,
-                default=list(dict.fromkeys(few)),
-                format_func=lambda n: pack.schema.feature(n).label,
-                key=f"{key}-columns",
-                width=420,
-            )
+            shown = _columns(pack, held)
             draws = int(st.number_input("Latent draws", 2, 32, 6, key="compare-draws"))
-
-        def again() -> None:
-            held["start"], held["turn"] = dict(_state.memory(pack)["person"]), held["turn"] + 1
-
-        st.button("From the person in the sidebar", on_click=again, icon=":material/restart_alt:")
-    shown = [n for n in pack.schema.names if n in shown]
+        with st.popover("Table", icon=":material/upload_file:", help="Scenarios from a file of yours"):
+            _loader(pack, held)
+        st.button(
+            "From the person in the sidebar",
+            on_click=lambda: _begin(pack, held, dict(_state.memory(pack)["person"])),
+            icon=":material/restart_alt:",
+            help="Start anew: the person in the sidebar and two variants",
+        )
+        regions = st.toggle("Regions", key="compare-regions", help="Volumes of regions besides the tissues'")
+    key = f"{held['key']}-{held['turn']}-{'-'.join(shown)}"
+    if key not in st.session_state:  # a new grid: other columns, or the user is back on this page
+        held["table"] = held["now"]
     edited = st.data_editor(
-        start[shown].reset_index(),
-        key=f"{key}-{held['turn']}-{'-'.join(shown)}",
+        held["table"][["scenario", *shown]],
+        key=key,
         num_rows="dynamic",
         hide_index=True,
         row_height=30,
         column_config={"scenario": st.column_config.TextColumn("Scenario", width="medium", required=True)}
         | {n: _column(pack, n) for n in shown},
     )
-    return compare.filled(pack, edited, held["start"]), draws
+    held["now"] = compare.kept(held["table"], edited)
+    return compare.filled(pack, edited, held["start"]), draws, regions
+
+
+def _held(pack: Pack, person: _state.Person) -> dict[str, Any]:
+    """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited."""
+    key = f"scenarios-{pack.hash[:8]}"
+    if key not in st.session_state:
+        st.session_state[key] = {"key": key, "turn": 0}
+        _begin(pack, st.session_state[key], dict(person))
+    return st.session_state[key]
+
+
+def _begin(pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None) -> None:
+    """Start anew from a person, or from rows of the user's."""
+    rows = compare.starting_scenarios(pack, person) if rows is None else rows
+    held["start"], held["now"], held["turn"] = person, rows.reset_index(), held["turn"] + 1
+
+
+def _columns(pack: Pack, held: dict[str, Any]) -> list[str]:
+    """Features that have a column."""
+    order = compare.influence_order(pack)
+    now = held["now"]
+    varied = [n for n in pack.schema.names if now[n].nunique(dropna=False) > 1]
+    few = list(pack.schema.names) if len(order) <= ALL_BELOW else [*varied, *order][: max(FEW, len(varied))]
+    key = f"{held['key']}-columns"
+    kept = f"{key}-kept-{held['turn']}"
+    st.session_state.setdefault(key, st.session_state.setdefault(kept, list(dict.fromkeys(few))))
+    shown = st.multiselect(
+        "Features with a column; all others are as in the person that the table started from",
+        order,
+        format_func=lambda n: pack.schema.feature(n).label,
+        key=key,
+        width=420,
+    )
+    st.session_state[kept] = shown
+    return [n for n in pack.schema.names if n in shown]
+
+
+def _loader(pack: Pack, held: dict[str, Any]) -> None:
+    """Scenarios from a file; it stays in this session's memory."""
+    st.caption("Columns: scenario, and features as in participants.tsv. Empty cells are as in the sidebar's person.")
+    key = f"{held['key']}-file-{held['turn']}"
+
+    def take() -> None:
+        file = st.session_state[key]
+        if file is None:
+            return
+        person = dict(_state.memory(pack)["person"])
+        try:
+            rows = compare.read_scenarios(pack, file.getvalue(), file.name, person)
+        except TableError as error:
+            st.session_state[f"{held['key']}-problem"] = error
+            return
+        _begin(pack, held, person, rows)
+        st.session_state.pop(f"{held['key']}-columns", None)
+
+    st.file_uploader(
+        "Table of scenarios",
+        type=["tsv", "csv", "xlsx"],
+        key=key,
+        on_change=take,
+        max_upload_size=5,
+        width=420,
+    )
+    problem = st.session_state.pop(f"{held['key']}-problem", None)
+    if problem is not None:
+        _about.show_error(problem)
 
 
 def _column(pack: Pack, name: str) -> Any:
@@ -76,56 +130,3 @@ def _column(pack: Pack, name: str) -> Any:
     return st.column_config.NumberColumn(
         one.label, min_value=low, max_value=high, format=form, help=trained, width="small"
     )
-
-
-def volumes(pack: Pack, people: dict[str, _state.Person], draws: int, seed: int) -> pd.DataFrame:
-    """`compare.compared` of the scenarios; each person is computed once."""
-
-    def one(person: _state.Person) -> np.ndarray:
-        key = ("volumes", pack.hash, tuple(person.items()), draws, seed)
-        return remembered(
-            key, "Latent draws", lambda _: volumes_over_draws(pack, person, draws=draws, seed=seed)[0]
-        )
-
-    return compare.compared(list(people), np.stack([one(p) for p in people.values()]))
-
-
-def results(table: pd.DataFrame) -> None:
-    """Volumes with their difference to the first scenario, and the figure."""
-    names = list(dict.fromkeys(table["scenario"]))
-    heads = "".join(f"<td>{BY_NAME[k].bids if k in BY_NAME else 'WM+GM+CSF'}</td>" for k in KINDS)
-    rows = []
-    for n, name in enumerate(names):
-        mine = table[table["scenario"] == name].set_index("measure")
-        cells = "".join(_cell(mine.loc[k].to_dict(), first=n == 0) for k in KINDS)
-        rows.append(
-            f"<tr data-scenario='{html.escape(name, quote=True)}'><th>{figures.scenario_symbol(n)} "
-            f"{html.escape(name)}</th>{cells}</tr>"
-        )
-    st.html(
-        f'<table class="volumes scenarios"><thead><tr><th>mL, mean over draws</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-    st.plotly_chart(
-        figures.scenarios_figure(table, dark=st.context.theme.type == "dark"),
-        key="scenarios-chart",
-        config={"displayModeBar": False},
-        theme=None,
-        alt="Volumes of the scenarios with their spread over draws",
-    )
-
-
-def _cell(row: dict[str, Any], *, first: bool) -> str:
-    change = "" if first else f"{row['difference_ml']:+.1f} ± {row['difference_sd_draws_ml']:.1f}"
-    return f'<td><b class="ml">{row["mean_ml"]:.1f}</b><small>{change.replace("-", "−") or "&nbsp;"}</small></td>'
-
-
-def notes(pack: Pack, brains: dict[str, Brain]) -> None:
-    """What was filled in, out of range or rare in each scenario."""
-    texts = [
-        f"<b>{html.escape(name)}</b>: {html.escape(pack.schema.feature(k).label)} {html.escape(flag)}"
-        for name, brain in brains.items()
-        for k, flag in brain.flags.items()
-    ]
-    if texts:
-        st.html(f'<div class="notes" role="alert"><b>⚠</b> {" &ensp;·&ensp; ".join(texts)}</div>')

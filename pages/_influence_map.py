@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from csegsynth_core import figures, grid, saliency
-from csegsynth_core.generate import Brain
+from csegsynth_core import figures, saliency
 from csegsynth_core.pack import Pack
-from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
-from pages import _influence_table, _state
-
-_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
+from csegsynth_core.tissue import BY_NAME, TISSUES
+from pages import _influence_table, _link, _planes, _state
 
 
 @st.cache_resource(max_entries=24, show_spinner="Where the feature acts…", scope="session")
@@ -30,7 +27,6 @@ def show(pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], 
         columns: encoded column → label, most influential first.
         measure: the tissue to start with; a sum starts with GM.
     """
-    at = st.session_state.setdefault("crosshair", figures.CENTRE)
     key = _influence_table.map_key(pack)
     if st.session_state.get(key) not in columns:
         st.session_state[key] = next(iter(columns))
@@ -55,52 +51,26 @@ def show(pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], 
             label_visibility="collapsed",
         )
         st.space("stretch")
-        radiological = st.toggle("Radiological", key="radiological")
-        nose_left = st.toggle("Nose left", key="nose-left")
+        with st.popover(
+            "Display", icon=":material/visibility:", help="Conventions, and the crosshair by keyboard"
+        ):
+            display, voxels = _link.display_toggles()
+            at = _planes.by_keyboard()
     brain = _state.brain_of(pack, person, seed)
     change = _map(pack.hash, tuple(person.items()), column, seed, pack)
     figure = figures.planes_figure(
         brain.maps,
         at,
-        display=figures.Display(radiological=radiological, nose_left=nose_left),
+        display=display,
         mode=tissue,
         baseline=brain.maps - change,
+        smooth=not voxels,
         change="Δ fraction per SD",
     )
     with st.container(key="viewer", gap=None):
         with st.container(key="influence-planes", gap=None, height=300):
-            st.plotly_chart(
-                figure,
-                key="influence-planes-chart",
-                on_select=_click,
-                selection_mode="points",
-                config=_CONFIG,
-                theme=None,
-                height="stretch",
-                alt="Sagittal, coronal and axial planes of where the feature acts",
+            _planes.chart(
+                figure, "influence-planes-chart", "Where the feature acts, three planes", height="stretch"
             )
-        st.html(_read_out(brain, change, tissue, at))
-
-
-def _click() -> None:
-    """Move the crosshair to the point that was clicked."""
-    points = st.session_state["influence-planes-chart"]["selection"]["points"]
-    voxel = figures.picked_from_event(points, st.session_state["crosshair"])
-    if voxel is not None:
-        st.session_state["crosshair"] = voxel
-
-
-def _read_out(brain: Brain, change: object, tissue: str, at: figures.Voxel) -> str:
-    x, y, z = grid.voxel_to_mm(at)
-    parts = "".join(
-        f'<span><b style="color:{t.colour}">■</b> {t.bids} <b>{brain.maps[(n, *at)]:.2f}</b> '
-        f"{change[(n, *at)]:+.3f}</span>"
-        for n, t in enumerate(ALL)
-    ).replace("-", "−")
-    text = f"x {x:.0f}&ensp;y {y:.0f}&ensp;z {z:.0f} mm".replace("-", "−")
-    voxel = " ".join(str(v) for v in at)
-    return (
-        f'<div class="readout" role="status"><span class="mm">{text}</span>'
-        f'<span class="voxel">voxel {voxel}</span>{parts}'
-        f'<span class="hint">Δ per SD · click a plane</span></div>'
-    )
+        hint = f"{_planes.convention(display)} · Δ per SD · click a plane"
+        _planes.read_out(brain, at, changes=change, hint=hint)

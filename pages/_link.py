@@ -16,6 +16,7 @@ from csegsynth_core.scenario_file import (
     PERSON,
     Scenario,
     display_of_query,
+    overlays_of_query,
     person_of_query,
     plan_of_query,
     seed_of_query,
@@ -66,7 +67,7 @@ def fill(pack: Pack) -> None:
     if not query or query.get("pack", pack.name) != pack.name:
         return
     st.session_state["link"] = {}
-    for part in (_fill_person, _fill_seed, _fill_sweep):
+    for part in (_fill_person, _fill_seed, _fill_sweep, _fill_overlays):
         try:
             part(pack, query)
         except CSegSynthError as error:
@@ -88,6 +89,11 @@ def _fill_sweep(pack: Pack, query: dict[str, str]) -> None:
     _state.memory(pack)["sweep"] = plan_of_query(query)
 
 
+def _fill_overlays(pack: Pack, query: dict[str, str]) -> None:
+    held = _state.memory(pack)
+    held["overlay"][:] = overlays_of_query(query, held["person"], pack.schema)
+
+
 def problems() -> list[CSegSynthError]:
     """What was wrong with the address; told once."""
     found = st.session_state.get("link-problems", [])
@@ -106,6 +112,7 @@ def scenario_of(pack: Pack) -> Scenario:
         display=dict(st.session_state.get("display", {})),
         baseline=held["baseline"],
         sweep=held["sweep"],
+        overlays=tuple(held["overlay"]),
     )
 
 

@@ -1,38 +1,66 @@
-"""Other people whose lines are drawn over this person's."""
+"""Other people, or this one in other scenarios, whose lines are drawn over this person's."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import streamlit as st
 
 from csegsynth_core.pack import Pack
+from csegsynth_core.scenario_file import Overlay
+from csegsynth_core.scenarios import Plan
 from pages import _state
 
-MOST = 2
-"""Overlaid people; with both scenarios there are then six lines."""
+LINES = 6
+"""Lines of the figure at most: there are as many kinds of line."""
 
 
-def controls(pack: Pack) -> None:
-    """Buttons: keep this person as an overlay, drop the overlays."""
+def controls(pack: Pack, plan: Plan) -> None:
+    """Keep this person's lines as an overlay; drop overlays."""
     held = _state.memory(pack)
-
-    def add() -> None:
-        person, seed = dict(held["person"]), int(held["seed"])
-        name = f"{chr(ord('A') + len(held['overlay']))} ({_state.describe_person(pack, person)}, draw {seed})"
-        held["overlay"].append((name, person, seed))
-
-    st.button(
-        "Overlay",
-        on_click=add,
-        icon=":material/layers:",
-        disabled=len(held["overlay"]) >= MOST,
-        help="Keep this person's lines, then change the person or the draw, or load another from your table.",
+    overlays: list[Overlay] = held["overlay"]
+    own = Overlay(
+        name=f"{_letter(overlays)} ({_state.describe_person(pack, held['person'])}, draw {held['seed']})",
+        person=dict(held["person"]),
+        seed=int(held["seed"]),
+        scenarios=plan.scenarios,
+        keep_distance=plan.keep_distance,
     )
-    if held["overlay"]:
+    room = LINES - len(plan.scenarios) - sum(len(one.scenarios) for one in overlays)
+    label = f"Overlay ({len(overlays)})" if overlays else "Overlay"
+    with st.popover(label, icon=":material/layers:", help="Lines of several people or scenarios together."):
         st.button(
-            f"Clear ({len(held['overlay'])})", on_click=held["overlay"].clear, icon=":material/layers_clear:"
+            "Keep these lines",
+            on_click=overlays.append,
+            args=(own,),
+            icon=":material/add:",
+            disabled=room < len(own.scenarios),
+            help="They stay while you change the person, the draw or the scenario, or load somebody from your table.",
         )
+        for one in overlays:
+            st.button(
+                one.name,
+                on_click=overlays.remove,
+                args=(one,),
+                icon=":material/delete:",
+                key=f"drop-{one.name}",
+                help=f"Drop {', '.join(one.scenarios)} of {one.name}",
+            )
+        if room < len(own.scenarios):
+            st.caption(f"{LINES} lines are the most: drop one, or choose one scenario.")
 
 
-def entries(pack: Pack) -> list[tuple[str, _state.Person, int]]:
-    """Name, person and draw of every overlay."""
-    return list(_state.memory(pack)["overlay"])
+def _letter(overlays: list[Overlay]) -> str:
+    """The first letter that no overlay's name begins with."""
+    taken = {one.name.split(" ")[0] for one in overlays}
+    return next(c for c in "ABCDEFGHIJ" if c not in taken)
+
+
+def entries(pack: Pack, plan: Plan) -> list[tuple[str, _state.Person, Plan]]:
+    """Name, person and sweep of everybody whose lines are drawn, the current person first."""
+    held = _state.memory(pack)
+    out = [("this person", held["person"], plan)]
+    for one in held["overlay"]:
+        own = replace(plan, scenarios=one.scenarios, keep_distance=one.keep_distance, seed=one.seed)
+        out.append((one.name, one.person, own))
+    return out

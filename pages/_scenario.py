@@ -62,6 +62,7 @@ def _open() -> None:
     _state.set_baseline(pack, scenario.baseline, "the scenario's baseline")
     _state.set_seed(pack, scenario.seed)
     _state.memory(pack)["sweep"] = scenario.sweep
+    _state.memory(pack)["overlay"][:] = scenario.overlays
     _state.memory(pack)["sweep-turn"] = _state.memory(pack).get("sweep-turn", 0) + 1
     st.session_state["display"] = dict(scenario.display)
     for key in DISPLAY:

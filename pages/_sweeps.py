@@ -13,6 +13,7 @@ from csegsynth_core import figures
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import Plan, Sweep, sweep
+from csegsynth_core.sweep_report import path_sample
 from pages import _state
 
 KEPT = 32
@@ -66,7 +67,7 @@ def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> S
     return made
 
 
-@st.cache_resource(max_entries=120, show_spinner=False, scope="session")
+@st.cache_resource(max_entries=64, show_spinner=False, scope="session")
 def _frame(
     pack_hash: str, person: tuple[tuple[str, Any], ...], age: float, trained: bool, seed: int, _pack: Pack
 ) -> figures.Frame:
@@ -75,15 +76,12 @@ def _frame(
 
 def film(pack: Pack, one: Sweep, scenario: str, count: int, bar: Any) -> list[figures.Frame]:
     """Frames of at most `count` ages of a sweep, both ends among them."""
-    rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
-    picked = [round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)]
-    picked = sorted(set(picked))
+    rows = path_sample(one, scenario, count)
     age = pack.schema.age.name
     out = []
-    for n, i in enumerate(picked):
+    for n, (_, row) in enumerate(rows.iterrows()):
         if n:
-            bar.progress(n / len(picked), text=f"Brains, {scenario}")
-        row = rows.iloc[i]
+            bar.progress(n / len(rows), text=f"Brains, {scenario}")
         person = tuple((name, row[name]) for name in pack.schema.names)
         out.append(_frame(pack.hash, person, float(row[age]), bool(row["trained"]), one.plan.seed, pack))
     bar.empty()

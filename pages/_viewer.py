@@ -1,112 +1,111 @@
-"""Three linked planes. A fragment: a click redraws the viewer and nothing else."""
+"""The generated brain: three linked planes, beside or against the baseline, or its surface.
+
+A fragment: a click redraws the viewer and nothing else.
+"""
 
 from __future__ import annotations
 
+from html import escape
+
 import streamlit as st
 
-from csegsynth_core import figures, grid
+from csegsynth_core import figures
 from csegsynth_core.generate import Brain
+from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
-from pages import _link
+from pages import _link, _planes, _state, _surface
 
-_MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "difference": "Difference"}
-_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
+_VIEWS = {"person": "Person", "pair": "Side by side", "difference": "Difference", "surface": "3-D surface"}
+_MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, figures.CONTOURS: "Contours"}
 
 
 @st.fragment
-def show(person: Brain, baseline: Brain) -> None:
-    """The viewer with its switches and read-out."""
-    at = st.session_state.setdefault("crosshair", figures.CENTRE)
+def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
+    """The viewer with its switches and read-out; `label` says who the baseline is."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="viewer-bar"):
-        mode = st.segmented_control(
-            "Show",
-            list(_MODES),
-            default="tissues",
-            required=True,
-            format_func=_MODES.get,
-            key="mode",
-            label_visibility="collapsed",
-        )
-        shown, other = mode, None
-        if mode == "difference":
-            other = baseline.maps
-            shown = st.segmented_control(
-                "Difference of",
-                [t.name for t in ALL],
-                default="gm",
-                required=True,
-                format_func=lambda t: f"Δ {BY_NAME[t].bids}",
-                key="difference",
-                label_visibility="collapsed",
+        view = _choice("View", "viewer-view", _VIEWS)
+        if view == "surface":
+            colour, side = _surface.switches()
+        elif view == "difference":
+            mode = _choice(
+                "Difference of", "viewer-difference", {t: f"Δ {BY_NAME[t].bids}" for t in TISSUES}, 1
             )
+        else:
+            mode = _choice("Show", "viewer-mode", _MODES)
         st.space("stretch")
-        with st.popover("x y z", help="Move the crosshair by keyboard"):
-            at = _by_keyboard(at)
-        display, voxels = _link.display_toggles()
-    figure = figures.planes_figure(
-        person.maps,
-        at,
-        display=display,
-        mode=shown,
-        baseline=other,
-        smooth=not voxels,
-    )
+        with st.popover(
+            "Display", icon=":material/visibility:", help="Conventions, and the crosshair by keyboard"
+        ):
+            display, voxels = _link.display_toggles()
+            at = _planes.by_keyboard()
     with st.container(key="viewer", gap=None):
         with st.container(key="planes", gap=None, height=420):
-            st.plotly_chart(
-                figure,
-                key="planes-chart",
-                on_select=_click,
-                selection_mode="points",
-                config=_CONFIG,
-                theme=None,
-                height="stretch",
-                alt="Sagittal, coronal and axial planes of the generated brain",
-            )
-        st.html(_read_out(person, other, shown, at))
+            if view == "surface":
+                _surface.show(person, baseline, label, colour, side)
+            else:
+                _draw(pack, person, baseline, label, view, mode, at, display, not voxels)
+        if view == "surface":
+            st.html(_surface.read_out(person))
+            return
+        hint = f"{_planes.convention(display)} · click a plane to move the crosshair"
+        more = ""
+        if view == "difference":
+            n = TISSUES.index(mode)
+            change = f"{float(person.maps[(n, *at)] - baseline.maps[(n, *at)]):+.3f}".replace("-", "−")
+            more = f"<span>Δ {BY_NAME[mode].bids} <b>{change}</b></span>"
+            hint = "no difference: this person is the baseline" if person is baseline else hint
+        elif mode == figures.CONTOURS:
+            hint = f"over the pack's typical {_sex_word(pack, person)} brain · {_planes.convention(display)}"
+        _planes.read_out(person, at, more=more, hint=hint)
 
 
-def _by_keyboard(at: figures.Voxel) -> figures.Voxel:
-    """Sliders for the crosshair, in voxels; they follow clicks."""
-    moved = []
-    for axis, name in enumerate(("x, left to right", "y, back to front", "z, bottom to top")):
-        key = f"crosshair-{axis}"
-        box = grid.BOX[axis]
-        st.session_state[key] = min(max(at[axis], box.start), box.stop - 1)
-        moved.append(st.slider(f"{name} (voxel)", box.start, box.stop - 1, key=key, on_change=_slide))
-    return moved[0], moved[1], moved[2]
+def _draw(pack, person, baseline, label, view, mode, at, display, smooth) -> None:  # type: ignore[no-untyped-def]
+    """The figure of planes."""
+    behind = _average(pack, person).maps if mode == figures.CONTOURS else None
+    if view == "pair":
+        titles = (_title("This person", pack, person), _title(label.capitalize(), pack, baseline))
+        figure = figures.pair_figure(
+            person.maps,
+            baseline.maps,
+            at,
+            titles=titles,
+            display=display,
+            mode=mode,
+            behind=behind,
+            smooth=smooth,
+        )
+    else:
+        other = baseline.maps if view == "difference" else behind
+        figure = figures.planes_figure(
+            person.maps, at, display=display, mode=mode, baseline=other, smooth=smooth
+        )
+    _planes.chart(figure, "planes-chart", "Three planes of the generated brain", height="stretch")
 
 
-def _slide() -> None:
-    """Take the crosshair from its sliders."""
-    st.session_state["crosshair"] = tuple(st.session_state[f"crosshair-{axis}"] for axis in range(3))
-
-
-def _click() -> None:
-    """Move the crosshair to the point that was clicked."""
-    points = st.session_state["planes-chart"]["selection"]["points"]
-    voxel = figures.picked_from_event(points, st.session_state["crosshair"])
-    if voxel is not None:
-        st.session_state["crosshair"] = voxel
-
-
-def _read_out(person: Brain, baseline: object, shown: str, at: figures.Voxel) -> str:
-    x, y, z = grid.voxel_to_mm(at)
-    i, j, k = at
-    parts = "".join(
-        f'<span><b style="color:{t.colour}">■</b> {t.bids} <b>{person.maps[(n, *at)]:.2f}</b></span>'
-        for n, t in enumerate(ALL)
+def _choice(label: str, key: str, names: dict[str, str], first: int = 0) -> str:
+    """Buttons of which one is chosen; the choice stays when the user comes back to the page."""
+    held = st.session_state.setdefault("viewer-held", {})
+    st.session_state.setdefault(key, held.get(key, list(names)[first]))
+    held[key] = st.segmented_control(
+        label, list(names), required=True, format_func=names.get, key=key, label_visibility="collapsed"
     )
-    if baseline is not None:
-        n = TISSUES.index(shown)
-        change = float(person.maps[(n, *at)] - baseline[(n, *at)])
-        parts += f"<span>Δ {BY_NAME[shown].bids} <b>{change:+.3f}</b></span>".replace("-", "−")
-    hint = "click a plane to move the crosshair"
-    if baseline is person.maps:
-        hint = "no difference: this person is the baseline"
-    mm = f"x {x:.0f}&ensp;y {y:.0f}&ensp;z {z:.0f} mm".replace("-", "−")
-    return (
-        f'<div class="readout" role="status"><span class="mm">{mm}</span>'
-        f'<span class="voxel">voxel {i} {j} {k}</span>{parts}'
-        f'<span class="hint">{hint}</span></div>'
-    )
+    return held[key]
+
+
+def _average(pack: Pack, person: Brain) -> Brain:
+    """The brain that is typical for the person's sex in the pack."""
+    one = pack.schema.sex
+    sex = str(person.features[one.name]) if one else None
+    return _state.brain_of(pack, _state.typical(pack, sex), 0)
+
+
+def _sex_word(pack: Pack, person: Brain) -> str:
+    one = pack.schema.sex
+    return escape(one.levels[str(person.features[one.name])]) if one else ""
+
+
+def _title(name: str, pack: Pack, brain: Brain) -> str:
+    """Who a brain belongs to, and its volumes."""
+    lines = [f"<b>{escape(name)}</b>", escape(_state.describe(pack, brain))]
+    lines += [f"{t.bids} {brain.volumes_ml[t.name]:.1f} mL" for t in ALL]
+    return "<br>".join(lines)

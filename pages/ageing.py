@@ -22,49 +22,42 @@ with head:
     who = escape(_state.describe_person(pack, held["person"]))
     st.html(f"<h1>Ageing <small>{who} · draw {held['seed']}</small></h1>")
     st.space("stretch")
-    view = st.segmented_control(
-        "View",
-        list(_ageing_views.VIEWS),
-        default="ml",
-        required=True,
-        format_func=_ageing_views.VIEWS.get,
-        key="ageing-view",
-        label_visibility="collapsed",
-        width="content",
-    )
-    _overlay.controls(pack)
+    view, unit = _ageing_views.view_controls()
 st.html(
     '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
     "a hypothesis about a population, not a forecast for a person.</p>"
 )
-volumes, unit = view in ("ml", "percent"), "percent" if view == "percent" else "ml"
+volumes = view in ("tissues", "regions")
 try:
     plan = _sweep_controls.plan_controls(pack)
+    with head:
+        _overlay.controls(pack, plan)
     _link.write(pack)
     for text in warnings_of(pack, held["person"], plan):
         st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
+    measures = _ageing_views.measures(view)
     bar, chart = st.empty(), st.empty()
-    entries = [("this person", held["person"], plan.seed), *_overlay.entries(pack)]
 
-    def sweeps(draws: int) -> list:
+    def sweeps(draws: int | None) -> list:
         return [
-            (name, _sweeps.run(pack, who, replace(plan, draws=draws, seed=seed), bar, f"Volumes: {name}"))
-            for name, who, seed in entries
+            (name, _sweeps.run(pack, who, replace(own, draws=draws or own.draws), bar, f"Volumes: {name}"))
+            for name, who, own in _overlay.entries(pack, plan)
         ]
 
     if volumes and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:
-        _ageing_views.trajectories(pack, sweeps(1), unit, chart, key=None)  # while further draws are made
-    people = sweeps(plan.draws if volumes else 1)
+        _ageing_views.trajectories(pack, sweeps(1), unit, measures, chart)  # while further draws are made
+    people = sweeps(None if volumes else 1)
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
 one = people[0][1]
 with head:
-    _ageing_export.popover(pack, people, unit)
+    _ageing_export.popover(pack, people, unit, measures)
 if volumes:
-    _ageing_views.trajectories(pack, people, unit, chart, key="trajectory")
+    _ageing_views.trajectories(pack, people, unit, measures, chart, key="trajectory")
+if view == "tissues":
     _ageing_views.filmstrip(pack, one, bar)
 elif view == "brain":
     _ageing_views.brain(pack, one)
-else:
+elif view == "features":
     _ageing_views.features(pack, one)

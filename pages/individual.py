@@ -29,7 +29,7 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
     )
     _volumes.download(pack, brain, base)
 _volumes.notes(pack, brain, _state.memory(pack)["notes"])
-_viewer.show(brain, base)
+_viewer.show(pack, brain, base, base_label)
 place, table = _volumes.show(pack, brain, base, base_label)
 _volumes.fill_spread(place, table, _volumes.draws_of(pack, person, seed))
 _regions.show(brain, base, base_label)

@@ -11,6 +11,7 @@ import pytest
 from csegsynth_core import sweep_report
 from csegsynth_core.generate import generate_one
 from csegsynth_core.scenarios import Plan, sweep
+from csegsynth_core.substructures import REGIONS
 
 testing = pytest.importorskip("streamlit.testing.v1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,13 +108,61 @@ def test_views_and_export_are_there(app) -> None:
     assert not moving.exception
     frames = json.loads(moving.get("plotly_chart")[0].proto.spec)["frames"]
     assert len(frames) == 3
-    _switch(app, "View", "ml")
+    _switch(app, "View", "tissues")
 
 
 def _switch(app: Any, label: str, value: str) -> Any:
     widgets = app.get("button_group") or app.segmented_control
     one = next(w for w in widgets if w.label == label)
     return one.set_value(value).run()
+
+
+def test_regions_can_be_plotted_and_chosen(app, pack) -> None:
+    shown = _switch(app, "View", "regions")
+    assert not shown.exception
+    person = {**pack.encoder.default_person(sex="M"), "age": 44.0}
+    one = sweep(pack, person, Plan(30, 50, 10, ("regressed",), draws=1, seed=3))
+    drawn = _points_of(_figure(shown), "this person: regressed")
+    assert len(drawn) == len(REGIONS)
+    assert drawn[0] == pytest.approx(one.volumes["ventricles"].tolist(), rel=1e-5)
+    first = generate_one(pack, one.features.iloc[0][list(pack.schema.names)].to_dict(), seed=3)
+    assert drawn[0][0] == pytest.approx(first.regions_ml["ventricles"], rel=1e-4)
+    pills = next(w for w in shown.get("button_group") if w.label == "Regions plotted")
+    pills.set_value(["cortical_gm", "hippocampus_amygdala"]).run()
+    titles = [a["text"] for a in _figure(shown)["layout"]["annotations"]]
+    assert [any(w in t for t in titles) for w in ("Cortical GM", "Hippocampus", "Ventricles")] == [
+        True,
+        True,
+        False,
+    ]
+    _switch(app, "View", "tissues")
+
+
+def test_overlays_come_by_link_and_are_kept(pack) -> None:
+    overlay = "name=A&draw=5&scenario=ideal&p.age=60&p.sex=F"
+    app = _ageing(_app(pack="ixi", overlay1=overlay, p_age="44", p_sex="M", **SWEEP).run())
+    assert not app.exception
+    assert not app.error
+    figure = _figure(app)
+    names = {t["name"] for t in figure["data"] if t.get("showlegend")}
+    assert {"this person: regressed", "A: ideal"} <= names
+    person = {**pack.encoder.default_person(sex="M"), "age": 60.0, "sex": "F"}
+    one = sweep(pack, person, Plan(30, 50, 10, ("ideal",), seed=5))
+    assert _points_of(figure, "A: ideal")[0] == pytest.approx(one.volumes["wm"].tolist(), rel=1e-5)
+    next(b for b in app.button if b.label == "Keep these lines").click().run()
+    assert not app.exception
+    kept = _query(app)
+    assert kept["overlay1"].startswith("name=A&draw=5&scenario=ideal")
+    assert "B+%28male%2C+44+years" in kept["overlay2"]
+    next(b for b in app.button if b.label == "A").click().run()
+    assert "overlay2" not in _query(app)
+    assert _query(app)["overlay1"].startswith("name=B")
+
+
+def _points_of(figure: dict[str, Any], name: str) -> list[list[float]]:
+    """Volumes of one line by panel."""
+    found = [t for t in figure["data"] if t.get("name") == name and t.get("mode") == "markers"]
+    return [_numbers(t["y"]) for t in found]
 
 
 def test_outside_ages_are_said_before_the_result(pack) -> None:

@@ -121,6 +121,42 @@ def test_a_baseline_is_kept(app) -> None:
     assert re.findall(r"<td>([^<]*\d)</td><td class=\"words\">", _html(app)) == ["±0.0"] * 4
 
 
+def test_every_view_of_the_brain(app, pack) -> None:
+    _by_label(app.slider, "Age").set_value(70.0).run()
+    person = _typical(pack, pack.encoder.levels["sex"].mode)
+    old, base = (generate_one(pack, {**person, "age": age}) for age in (70.0, 48.0))
+    specs = {}
+    for view in ("pair", "difference", "surface", "person"):
+        app.session_state["viewer-view"] = view
+        app.run()
+        assert not app.exception and not app.error
+        specs[view] = json.loads(app.get("plotly_chart")[0].proto.spec)
+    texts = " ".join(a["text"] for a in specs["pair"]["layout"]["annotations"])
+    for brain in (old, base):
+        assert f"GM {brain.volumes_ml['gm']:.1f} mL" in texts
+    assert len(specs["pair"]["layout"]["images"]) == 6
+    assert {t["name"] for t in specs["surface"]["data"]} == {"cortex", "letters"}
+    app.session_state["viewer-mode"] = "contours"
+    app.run()
+    lines = [t for t in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if t["mode"] == "lines"]
+    assert len(lines) == 9 and "over the pack's typical female brain" in _html(app)
+
+
+def test_the_surface_shows_change_and_ventricles(app) -> None:
+    _by_label(app.slider, "Age").set_value(75.0).run()
+    app.session_state["viewer-view"] = "surface"
+    seen = {}
+    for colour in ("moved", "inside"):
+        app.session_state["surface-colour"] = colour
+        app.run()
+        assert not app.exception
+        seen[colour] = json.loads(app.get("plotly_chart")[0].proto.spec)
+    bar = next(t for t in seen["moved"]["data"] if t["name"] == "cortex")["colorbar"]
+    assert bar["title"]["text"] == "moved outwards from the baseline, mm"
+    assert [t["name"] for t in seen["inside"]["data"]] == ["ventricles", "cortex", "letters"]
+    assert max(len(json.dumps(s)) for s in seen.values()) < 1_500_000
+
+
 def test_an_own_table(app, pack, tmp_path) -> None:
     table = b"participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n03,30,F,110\n"
     app.file_uploader[0].set_value(("people.csv", table, "text/csv")).run()

@@ -96,16 +96,24 @@ def test_a_click_moves_the_crosshair_to_the_voxel_under_the_mouse(page, pack) ->
         assert fractions[tissue] == pytest.approx(maps[(n, *voxel)], abs=0.006)
 
 
-def test_radiological_exchanges_the_sides_of_screen_and_clicks(page) -> None:
-    page.get_by_text("Radiological", exact=True).click()
+def toggle_display(page: Any, name: str) -> None:
+    """Change a display convention, in the popover of the viewer."""
+    page.get_by_role("button", name="Display").click()
+    page.get_by_text(name, exact=True).click()
     settle(page)
+    page.keyboard.press("Escape")
+
+
+def test_radiological_exchanges_the_sides_of_screen_and_clicks(page) -> None:
+    toggle_display(page, "Radiological")
+    assert "view=r" in page.url
     click_plane(page, 1, 0.30, 0.5)
     voxel, _ = read_out(page)
     wanted = expected_voxel("coronal", figures.Display(radiological=True), 0.30, 0.5)
     assert np.abs(np.subtract([voxel[0], voxel[2]], wanted)).max() <= 1
     assert voxel[0] > 40
-    page.get_by_text("Radiological", exact=True).click()
-    settle(page)
+    assert "radiological" in page.locator(".readout").inner_text()
+    toggle_display(page, "Radiological")
 
 
 def test_age_by_keyboard_gives_the_cores_volumes(page, pack) -> None:

@@ -107,7 +107,7 @@ def test_the_scrubber_asks_no_server(page, pack) -> None:
 
 
 def test_the_address_opens_the_same_view_again(page) -> None:
-    page.get_by_text("Volumes, mL", exact=True).click()
+    page.get_by_text("Tissues", exact=True).first.click()
     _wait_for_film(page)
     page.get_by_role("slider", name=re.compile("^Age ")).focus()
     page.keyboard.press("ArrowRight")

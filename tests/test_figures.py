@@ -208,3 +208,53 @@ def test_centile_figure_marks_person_and_baseline() -> None:
     assert person[0].marker.color == "#009E73"
     low, high = figure.layout.xaxis.range
     assert low < 500 < 800 < high
+
+
+def test_contours_lie_where_the_fraction_is_one_half(maps) -> None:
+    average = np.zeros_like(maps)
+    average[index("wm")] = 1.0
+    figure = figures.planes_figure(maps, (39, 63, 63), mode=figures.CONTOURS, baseline=average)
+    assert (
+        np.ptp(_picture(figure)) == 0 and _picture(figure).max() > 100
+    )  # behind it the other brain, in grey
+    middle = grid.voxel_to_mm((39.5, 63.5, 63.5))
+    for n, plane in enumerate(PLANES):
+        _, across, up = figures.slices._AXES[plane]
+        lines = {t.name: t for t in figure.data[3 + 3 * n : 6 + 3 * n]}
+        assert {t.xaxis for t in lines.values()} == {figure.data[n].xaxis}
+        for name, voxels in (("WM boundary", 20), ("pial and ventricular boundary", 28)):
+            radius = np.hypot(lines[name].x - middle[across], lines[name].y - middle[up])
+            assert np.nanmedian(radius) == pytest.approx(2 * voxels, abs=1.5)
+    assert all(t.hoverinfo == "skip" for t in figure.data[3:])
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_two_brains_side_by_side_share_scale_crosshair_and_clicks(maps, display) -> None:
+    other = maps.copy()
+    other[index("csf")] = 0
+    at = (30, 70, 55)
+    figure = figures.pair_figure(
+        maps, other, at, titles=("This person", "Baseline"), display=display, mode="gm"
+    )
+    layout = figure.layout
+    assert [a.text for a in layout.annotations if a.text in ("This person", "Baseline")] == [
+        "This person",
+        "Baseline",
+    ]
+    axes = ["", "2", "3", "4", "5", "6"]
+    wide = [np.ptp(layout[f"xaxis{a}"].domain) / np.ptp(layout[f"xaxis{a}"].range) for a in axes]
+    tall = [np.ptp(layout[f"yaxis{a}"].domain) / np.ptp(layout[f"yaxis{a}"].range) for a in axes]
+    assert np.allclose(wide, wide[0]) and np.allclose(tall, tall[0])
+    for n, plane in enumerate(PLANES):
+        for a in (axes[n], axes[n + 3]):
+            x0, x1 = layout[f"xaxis{a}"].range
+            mirrored = display.nose_left if plane == "sagittal" else display.radiological
+            assert (x0 > x1) == mirrored
+        first = [(s.x0, s.y0) for s in layout.shapes if s.xref == f"x{axes[n]}"]
+        second = [(s.x0, s.y0) for s in layout.shapes if s.xref == f"x{axes[n + 3]}"]
+        assert first == second and len(first) == 4
+        clicks = [
+            figures.picked_from_event([{"curve_number": c, "x": 11.0, "y": 21.0}], at) for c in (n, n + 3)
+        ]
+        assert clicks[0] == clicks[1] == figures.picked_voxel(plane, at, 11.0, 21.0)
+    assert sum("<b>L</b>" in a.text for a in layout.annotations) == 4

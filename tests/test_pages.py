@@ -116,6 +116,72 @@ def test_compare_shows_paired_differences(pack) -> None:
     assert set(pack.schema.names) < set(wide.columns) and len(wide) == len(table)
 
 
+def test_compare_keeps_what_was_edited(pack) -> None:
+    app = open_page("compare", compare__draws=2)
+    key = f"scenarios-{pack.hash[:8]}"
+    held = app.session_state[key]
+    rows = pd.concat([held["now"], held["now"].iloc[:1].assign(scenario="tall", height=190.0)], ignore_index=True)
+    held["now"] = rows  # as after an edit: the grid cannot be edited from here
+
+    def shown() -> list[tuple[str, str]]:
+        return re.findall(r"data-scenario='([^']+)'.*?class=\"ml\">([\d.]+)<", html_of(app))
+
+    app.multiselect(key=f"{key}-columns").set_value(["age", "sex", "height"]).run()
+    before = shown()
+    assert len(before) == 4
+    expected = volumes_over_draws(pack, typical(pack) | {"height": 190.0}, draws=2)[0].mean(axis=0)
+    assert before[3] == ("tall", f"{expected[0]:.1f}")
+    app.multiselect(key=f"{key}-columns").set_value(["age", "height"]).run()  # other columns: a new grid
+    assert not app.exception and shown() == before
+    app.switch_page("pages/cohort.py").run()
+    app.switch_page("pages/compare.py").run()
+    assert not app.exception and shown() == before
+    assert app.multiselect(key=f"{key}-columns").value == ["age", "height"]
+    next(b for b in app.button if b.label.startswith("From the person")).click().run()
+    assert len(shown()) == 3
+
+
+def test_compare_takes_a_table_and_shows_regions(pack) -> None:
+    from csegsynth_core.substructures import REGIONS
+
+    app = open_page("compare", compare__draws=2, compare__regions=True)
+    key = f"scenarios-{pack.hash[:8]}"
+    table = b"scenario,age,sex\nyoung,30,\nold,75,\nan old man,75,male\n"
+    uploader = next(u for u in app.file_uploader if u.key.startswith(f"{key}-file"))
+    uploader.set_value(("mine.csv", table, "text/csv")).run()
+    assert not app.exception and not app.error
+    people = [typical(pack) | {"age": a} for a in (30.0, 75.0)] + [typical(pack) | {"age": 75.0, "sex": "M"}]
+    found = np.stack([compare.volumes_of_draws(pack, p, draws=2, regions=True) for p in people])
+    tidy = compare.compared(["young", "old", "an old man"], found).set_index(["scenario", "measure"])
+    text = html_of(app)
+    for region in REGIONS:
+        row = re.search(rf'data-region="{region.name}">(.*?)</tr>', text)[1]
+        assert re.findall(r'class="ml">([\d.]+)<', row) == [
+            f"{tidy.loc[(s, region.name), 'mean_ml']:.1f}" for s in ("young", "old", "an old man")
+        ]
+    ventricles = tidy.loc[("old", "ventricles")]
+    assert ventricles["difference_percent"] == pytest.approx(
+        100 * ventricles["difference_ml"] / tidy.loc[("young", "ventricles"), "mean_ml"]
+    )
+    assert np.allclose(found[0][:, :3], volumes_over_draws(pack, people[0], draws=2)[0])
+    bad = b"scenario,age\nyoung,thirty\n"
+    uploader = next(u for u in app.file_uploader if u.key.startswith(f"{key}-file"))
+    uploader.set_value(("mine.csv", bad, "text/csv")).run()
+    assert "mine.csv, row 2, column age" in app.error[0].value and not app.exception
+
+
+def test_an_edited_table_keeps_its_other_columns() -> None:
+    before = pd.DataFrame({"scenario": ["a", "b", "c"], "age": [40.0, 50.0, 60.0], "sex": ["F", "M", None]})
+    edited = pd.DataFrame({"scenario": ["a", "C", "new"], "age": [41.0, 60.0, None]}, index=[0, 2, 3])
+    after = compare.kept(before, edited)
+    assert after.to_dict("list") == {
+        "scenario": ["a", "C", "new"],
+        "age": [41.0, 60.0, None],
+        "sex": ["F", None, None],
+    }
+    assert list(after.index) == [0, 1, 2]
+
+
 def test_scenarios_fill_in_and_refuse(pack) -> None:
     person = typical(pack)
     edited = pd.DataFrame({"scenario": ["a", None], "age": [None, 70.0]})

@@ -11,9 +11,11 @@ import pytest
 from csegsynth_core.errors import ScenarioError
 from csegsynth_core.scenario_file import (
     MAX_BYTES,
+    Overlay,
     Scenario,
     display_of_query,
     from_dict,
+    overlays_of_query,
     person_of_query,
     plan_of_query,
     read_json,
@@ -38,6 +40,12 @@ def scenario(pack) -> Scenario:
         display={"radiological": True, "nose_left": False, "voxels": True},
         baseline={**person, "age": 30.0},
         sweep=Plan(25, 80.5, 2.5, ("regressed",), keep_distance=True, draws=5, seed=7),
+        overlays=(
+            Overlay("A (male, 61 years, draw 7)", dict(person)),
+            Overlay(
+                "B & C = 50 %", {**person, "sex": "F", "height": None}, 12, ("ideal",), keep_distance=True
+            ),
+        ),
     )
 
 
@@ -45,7 +53,7 @@ def test_a_file_comes_back_as_it_was(pack, scenario) -> None:
     again, notes = from_dict(read_json(scenario.to_json().encode()), pack)
     assert again == scenario
     assert notes == []
-    bare = replace(scenario, baseline=None, sweep=None)
+    bare = replace(scenario, baseline=None, sweep=None, overlays=())
     assert from_dict(read_json(bare.to_json()), pack)[0] == bare
 
 
@@ -54,12 +62,21 @@ def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
     query = to_query(scenario, typical)
     assert set(query) == {
         "pack", "draw", "view", "p.age", "p.weight", "from", "to", "step", "scenario", "draws", "keep",
+        "overlay1", "overlay2",
     }  # fmt: skip
     assert typical | person_of_query(query, pack.schema) == scenario.person
     assert (seed_of_query(query), display_of_query(query)) == (7, scenario.display)
     assert plan_of_query(query, 7) == scenario.sweep
+    assert overlays_of_query(query, scenario.person, pack.schema) == scenario.overlays
+    assert overlays_of_query({"pack": "ixi"}, scenario.person, pack.schema) == ()
     assert plan_of_query({"pack": "ixi"}) is None
     assert seed_of_query({}) == 0
+
+
+def test_files_of_version_1_are_still_read(pack, scenario) -> None:
+    old = scenario.to_dict() | {"version": 1}
+    del old["overlays"]
+    assert from_dict(read_json(json.dumps(old)), pack)[0] == replace(scenario, overlays=())
 
 
 def test_levels_may_be_written_as_labels(pack) -> None:
@@ -73,7 +90,16 @@ def test_levels_may_be_written_as_labels(pack) -> None:
     ("change", "message"),
     [
         ({"format": "something"}, r"not a scenario file.*'csegsynth-scenario'.*'something'"),
-        ({"version": 2}, r"another version.*version 1.*version 2.*software"),
+        ({"version": 3}, r"another version.*version 1 or 2.*version 3.*software"),
+        ({"version": True}, r"another version"),
+        ({"overlays": "A"}, r"overlays.*cannot be read.*list"),
+        ({"overlays": [{}] * 6}, r"too many overlays.*at most 5.*6"),
+        ({"overlays": [{"name": "A"}]}, r"has no overlay 1"),
+        ({"overlays": [{"name": "", "person": {}}]}, r"overlay 1: unusable name"),
+        ({"overlays": [{"name": "A\n", "person": {}}]}, r"overlay 1: unusable name"),
+        ({"overlays": [{"name": "A", "person": {"shoe": 44}}]}, r"overlay 1: unknown feature 'shoe'"),
+        ({"overlays": [{"name": "A", "person": {}, "draw": -1}]}, r"unusable draw"),
+        ({"overlays": [{"name": "A", "person": {}, "scenarios": ["best"]}]}, r"overlay 1: unusable scenarios"),
         ({"pack": {"name": "lifespan", "hash": "x"}}, r"another model pack.*ixi.*lifespan"),
         ({"pack": None}, r"names no model pack"),
         ({"person": {"age": 40, "hieght": 180}}, r"person: unknown feature 'hieght'.*'height' was meant"),
@@ -126,6 +152,9 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
         ({"from": "80", "to": "20"}, r"start < stop"),
         ({"from": "a", "to": "20"}, r"cannot be read"),
         ({"from": "20", "to": "60", "scenario": "best"}, r"ideal, regressed"),
+        ({"overlay1": "name=A&p.shoe=44"}, r"the link: unknown feature 'shoe'"),
+        ({"overlay1": "name=A&draw=x"}, r"draw is unusable"),
+        ({f"overlay{n}": "name=A" for n in range(9)}, r"too many overlays"),
     ],
 )
 def test_bad_links_are_named(pack, query, message) -> None:
@@ -133,8 +162,9 @@ def test_bad_links_are_named(pack, query, message) -> None:
         person_of_query(query, pack.schema)
         seed_of_query(query)
         plan_of_query(query)
+        overlays_of_query(query, {}, pack.schema)
 
 
 def test_the_file_is_plain_json(scenario) -> None:
     data = json.loads(scenario.to_json())
-    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 1, None)
+    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 2, None)

@@ -20,7 +20,7 @@ from csegsynth_core import __main__ as cli
 from csegsynth_core import figures, static_figures, sweep_report
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import generate
-from csegsynth_core.scenarios import Plan, sweep
+from csegsynth_core.scenarios import MEASURES, Plan, sweep
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -130,12 +130,24 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
         static_figures.strip_file(rows, [1.0, 2.0])
 
 
-def test_everything_opens_and_says_what_it_is(pack, people) -> None:
-    simulated = [(n, replace(s, simulated=True)) for n, s in people]
-    brains = {"ideal": generate(pack, simulated[0][1].features[list(pack.schema.names)].head(1))}
-    payload = sweep_report.everything(simulated, pack, brains=brains)
+@pytest.fixture(scope="module")
+def everything(pack, people) -> tuple[Any, dict[str, bytes]]:
+    """Two people swept with different settings, and the files of their zip."""
+    mine = {**people[0][1].person, "height": 171.23456789}
+    plan = Plan(30, 60, 10, ("regressed",), draws=2, seed=4)
+    swept = [
+        ("this person", sweep(pack, mine, plan)),
+        ("B", sweep(pack, people[0][1].person, replace(plan, scenarios=("ideal",), draws=1))),
+    ]
+    swept = [(n, replace(s, simulated=True)) for n, s in swept]
+    brains = {"ideal": generate(pack, swept[0][1].features[list(pack.schema.names)].head(1))}
+    payload = sweep_report.everything(swept, pack, brains=brains)
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-        files = {n: archive.read(n) for n in archive.namelist()}
+        return swept, {n: archive.read(n) for n in archive.namelist()}
+
+
+def test_everything_opens_and_says_what_it_is(everything) -> None:
+    swept, files = everything
     for form in ("svg", "pdf", "png"):
         assert f"trajectory.{form}" in files
         assert f"trajectory_wide.{form}" in files
@@ -150,7 +162,13 @@ def test_everything_opens_and_says_what_it_is(pack, people) -> None:
         table
     )
     volumes = pd.read_csv(io.BytesIO(files["volumes.csv"]))
-    assert len(volumes) == 2 * len(people[0][1].volumes)
+    assert len(volumes) == sum(len(s.volumes) for _, s in swept)
+    assert set(MEASURES) <= set(volumes)
+    for stem in ("trajectory", "regions"):
+        line = pd.read_csv(io.BytesIO(files[f"{stem}_line.csv"]))
+        assert line.groupby(["person", "scenario", "volume"]).size().eq(121).all()
+        assert f"{stem}_wide.pdf" in files
+    assert "and amygdala" in _text(files["regions.svg"])
     assert any(n.startswith("maps_ideal/") and n.endswith("label-GM_probseg.nii.gz") for n in files)
     assert files["citation.bib"].decode().count("@") == 2
 
@@ -178,6 +196,25 @@ def test_the_command_line_makes_the_same_numbers_and_goes_on(pack, people, tmp_p
     assert side["ModelHash"] == pack.hash
 
 
+def test_the_commands_of_the_zip_make_its_volumes_again(everything, tmp_path, monkeypatch) -> None:
+    for name, content in everything[1].items():
+        if "/" not in name:
+            (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    readme = (tmp_path / "README.txt").read_text()
+    commands = [shlex.split(c) for c in re.findall(r"^    (python -m csegsynth_core .*)$", readme, re.M)]
+    assert len(commands) == 2  # they were swept with different settings
+    for words in commands:
+        assert cli.main([*words[3:], "--quiet"]) == 0
+    wanted = pd.read_csv("volumes.csv")
+    assert set(wanted["participant_id"]) == {"sub-01", "sub-02"}
+    for who, folder in (("sub-01", "OUT"), ("sub-02", "OUT2")):
+        made = pd.read_csv(tmp_path / folder / f"{who}_sweep.tsv", sep="\t")
+        rows = wanted[wanted["participant_id"] == who]
+        assert made["age"].tolist() == rows["age"].tolist()
+        assert np.allclose(made[list(MEASURES)], rows[list(MEASURES)], rtol=1e-5)
+
+
 def test_what_has_to_be_said_before(pack, people) -> None:
     person = {**people[0][1].person, "weight": None}
     said = sweep_report.warnings_of(pack, person, Plan(30, 90, 10))
@@ -193,12 +230,12 @@ def test_methods_name_the_settings(people) -> None:
         "7 ages",
         "3 times (seed 0)",
         "third-order polynomial",
-        "every second voxel",
+        "Gaussian-process surface over",
         "not forecasts",
     ):
         assert words in text
     kept = replace(people[0][1], plan=Plan(30, 60, 10, ("regressed",), keep_distance=True, exact=True))
     text = sweep_report.methods(kept, unit="percent")
     assert "own distance" in text.replace("own\ndistance", "own distance")
-    assert "All voxels were decoded" in text
+    assert "Every age and draw was decoded" in text
     assert '"ideal"' not in text

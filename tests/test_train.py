@@ -11,7 +11,6 @@ from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.errors import CSegSynthError, PackError
 from csegsynth_core.export import bids_files
 from csegsynth_core.generate import generate_one, volumes_over_draws
-from csegsynth_core.models.csegsynth import CSegSynth
 from csegsynth_core.models.linear_gaussian import LinearGaussian
 from csegsynth_core.pack import load_pack, models_of
 from csegsynth_core.substructures import REGIONS
@@ -20,7 +19,7 @@ from tests.toy import make_cohort
 from train import baselines, checkpoint, evaluate, images
 from train.__main__ import main
 from train.config import TrainConfig
-from train.csegsynth import NETWORKS, Trainer, _shapes, train
+from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
 from train.pack import make_pack, measure, save_comparison
 from train.people import gather, maps_of, split
@@ -52,11 +51,9 @@ def pack_folder(cohort, finished, tmp_path_factory):
     return out
 
 
-def make_trainer(cohort, **settings):
+def make_engine(cohort, **settings):
     config = TrainConfig.named("tiny").with_overrides([f"{k}={v}" for k, v in settings.items()])
-    people = gather(Cohort.open(cohort), _region(), config.validation_fraction, config.seed)
-    torch.manual_seed(0)
-    return Trainer(CSegSynth(_shapes(config, people.encoder.width)), people, config)
+    return build(open_people(cohort, config), config)
 
 
 def _region():
@@ -87,8 +84,8 @@ def test_maps_have_the_cohorts_volumes(cohort):
 
 def test_training_starts_at_peoples_components(cohort):
     """After the start the generator remakes training people's volumes from their scores, without any step."""
-    trainer = make_trainer(cohort)
-    people, generator = trainer.people, trainer.model.generator
+    engine = make_engine(cohort)
+    people, generator = engine.people, engine.model.generator
     rows = people.train[:14]
     start_at_average(generator, maps_of(people.cohort, rows, generator.region, 2).mean(dim=0), steps=40)
     fields = fit_people(
@@ -112,57 +109,16 @@ def test_training_starts_at_peoples_components(cohort):
 
 
 def test_prior_network_starts_at_ridge_regression(cohort):
-    trainer = make_trainer(cohort)
-    trainer.start_prior()
-    people, prior = trainer.people, trainer.model.prior.eval()
+    engine = make_engine(cohort)
+    engine.method.start_prior(engine)
+    people, prior = engine.people, engine.model.prior.eval()
     y = people.features[torch.from_numpy(people.train)]
     with torch.no_grad():
-        codes = trainer.model.encoder(maps_of(people.cohort, people.train, trainer.model.region, 1))
+        codes = engine.model.encoder(maps_of(people.cohort, people.train, engine.model.region, 1))
         shift = prior(y)
     assert torch.allclose(shift.mean(dim=0), codes.mean(dim=0), atol=1e-4)
     slopes = np.linalg.lstsq(np.c_[y.numpy(), np.ones(len(y))], shift.numpy(), rcond=None)
     assert np.allclose(slopes[1], 0, atol=1e-5)  # linear, no residual
-
-
-@pytest.mark.parametrize(
-    ("kind", "moved"),
-    [
-        ("pretrain", {"encoder", "generator"}),
-        ("finetune", {"encoder", "generator", "prior"}),
-        ("prior", {"prior"}),
-    ],
-)
-def test_each_optimiser_moves_its_own_networks(cohort, kind, moved):
-    """Eq. 6/13 move encoder, generator (and prior network); Eq. 7/14 the discriminator; Eq. 8/15 the other."""
-    trainer = make_trainer(cohort)
-    people = trainer.people
-    real = maps_of(people.cohort, people.train[:2], trainer.model.region, 2)
-    index = torch.from_numpy(people.train[:2])
-    losses = getattr(trainer, f"{kind}_losses")
-    before = {n: [p.clone() for p in getattr(trainer.model, n).parameters()] for n in NETWORKS}
-
-    def changed():
-        return {
-            n
-            for n in NETWORKS
-            if any(
-                not torch.equal(a, b)
-                for a, b in zip(before[n], getattr(trainer.model, n).parameters(), strict=True)
-            )
-        }
-
-    for name in ("encoder", "generator"):
-        getattr(trainer.model, name).requires_grad_(kind != "prior")
-    trainer._set_rates(trainer.config.stages[0], 0.0)
-    terms, fakes, codes = losses(real, trainer.features[index], trainer.volumes[index], (2, (0, 0, 0)))
-    trainer._descend(sum(terms.values()), trainer.main, ("encoder", "generator", "prior"))
-    assert changed() == moved
-    if fakes:
-        trainer._train_discriminator(real, fakes)
-        moved = moved | {"discriminator"}
-    assert changed() == moved
-    trainer._train_code_discriminator(codes)
-    assert changed() == moved | {"code_discriminator"}
 
 
 def test_run_resumes_bit_for_bit(cohort, finished, tmp_path):
@@ -182,7 +138,7 @@ def test_resuming_with_other_settings_is_refused(cohort, finished):
 
 
 def test_divergence_stops_the_run(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainer, "step", lambda self: {"reconstruction": float("nan")})
+    monkeypatch.setattr(Engine, "step", lambda self: {"reconstruction": float("nan")})
     with pytest.raises(CSegSynthError, match=r"diverged at step 0.*last good checkpoint"):
         train(cohort, tmp_path, TrainConfig.named("tiny"), progress=False)
 
@@ -362,18 +318,19 @@ def test_other_version_and_missing_pack(pack_folder, tmp_path):
 
 
 def test_run_starts_from_another_runs_networks(cohort, finished, tmp_path):
-    trainer = make_trainer(cohort)
-    trainer.inherit(finished / "checkpoint.safetensors")
+    engine = make_engine(cohort)
+    taken = engine.inherit(finished / "checkpoint.safetensors")
     found = checkpoint.read(finished / "checkpoint.safetensors")
-    before = found["model"] | {k.removeprefix("module."): v for k, v in found["averaged"].items()}
-    for name, value in trainer.model.state_dict().items():
+    before = found["model"] | found["averaged"]
+    assert taken == sorted(engine.model.state_dict())
+    for name, value in engine.model.state_dict().items():
         assert torch.equal(value, before[name]), name
-    for name, value in trainer.averaged.module["generator"].state_dict().items():
-        assert torch.equal(value, before[f"generator.{name}"]), name
-    assert trainer.done == 0
+    for name, value in engine.averaged.items():
+        assert torch.equal(value, before[name]), name
+    assert engine.done == 0
     checkpoint.write(tmp_path / "other.safetensors", {"model": {"generator.seed": torch.zeros(1)}})
     with pytest.raises(CSegSynthError, match="holds no generator of this preset"):
-        trainer.inherit(tmp_path / "other.safetensors")
+        engine.inherit(tmp_path / "other.safetensors")
 
 
 def test_template_is_background_far_from_tissue():

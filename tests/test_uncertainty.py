@@ -9,7 +9,14 @@ from scipy import stats
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.scenarios import VOLUMES
-from csegsynth_core.uncertainty import draw_spread, regression_line, spread_name, trajectory
+from csegsynth_core.uncertainty import (
+    LINE_AGES,
+    draw_spread,
+    fitted_lines,
+    regression_line,
+    spread_name,
+    trajectory,
+)
 
 
 def test_the_interval_is_the_textbook_one(rng) -> None:
@@ -76,3 +83,19 @@ def test_a_trajectory_has_everything_that_a_figure_draws() -> None:
     assert one["fit"] == pytest.approx(140.0)
     assert one["ci_low"] <= one["fit"] <= one["ci_high"]
     assert trajectory(_volumes(1))[["draws_low", "draws_mean", "draws_high"]].isna().all().all()
+
+
+def test_lines_are_drawn_finely_and_agree_with_the_table() -> None:
+    volumes = _volumes(1)
+    volumes["gm"] = 600 - 0.001 * (volumes["age"] - 20) ** 3 + np.sin(volumes["age"])
+    curves, table = fitted_lines(volumes, ["gm"]), trajectory(volumes, ["gm"])
+    assert set(curves["volume"]) == set(table["volume"]) == {"gm"}
+    one = curves[curves["scenario"] == "ideal"]
+    assert len(one) == LINE_AGES
+    assert one["age"].diff().dropna().max() < 0.4
+    for _, row in table[table["scenario"] == "ideal"].iterrows():
+        near = one.iloc[(one["age"] - row["age"]).abs().argmin()]
+        assert near["age"] == pytest.approx(row["age"])
+        assert near[["fit", "ci_low", "ci_high"]].tolist() == pytest.approx(
+            row[["fit", "ci_low", "ci_high"]].tolist()
+        )

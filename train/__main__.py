@@ -1,4 +1,4 @@
-"""`python -m train csegsynth --cohort DIR --out RUN` and its siblings."""
+"""`python -m train csegsynth|pretrain|finetune|both|pack|evaluate …`; each has `--help`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,47 @@ import sys
 from pathlib import Path
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.models.family import UNCONDITIONAL
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("csegsynth", help="train CSegSynth on a prepared cohort")
-    run.add_argument("--cohort", type=Path, required=True, help="folder made by `csegsynth_core prepare`")
-    run.add_argument("--out", type=Path, required=True, help="folder of the run; run again to resume")
-    run.add_argument("--preset", choices=["compact", "paper", "tiny"], default="compact")
-    run.add_argument(
-        "--set",
-        nargs="*",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="override settings, e.g. batch=4 steps=10,10,5",
-    )
+    conditional, unconditional = tuple(UNCONDITIONAL), tuple(UNCONDITIONAL.values())
+    for name, models, about in (
+        ("pretrain", unconditional, "first step: train a model on many brains, without features"),
+        ("finetune", conditional, "second step: go on from a pre-trained run, with features"),
+        ("both", conditional, "both steps on one cohort: RUN/pretrain, then RUN (csegsynth: one run)"),
+    ):
+        step = commands.add_parser(name, help=about, description=about)
+        step.add_argument("model", choices=models)
+        _add_training(step)
+        if name == "finetune":
+            step.add_argument(
+                "--from",
+                type=Path,
+                dest="start_from",
+                metavar="RUN0",
+                required=True,
+                help="the pre-trained run",
+            )
+        step.set_defaults(run=_step, step=name)
+    run = commands.add_parser("csegsynth", help="train CSegSynth on a prepared cohort, both steps in one run")
+    _add_training(run)
     run.add_argument(
         "--from", type=Path, dest="start_from", metavar="RUN", help="start from another run's networks"
     )
-    run.add_argument(
-        "--stop-after", type=int, default=0, metavar="N", help="stop after N steps; resume later"
-    )
-    run.add_argument("--quiet", action="store_true", help="no progress bar")
-    run.set_defaults(run=_csegsynth)
+    run.set_defaults(run=_step, step="csegsynth", model="csegsynth")
     pack = commands.add_parser("pack", help="make a model pack from a finished run, and measure it")
     pack.add_argument("--run", type=Path, required=True, dest="run_folder", help="folder of the run")
     pack.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
-    pack.add_argument("--out", type=Path, required=True, help="folder of the pack, e.g. assets/models/ixi")
+    pack.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the pack, e.g. assets/models/ixi; PACK/comparison/NAME puts a model beside it",
+    )
     pack.add_argument(
         "--about",
         help="JSON with name, title, licence, attribution (and notes, limits), or ixi or lifespan for what those "
@@ -105,27 +116,50 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _csegsynth(args: argparse.Namespace) -> int:
-    from train.config import TrainConfig
-    from train.csegsynth import train
-
-    config = TrainConfig.named(args.preset).with_overrides(args.set)
-    path = train(
-        args.cohort,
-        args.out,
-        config,
-        progress=not args.quiet,
-        stop_after=args.stop_after,
-        start_from=args.start_from,
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cohort", type=Path, required=True, help="folder made by `csegsynth_core prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; run again to resume")
+    parser.add_argument("--preset", choices=["compact", "paper", "tiny"], default="compact")
+    parser.add_argument(
+        "--set",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override settings, e.g. batch=4 steps=10,10,5 minutes=30 weights.kl=1e-5 stages.0.rate=1e-4",
     )
+    parser.add_argument(
+        "--stop-after", type=int, default=0, metavar="N", help="stop after N steps; resume later"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _step(args: argparse.Namespace) -> int:
+    from train.config import TrainConfig
+    from train.engine import train
+    from train.steps import train_both
+
+    known = {"progress": not args.quiet, "stop_after": args.stop_after}
+    config = TrainConfig.named(args.preset, args.model)
+    if args.step == "both" and args.model != "csegsynth":
+        path = train_both(args.cohort, args.out, config.with_overrides(args.set), **known)
+    else:
+        if args.step == "finetune":
+            config = config.only("finetune")
+        start = getattr(args, "start_from", None)
+        path = train(args.cohort, args.out, config.with_overrides(args.set), start_from=start, **known)
     print(f"Checkpoint: {path}")
     return 0
 
 
 def _pack(args: argparse.Namespace) -> int:
-    from train.pack import ABOUT, make_pack
+    from csegsynth_core.pack import COMPARISON
+    from train.pack import ABOUT, make_comparison, make_pack
     from train.report import as_text
 
+    if args.out.parent.name == COMPARISON:
+        print(f"{make_comparison(args.run_folder, args.cohort, args.out)}: measure it with `train evaluate`")
+        return 0
     about = ABOUT.get(args.about) or json.loads(Path(args.about).read_text("utf-8"))
     print(as_text(make_pack(args.run_folder, args.cohort, args.out, about)))
     return 0

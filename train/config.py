@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.models.family import UNCONDITIONAL, Shapes, family
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stretch of training."""
 
-    kind: Literal["pretrain", "finetune", "prior"]
-    """`pretrain`: α-GAN, Eq. 6–8, no features. `finetune`: CSegSynth, Eq. 13–15. `prior`: only those terms of
-    Eq. 13 that the prior network enters, and only its parameters (and the code discriminator's, Eq. 15)."""
+    kind: Literal["pretrain", "finetune", "prior", "autoencoder"]
+    """`pretrain`: without features: VAE (Eq. 2), GAN (Eq. 3–4), LDM (Eq. 5), α-GAN (Eq. 6–8). `finetune`: with them:
+    C-VAE (Eq. 9), C-GAN (Eq. 10–11), C-LDM (Eq. 12), CSegSynth (Eq. 13–15). `prior`: only those terms of Eq. 13
+    that the prior network enters, and only its parameters (and the code discriminator's, Eq. 15). `autoencoder`:
+    LDM's first part (section IV-B3)."""
     resolution: int
     """1: all voxels; 2: every second one along each axis, from another one in every step."""
     steps: int
@@ -22,6 +25,8 @@ class Stage:
     """Learning rate of encoder and generator at the stage's start; falls to a tenth along a cosine."""
     volume_factor: float = 1.0
     """Multiplies the weights of the volume and triplet terms in this stage."""
+    share: float = 0.0
+    """Of the time that `minutes` allows, relative to the other stages'; 0: its number of steps."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,10 @@ class Weights:
     code_regression: float
     """Ours, 0 in the paper: mean squared distance of P(y) to the code of the person's own brain, so that the
     prior network also learns where a feature acts (old people's ventricles), which totals cannot tell."""
+    kl: float = 0.0
+    """λ1 of Eq. 2 and 9, per nat of a person's whole code; of the latent volume in LDM's autoencoder."""
+    perceptual: float = 0.0
+    """Of LDM's autoencoder; activations of the parcellation network, since no other network ships with us."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,27 @@ class TrainConfig:
     preset: Literal["paper", "compact", "tiny"]
     stages: tuple[Stage, ...]
     weights: Weights
+    model: str = "csegsynth"
+    """Family, as in `csegsynth_core.models.family`."""
     batch: int = 8
+    """People that a process sees at a time; a step has this × `accumulate` × processes."""
+    accumulate: int = 1
+    """Parts of a batch that one process takes one after the other, where memory is short."""
+    precision: Literal["auto", "mixed", "full"] = "auto"
+    """`mixed`: bfloat16 where that is safe; `auto`: mixed on a GPU."""
+    minutes: float = 0.0
+    """Wall-clock budget of the run, shared among its stages; 0: none, and each stage has all its steps. Under a
+    budget learning rates fall with the time used."""
     seed: int = 0
     validation_fraction: float = 0.2
     prior_rate: float = 1e-3
     critic_rate: float = 3e-4
     critic_every: int = 1
     """Steps of encoder and generator per step of the discriminators."""
+    critic_steps: int = 1
+    """GAN: steps of the discriminator per step of the generator, each on other people."""
+    warm_up: int = 0
+    """LDM: steps of the autoencoder before its adversarial term counts."""
     triplet_every: int = 1
     """Steps between uses of the triplet term, which costs a brain of its own; its weight is multiplied by this."""
     freeze_discriminator: bool = False
@@ -89,11 +112,36 @@ class TrainConfig:
     log_every: int = 10
     validate_every: int = 200
     save_every: int = 100
-    extra: dict[str, Any] = field(default_factory=dict)
+    pictures_every: int = 0
+    """Steps between pictures of generated brains in the run's folder; 0: none."""
+    validation_draws: int = 4
+    """Latent draws of each validation person."""
+    select: Literal["last", "best"] = "last"
+    """Which averaged weights are shipped: of the last step, or those that validated best, as in the reference.
+    `best` makes errors on the validation people somewhat optimistic."""
+    patience: int = 0
+    """Stop after so many validations of the last stage without a better one; 0: never."""
+    networks: dict[str, Any] = field(default_factory=dict)
+    """Other shapes than the preset's, by name."""
 
     @classmethod
-    def named(cls, preset: str) -> TrainConfig:
-        """Settings of `paper`, `compact` or `tiny`. Raises CSegSynthError for another name."""
+    def named(cls, preset: str, model: str = "csegsynth") -> TrainConfig:
+        """Settings of `paper`, `compact` or `tiny` for both steps of a conditional model, or one of another.
+
+        Raises:
+            CSegSynthError: there is no such preset or model.
+        """
+        if model in UNCONDITIONAL.values():
+            whole = next(c for c, u in UNCONDITIONAL.items() if u == model)
+            return cls.named(preset, whole).only("pretrain")
+        if model not in UNCONDITIONAL:
+            raise CSegSynthError(
+                f"no model {model!r} to train", expected=", ".join((*UNCONDITIONAL, *UNCONDITIONAL.values()))
+            )
+        if model != "csegsynth":
+            from train.presets import settings
+
+            return settings(model, preset)
         ours = Weights(0.004, 0.1, 100.0, 0.03, 0.01, 1.0, 1.0)
         if preset == "compact":
             stages = (
@@ -149,43 +197,67 @@ class TrainConfig:
             )
         raise CSegSynthError(f"no preset {preset!r}", expected="paper, compact or tiny")
 
+    def only(self, step: Literal["pretrain", "finetune"]) -> TrainConfig:
+        """One of the paper's two steps: the unconditional model's stages, or the conditional one's."""
+        first = [s for s in self.stages if s.kind in ("pretrain", "autoencoder")]
+        if step == "pretrain":
+            return replace(self, model=UNCONDITIONAL.get(self.model, self.model), stages=tuple(first))
+        return replace(self, stages=tuple(s for s in self.stages if s not in first))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the model takes features."""
+        return self.model in UNCONDITIONAL
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Terms that the progress bar shows."""
+        return ("reconstruction", "noise", "score", "volume")
+
+    def shapes(self, features: int) -> Shapes:
+        """Shapes of the model's networks.
+
+        Raises:
+            CSegSynthError: `networks` names something that these have not.
+        """
+        kind: Any = family(self.model).shapes
+        if hasattr(kind, "named"):
+            out = kind.named(self.preset, features)
+        elif self.preset == "paper":
+            out = kind.paper(features)
+        else:
+            out = kind.compact(features, **({"latent": 16, "width": 16} if self.preset == "tiny" else {}))
+        try:
+            out = replace(out, **self.networks)
+        except TypeError as error:
+            known = ", ".join(f.name for f in fields(out) if f.name not in ("preset", "features"))
+            raise CSegSynthError("no such shape", expected=known, got=str(error)) from error
+        return out.sized() if hasattr(out, "sized") else out
+
     def with_overrides(self, texts: list[str]) -> TrainConfig:
-        """Apply `name=value` settings from the command line.
+        """Apply `name=value` settings from the command line; `weights.kl=…`, `stages.0.rate=…`, `networks.width=…`.
+
+        `steps=…` gives the numbers of steps of all stages, `rate=…` one learning rate for all.
 
         Raises:
             CSegSynthError: unknown name or unusable value.
         """
         out = self
-        known = {f.name: f for f in fields(self)}
         for text in texts:
             name, _, value = text.partition("=")
             if name == "steps":
-                counts = [int(v) for v in value.split(",")]
+                counts = [_parsed("steps", 0, v) for v in value.split(",")]
                 if len(counts) != len(out.stages):
                     raise CSegSynthError(
                         "wrong number of step counts", expected=f"{len(out.stages)} numbers", got=value
                     )
                 stages = tuple(replace(s, steps=c) for s, c in zip(out.stages, counts, strict=True))
                 out = replace(out, stages=stages)
-                continue
-            if name not in known or not isinstance(getattr(out, name), (int, float)):
-                raise CSegSynthError(
-                    f"no setting {name!r}",
-                    expected="steps=… or one of "
-                    + ", ".join(n for n in known if isinstance(getattr(out, n), (int, float))),
-                )
-            current = getattr(out, name)
-            try:
-                parsed = (
-                    value.lower() in ("1", "true", "yes")
-                    if isinstance(current, bool)
-                    else type(current)(value)
-                )
-            except ValueError as error:
-                raise CSegSynthError(
-                    f"setting {name}", expected=f"a {type(current).__name__}", got=repr(value)
-                ) from error
-            out = replace(out, **{name: parsed})  # type: ignore[arg-type]
+            elif name == "rate":
+                rate = _parsed("rate", 0.0, value)
+                out = replace(out, stages=tuple(replace(s, rate=rate) for s in out.stages))
+            else:
+                out = _with(out, name.split("."), name, value)
         return out
 
     @property
@@ -201,10 +273,48 @@ class TrainConfig:
             step -= stage.steps
         raise IndexError("step beyond the last stage")
 
-    def follows_pretraining(self, step: int) -> bool:
-        """Whether nothing but pre-training comes before step number `step`."""
-        return step == 0 or all(self.stage_at(k)[0].kind == "pretrain" for k in range(step))
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+
+def _with(node: Any, path: list[str], name: str, value: str) -> Any:
+    """A copy of nested settings with one of them replaced."""
+    head, rest = path[0], path[1:]
+    if isinstance(node, tuple) and head.isdigit() and int(head) < len(node) and rest:
+        k = int(head)
+        return (*node[:k], _with(node[k], rest, name, value), *node[k + 1 :])
+    if isinstance(node, dict) and not rest:
+        return {**node, head: _parsed(name, 0.0 if "." in value or "e" in value else 0, value)}
+    known = [f.name for f in fields(node)] if is_dataclass(node) else []
+    simple = [
+        n for n in known if isinstance(getattr(node, n), (int, float, str)) and n not in ("preset", "model")
+    ]
+    deep = [n for n in known if n in ("weights", "stages", "networks")]
+    if head in deep and rest:
+        return replace(node, **{head: _with(getattr(node, head), rest, name, value)})
+    if head not in simple or rest:
+        raise CSegSynthError(
+            f"no setting {name!r}",
+            expected="steps=…, rate=… or one of " + ", ".join([*simple, *(f"{n}.…" for n in deep)]),
+        )
+    return replace(node, **{head: _parsed(name, getattr(node, head), value)})
+
+
+_CHOICES = {"precision": ("auto", "mixed", "full"), "select": ("last", "best")}
+
+
+def _parsed(name: str, current: Any, value: str) -> Any:
+    """A value of the same type as the present one."""
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise CSegSynthError(f"setting {name}", expected=" or ".join(_CHOICES[name]), got=repr(value))
+    if isinstance(current, bool) and value.lower() in ("1", "true", "yes", "0", "false", "no"):
+        return value.lower() in ("1", "true", "yes")
+    try:
+        if isinstance(current, bool):
+            raise ValueError
+        return type(current)(value)
+    except ValueError as error:
+        raise CSegSynthError(
+            f"setting {name}", expected=f"a {type(current).__name__}", got=repr(value)
+        ) from error

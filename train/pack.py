@@ -24,8 +24,7 @@ from csegsynth_core.data.schema import Parsed
 from csegsynth_core.data.volume_centiles import VolumeCentiles
 from csegsynth_core.errors import CSegSynthError, TableError
 from csegsynth_core.group_means import FEWEST, PICTURE, Group, GroupMeans
-from csegsynth_core.models.csegsynth import Config, CSegSynth
-from csegsynth_core.models.family import ConditionalModel
+from csegsynth_core.models.family import ConditionalModel, family
 from csegsynth_core.pack import COMPARISON, Pack, add_files, load_pack, save_pack
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint
@@ -64,6 +63,9 @@ ABOUT = {
 """What the shipped packs say of themselves."""
 
 
+LARGEST_COMPARISON = 8_000_000
+"""Bytes of weights of a model that travels with a pack for comparison."""
+
 _STAGES = {
     "pretrain": "α-GAN pre-training (Eq. 6–8)",
     "finetune": "fine-tuning (Eq. 13–15)",
@@ -91,7 +93,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     """Assemble a pack from the averaged weights of a run, measure it and write its card.
 
     Args:
-        run: folder of a `train csegsynth` run.
+        run: folder of a run of CSegSynth; for other models see `make_comparison`.
         cohort_folder: the cohort it was trained on.
         out: folder of the pack.
         about: `name`, `title`, `licence`, `attribution` and, if there is anything to tell, `notes`.
@@ -99,13 +101,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     Returns:
         The measurements that stand in `metrics.json`.
     """
-    state = checkpoint.read(run / "checkpoint.safetensors")
-    settings = json.loads(state["config"])
-    shapes = Config(**json.loads(state["shapes"]))
-    model = CSegSynth(shapes, training_networks=False)
-    averaged = {k.removeprefix("module."): v for k, v in state["averaged"].items() if k.startswith("module.")}
-    model.load_state_dict(averaged)
-    _check_finite(model)
+    model, settings, state = model_of_run(run)
     cohort = Cohort.open(cohort_folder)
     people = gather(cohort, model.region, settings["validation_fraction"], settings["seed"])
     ids = cohort.ids
@@ -144,6 +140,85 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     save_pack(out, about=about | details, metrics=metrics, card=card(pack, metrics, settings), **parts)
     write_text(run / "evaluation.json", json.dumps(metrics, indent=1))
     return metrics
+
+
+def model_of_run(run: Path) -> tuple[ConditionalModel, dict[str, Any], dict[str, Any]]:
+    """The model of a run with its averaged weights, the run's settings, and its checkpoint.
+
+    Raises:
+        PackError: the checkpoint cannot be read.
+        CSegSynthError: weights are missing or not numbers.
+    """
+    state = checkpoint.read(run / "checkpoint.safetensors")
+    settings = json.loads(state["config"])
+    model = family(settings.get("model", "csegsynth")).from_config(json.loads(state["shapes"]))
+    averaged = {k.removeprefix("module."): v for k, v in state["averaged"].items()}
+    model.load_state_dict({k: v for k, v in averaged.items() if k in model.generating_state()})
+    _check_finite(model)
+    return model, settings, state
+
+
+def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
+    """Put the model of a run into the pack that it is to be compared with.
+
+    Args:
+        run: of a conditional model, on the pack's people.
+        cohort_folder: the cohort that both were trained on.
+        out: `PACK/comparison/NAME`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        CSegSynthError: other people were trained on, the model takes no features or is too large, or `out` is not
+            in a pack's folder for comparisons.
+    """
+    if out.parent.name != COMPARISON:
+        raise CSegSynthError(
+            f"{out} is no place for a model to compare with", expected=f"PACK/{COMPARISON}/NAME"
+        )
+    pack, cohort = load_pack(out.parent.parent), Cohort.open(cohort_folder)
+    model, settings, state = model_of_run(run)
+    if not model.conditional:
+        raise CSegSynthError(
+            f"{run} is of {model.family}, which takes no features",
+            fix="fine-tune it: `python -m train finetune`",
+        )
+    people = gather(cohort, model.region, settings["validation_fraction"], settings["seed"])
+    trained = {person_key(cohort.ids[int(r)]) for r in people.train}
+    if trained != set(pack.about["people"]["train"]):
+        raise CSegSynthError(
+            f"{run} was trained on other people than pack {pack.name}",
+            expected="the same cohort, seed and validation_fraction",
+            got=f"{len(trained & set(pack.about['people']['train']))} of {len(trained)} people in common",
+        )
+    if json.dumps(people.encoder.to_dict()) != json.dumps(pack.encoder.to_dict()):
+        raise CSegSynthError(
+            f"{run} encodes features otherwise than pack {pack.name}", fix="make the pack again"
+        )
+    size = sum(v.numel() for v in model.generating_state().values()) * 2
+    if size > LARGEST_COMPARISON:
+        raise CSegSynthError(
+            f"{run} is too large to travel with a pack",
+            expected=f"{LARGEST_COMPARISON / 1e6:.0f} MB at most",
+            got=f"{size / 1e6:.1f} MB",
+            fix="use preset compact",
+        )
+    training: dict[str, Any] = {
+        "steps": int(state["done"]),
+        "seconds": round(float(state["seconds"][0]), 1),
+        "preset": settings["preset"],
+        "batch": settings["batch"] * settings["accumulate"],
+    }
+    first = run / "inherited.json"
+    if first.is_file():
+        before = checkpoint.read(
+            Path(json.loads(first.read_text("utf-8"))["from"]) / "checkpoint.safetensors"
+        )
+        training["pretraining_steps"] = int(before["done"])
+        training["pretraining_seconds"] = round(float(before["seconds"][0]), 1)
+        training["seconds"] = round(training["seconds"] + training["pretraining_seconds"], 1)
+    return save_comparison(pack, model, training, name=out.name)
 
 
 def measure(
@@ -300,7 +375,7 @@ def _features(pack: Pack) -> str:
     return f"{len(pack.schema.names)} ({', '.join(f'{n} {group}' for group, n in groups.items())})"
 
 
-def _check_finite(model: CSegSynth) -> None:
+def _check_finite(model: ConditionalModel) -> None:
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise CSegSynthError(f"the run's weights are unusable: {name} holds values that are not numbers")

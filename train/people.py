@@ -25,10 +25,10 @@ class People:
     """A cohort made ready for training."""
 
     cohort: Cohort
-    parsed: Parsed
-    """All people with features."""
-    encoder: Encoder
-    """Fitted to the training people alone."""
+    parsed: Parsed | None
+    """All people with features; None where there are none."""
+    encoder: Encoder | None
+    """Fitted to the training people alone; None where there are no features."""
     train: NDArray[np.int64]
     """Rows of the cohort: people with features that are trained on."""
     validation: NDArray[np.int64]
@@ -61,12 +61,19 @@ def split(parsed: Parsed, fraction: float, seed: int) -> tuple[list[str], list[s
     return [i for i in parsed.ids if i not in held], [i for i in parsed.ids if i in held]
 
 
-def gather(cohort: Cohort, region: Region, fraction: float, seed: int) -> People:
+def gather(
+    cohort: Cohort, region: Region, fraction: float, seed: int, *, features_needed: bool = True
+) -> People:
     """Split the cohort, fit the encoder to the training part and encode everybody.
+
+    Args:
+        features_needed: otherwise a cohort without features is split by chance, for pre-training.
 
     Raises:
         TableError: the cohort has no features, or too few people.
     """
+    if not features_needed and (cohort.features is None or not cohort.participants_json):
+        return _without_features(cohort, region, fraction, seed)
     if cohort.features is None or not cohort.participants_json:
         raise TableError(
             f"cohort {cohort.folder} has no features",
@@ -88,9 +95,6 @@ def gather(cohort: Cohort, region: Region, fraction: float, seed: int) -> People
     features = torch.zeros(len(cohort), encoder.width)
     for participant, values in zip(parsed.ids, encoded.x, strict=True):
         features[row_of[participant]] = torch.from_numpy(values)
-    tissue = torch.tensor(cohort.volumes_ml.to_numpy(np.float32))
-    size = [s.stop - s.start for s in region]
-    rest = float(np.prod(size)) * grid.VOXEL_ML - tissue.sum(dim=1, keepdim=True)
     rows = lambda ids: np.asarray(sorted(row_of[i] for i in ids), np.int64)  # noqa: E731
     return People(
         cohort=cohort,
@@ -100,7 +104,33 @@ def gather(cohort: Cohort, region: Region, fraction: float, seed: int) -> People
         validation=rows(validation_ids),
         images_only=rows(set(cohort.ids) - set(parsed.ids)),
         features=features,
-        volumes_ml=torch.cat([tissue, rest], dim=1),
+        volumes_ml=_volumes(cohort, region),
+    )
+
+
+def _volumes(cohort: Cohort, region: Region) -> Float[Tensor, "people 4"]:
+    """mL of WM, GM, CSF and of the region's background."""
+    tissue = torch.tensor(cohort.volumes_ml.to_numpy(np.float32))
+    size = [s.stop - s.start for s in region]
+    rest = float(np.prod(size)) * grid.VOXEL_ML - tissue.sum(dim=1, keepdim=True)
+    return torch.cat([tissue, rest], dim=1)
+
+
+def _without_features(cohort: Cohort, region: Region, fraction: float, seed: int) -> People:
+    if len(cohort) < 5:
+        raise TableError("too few people to train on", expected="5 or more", got=str(len(cohort)))
+    order = np.random.default_rng(seed).permutation(len(cohort))
+    held = max(1, round(fraction * len(cohort)))
+    nobody = np.asarray([], np.int64)
+    return People(
+        cohort=cohort,
+        parsed=None,
+        encoder=None,
+        train=nobody,
+        validation=np.sort(order[:held]),
+        images_only=np.sort(order[held:]),
+        features=torch.zeros(len(cohort), 0),
+        volumes_ml=_volumes(cohort, region),
     )
 
 

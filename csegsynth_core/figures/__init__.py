@@ -16,6 +16,7 @@ from csegsynth_core.figures.montage import groups_figure, montage_figure, pictur
 from csegsynth_core.figures.scenarios import scenario_symbol, scenarios_figure
 from csegsynth_core.figures.slices import (
     CENTRE,
+    CONTOURS,
     MODES,
     PLANES,
     Display,
@@ -25,6 +26,7 @@ from csegsynth_core.figures.slices import (
     difference_key,
     difference_limit,
     difference_rgb,
+    pair_figure,
     picked_from_event,
     picked_voxel,
     planes_figure,
@@ -33,19 +35,25 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.figures.trajectory import Line, Reference, trajectory_figure
+from csegsynth_core.figures.surface import CAMERAS, VENTRICLES, Side, surface_figure
+from csegsynth_core.figures.trajectory import ACROSS, Line, Reference, trajectory_figure
 
 __all__ = [
+    "ACROSS",
+    "CAMERAS",
     "CENTRE",
+    "CONTOURS",
     "FILM_AT",
     "MODES",
     "PLANES",
+    "VENTRICLES",
     "Display",
     "Frame",
     "InfluenceBar",
     "Line",
     "Plane",
     "Reference",
+    "Side",
     "View",
     "VolumeRow",
     "Voxel",
@@ -65,6 +73,7 @@ __all__ = [
     "methods_figure",
     "montage_figure",
     "morph_figure",
+    "pair_figure",
     "picked_from_event",
     "picked_voxel",
     "picture_url",
@@ -75,6 +84,7 @@ __all__ = [
     "slice_figure",
     "slice_rgb",
     "strip_figure",
+    "surface_figure",
     "three_planes",
     "trajectory_figure",
     "view",

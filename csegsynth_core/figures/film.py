@@ -103,7 +103,10 @@ def strip_figure(
         ages: years.
         trained: whether each age is within the training range.
     """
-    pictures = [np.concatenate(list(row), axis=1) for _, row in rows]
+    cropped = _cropped([picture for _, row in rows for picture in row])
+    pictures = [
+        np.concatenate(cropped[i * len(ages) : (i + 1) * len(ages)], axis=1) for i in range(len(rows))
+    ]
     tall, across = pictures[0].shape[:2]
     n = len(rows)
     images, notes = [], []
@@ -123,12 +126,23 @@ def strip_figure(
     layout = _bare() | {
         "images": images,
         "annotations": notes,
-        "xaxis": {"visible": False, "fixedrange": True, "range": [-0.8, len(ages) + 0.1]},
+        "xaxis": {"visible": False, "fixedrange": True, "range": [-1.25, len(ages) + 0.1]},
         "yaxis": {"visible": False, "fixedrange": True, "range": [-0.2, n]}
         | {"scaleanchor": "x", "scaleratio": tall / across * len(ages)},
     }
     empty = {"type": "scatter", "x": [0], "y": [0], "mode": "markers", "marker": {"opacity": 0}}
     return go.Figure({"data": [empty | {"hoverinfo": "skip"}], "layout": layout})
+
+
+def _cropped(pictures: Sequence[Pictures], margin: int = 3) -> list[Pictures]:
+    """Pictures of one size cut to what is not black in any of them, and a margin in voxels."""
+    seen = np.max([p.max(axis=2) for p in pictures], axis=0) > 0.02
+    spans = []
+    for axis in (0, 1):
+        there = np.flatnonzero(seen.any(axis=1 - axis))
+        low, high = (there[0], there[-1] + 1) if len(there) else (0, seen.shape[axis])
+        spans.append(slice(max(int(low) - margin, 0), int(high) + margin))
+    return [p[spans[0], spans[1]] for p in pictures]
 
 
 def morph_figure(
@@ -191,7 +205,7 @@ def morph_figure(
         return {"images": [place | {"source": sources[n]}], "annotations": [*notes, caption(frames[n])]}
 
     now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    run = now | {"frame": {"duration": 130, "redraw": True}, "fromcurrent": True}
+    run = now | {"frame": {"duration": 90, "redraw": True}, "fromcurrent": True}
     steps = [
         {"label": f"{f.age:g}", "method": "animate", "args": [[f"{n}"], now]} for n, f in enumerate(frames)
     ]

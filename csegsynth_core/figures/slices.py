@@ -19,6 +19,7 @@ from PIL import Image
 
 from csegsynth_core import grid
 from csegsynth_core.data.pictures import hex_rgb, tissue_rgb
+from csegsynth_core.figures.contours import LINE_COLOURS, OUTLINE_NAMES, OUTLINES, tissue_outline
 from csegsynth_core.figures.style import FONT
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES, index
 
@@ -27,8 +28,10 @@ PLANES: Final[tuple[Plane, ...]] = ("sagittal", "coronal", "axial")
 CENTRE: Final[tuple[int, int, int]] = (39, 68, 60)
 """Voxel where a crosshair starts: beside the middle plane, at the height of the lateral ventricles."""
 
+CONTOURS: Final = "contours"
 MODES: Final[tuple[str, ...]] = ("tissues", *TISSUES)
-"""What a slice can show besides a difference: all tissues in their colours, or one of them."""
+"""What a slice can show of one brain: all tissues in their colours, or one of them. With another brain: a tissue's
+difference, or `CONTOURS` of the one over the anatomy of the other."""
 
 _AXES: Final[dict[Plane, tuple[int, int, int]]] = {
     "sagittal": (0, 1, 2),
@@ -39,9 +42,11 @@ _LETTERS: Final = (("L", "R"), ("P", "A"), ("I", "S"))  # low and high end of x,
 _MARGIN: Final = 3  # voxels of black around the brain's box; the letters stand there
 _ZOOM: Final = 3  # pixels of the picture for each voxel when smooth
 _GAP_MM: Final = 5.0
+_BETWEEN_MM: Final = 36.0  # between two brains
 _COLD: Final = ("#000000", "#0A4FA8", "#2F8FE8", "#BFE3FF")
 _HOT: Final = ("#000000", "#A82512", "#EE6A3C", "#FFE0C8")
-_STEPS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_STEPS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+_GREY: Final = (0.72, 0.44, 0.12)  # of WM, GM and CSF: as a T1-weighted picture
 _CHANGE: Final = "Δ fraction (person − baseline)"
 _LETTER_COLOUR, _LINE_COLOUR, _TEXT_COLOUR = "#9FB3C8", "rgba(255,255,255,0.55)", "#C9D3DE"
 
@@ -126,18 +131,19 @@ def picked_voxel(plane: Plane, at: Voxel, across_mm: float, up_mm: float) -> Vox
 
 
 def picked_from_event(points: Sequence[Mapping[str, Any]], at: Voxel) -> Voxel | None:
-    """Voxel chosen by a click on `planes_figure`, from the points of Plotly's selection event."""
+    """Voxel chosen by a click on `planes_figure` or `pair_figure`, from the points of Plotly's selection event."""
     for point in points:
         curve = point.get("curve_number", -1)
-        if 0 <= curve < len(PLANES) and "x" in point and "y" in point:
-            return picked_voxel(PLANES[curve], at, float(point["x"]), float(point["y"]))
+        if 0 <= curve < 2 * len(PLANES) and "x" in point and "y" in point:
+            plane = PLANES[curve % len(PLANES)]
+            return picked_voxel(plane, at, float(point["x"]), float(point["y"]))
     return None
 
 
 def difference_limit(delta: NDArray[np.float32]) -> float:
-    """A round end for a symmetric scale of differences in fraction: all but the top 0.2 % of changed voxels."""
+    """A round end for a symmetric scale of differences in fraction: all but the top 1 % of changed voxels."""
     size = np.abs(delta[np.abs(delta) > 1e-3])
-    wanted = float(np.quantile(size, 0.998)) if size.size else 0.0
+    wanted = float(np.quantile(size, 0.99)) if size.size else 0.0
     return next((step for step in _STEPS if wanted <= step), 1.0)
 
 
@@ -183,10 +189,14 @@ def slice_rgb(
     Args:
         maps: (3, 80, 128, 128) fractions in the order of `TISSUES`.
         at: voxel along the axis through the plane.
-        mode: `tissues`, or the name of a tissue.
-        baseline: maps of another brain; then the difference of tissue `mode` is shown over faint anatomy.
+        mode: `tissues`, the name of a tissue, or `contours`.
+        baseline: maps of another brain; then the difference of tissue `mode` is shown over faint anatomy. With
+            `contours` this is the brain that is shown, in grey.
         limit: end of the scale of the difference; by default of these two brains.
     """
+    if mode == CONTOURS:
+        behind = view.cut((maps if baseline is None else baseline)[: len(TISSUES)], at)
+        return np.repeat(np.tensordot(behind, np.asarray(_GREY, np.float32), axes=(0, 0))[..., None], 3, axis=-1)
     cut = view.cut(maps[: len(TISSUES)], at)
     if baseline is None:
         if mode == "tissues":
@@ -211,7 +221,10 @@ def slice_figure(
     limit: float | None = None,
 ) -> go.Figure:
     """One plane with crosshair, letters, hover read-out and a layer of points that can be clicked."""
-    return _figure(maps, (plane,), at, display, mode, baseline, smooth, limit)
+    one = view(plane, display)
+    canvas = _Canvas(one.size_mm, at, smooth)
+    canvas.add(_Brain(maps, mode, baseline, limit), one, 0.0, 0.0)
+    return canvas.figure()
 
 
 def planes_figure(
@@ -229,72 +242,167 @@ def planes_figure(
     Traces 0, 1 and 2 are the layers of points of `PLANES`; give the points of a selection event to
     `picked_from_event`. See `slice_rgb` for `mode` and `baseline`; `change` says what the difference is.
     """
-    return _figure(maps, PLANES, at, display, mode, baseline, smooth, None, change)
-
-
-def _figure(
-    maps: NDArray[np.float32],
-    planes: Sequence[Plane],
-    at: Voxel,
-    display: Display,
-    mode: str,
-    baseline: NDArray[np.float32] | None,
-    smooth: bool,
-    limit: float | None = None,
-    change: str = _CHANGE,
-) -> go.Figure:
-    views = [view(p, display) for p in planes]
+    views = [view(p, display) for p in PLANES]
     width = sum(v.size_mm[0] for v in views) + _GAP_MM * (len(views) - 1)
-    height = max(v.size_mm[1] for v in views)
-    if baseline is None:
-        limit = None
-    elif limit is None:
-        limit = difference_limit(maps[index(mode)] - baseline[index(mode)])
-    traces: list[dict[str, Any]] = []
-    layout: dict[str, Any] = {
-        "images": [],
-        "shapes": [],
-        "annotations": [],
-        "paper_bgcolor": "#000000",
-        "plot_bgcolor": "#000000",
-        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-        "font": {"family": FONT, "color": _TEXT_COLOUR},
-        "showlegend": False,
-        "hovermode": "closest",
-        "hoverdistance": 30,
-        "clickmode": "event+select",
-        "dragmode": False,
-        "hoverlabel": {
-            "bgcolor": "#10161D",
-            "bordercolor": "#3A4756",
-            "font": {"family": FONT, "size": 13, "color": "#E8EDF2"},
-            "align": "left",
-        },
-    }
+    canvas = _Canvas((width, max(v.size_mm[1] for v in views)), at, smooth)
+    brain = _Brain(maps, mode, baseline)
     left = 0.0
-    for n, one in enumerate(views):
+    for one in views:
+        canvas.add(brain, one, left, 0.0)
+        left += one.size_mm[0] + _GAP_MM
+    _add_key(canvas.layout, mode, brain.limit, change)
+    return canvas.figure()
+
+
+def pair_figure(
+    maps: NDArray[np.float32],
+    other: NDArray[np.float32],
+    at: Voxel = CENTRE,
+    *,
+    titles: tuple[str, str],
+    display: Display = Display(),
+    mode: str = "tissues",
+    behind: NDArray[np.float32] | None = None,
+    smooth: bool = True,
+) -> go.Figure:
+    """Two brains side by side, each in three planes through the same voxel, at one scale.
+
+    Traces 0 to 2 are the layers of points of the first brain, 3 to 5 of the second; see `picked_from_event`.
+
+    Args:
+        other: maps of the second brain.
+        titles: what each brain is called, a few lines of HTML.
+        mode: one of `MODES`, or `CONTOURS` over the brain `behind`.
+    """
+    sagittal, coronal, axial = (view(p, display) for p in PLANES)
+    column, row = coronal.size_mm
+    half = column + sagittal.size_mm[0] + _GAP_MM
+    canvas = _Canvas((2 * half + _BETWEEN_MM, row + axial.size_mm[1] + _GAP_MM), at, smooth)
+    for n, brain in enumerate(_Brain(m, mode, behind if mode == CONTOURS else None) for m in (maps, other)):
+        left = n * (half + _BETWEEN_MM)
+        canvas.add(brain, sagittal, left + column + _GAP_MM, 0.0, toward=("left", "bottom"))
+        canvas.add(brain, coronal, left, 0.0, toward=("right", "bottom"))
+        canvas.add(brain, axial, left, row + _GAP_MM, toward=("right", "top"))
+        sheet = 3 * n + 1
+        x, y = ("x" if sheet == 1 else f"x{sheet}"), f"y{sheet + 2}"
+        place = {"xref": f"{x} domain", "yref": f"{y} domain", "showarrow": False, "align": "left"}
+        canvas.layout["annotations"].append(
+            place | {"text": titles[n], "x": 0.06, "y": 0.92, "xanchor": "left", "yanchor": "top"}
+        )
+        lines = _key_lines(mode)
+        canvas.layout["annotations"].append(
+            place | {"text": "<br>".join(lines), "x": 0.06, "y": 0.06, "xanchor": "left", "yanchor": "bottom"}
+        )
+    return canvas.figure()
+
+
+class _Brain:
+    """What a slice shows of a brain: its maps, how, and against which other brain."""
+
+    def __init__(
+        self,
+        maps: NDArray[np.float32],
+        mode: str,
+        baseline: NDArray[np.float32] | None = None,
+        limit: float | None = None,
+    ) -> None:
+        self.maps, self.mode, self.other = maps, mode, baseline
+        self.baseline = None if mode == CONTOURS else baseline
+        """The brain that differences are taken from."""
+        if self.baseline is None:
+            limit = None
+        elif limit is None:
+            limit = difference_limit(maps[index(mode)] - self.baseline[index(mode)])
+        self.limit = limit
+        """End of the symmetric scale of differences."""
+
+
+class _Canvas:
+    """A black figure of a size in millimetres that planes are put on, all at one scale."""
+
+    def __init__(self, size_mm: tuple[float, float], at: Voxel, smooth: bool) -> None:
+        self.size_mm, self.at, self.smooth = size_mm, at, smooth
+        self.layers: list[dict[str, Any]] = []
+        self.lines: list[dict[str, Any]] = []
+        self.layout: dict[str, Any] = {
+            "images": [],
+            "shapes": [],
+            "annotations": [],
+            "paper_bgcolor": "#000000",
+            "plot_bgcolor": "#000000",
+            "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+            "font": {"family": FONT, "color": _TEXT_COLOUR},
+            "showlegend": False,
+            "hovermode": "closest",
+            "hoverdistance": 30,
+            "clickmode": "event+select",
+            "dragmode": False,
+            "hoverlabel": {
+                "bgcolor": "#10161D",
+                "bordercolor": "#3A4756",
+                "font": {"family": FONT, "size": 13, "color": "#E8EDF2"},
+                "align": "left",
+            },
+        }
+
+    def add(
+        self, brain: _Brain, one: View, left: float, top: float, toward: tuple[str, str] = ("center", "top")
+    ) -> None:
+        """Put a plane at a place, mm from the left and from the top; `toward`: where it goes when there is room."""
+        n = len(self.layers)
+        width, height = self.size_mm
         w, h = one.size_mm
         x, y = ("x", "y") if n == 0 else (f"x{n + 1}", f"y{n + 1}")
         axis = {"visible": False, "fixedrange": True, "constrain": "domain"}
         low, high = one.range_mm(one.across)
         across = axis | {"range": [high, low] if one.mirrored else [low, high], "anchor": y}
-        across["domain"] = [left / width, (left + w) / width]
+        across |= {"domain": [left / width, (left + w) / width], "constraintoward": toward[0]}
         if n:
             across |= {"scaleanchor": "x", "scaleratio": 1}
-        layout[f"xaxis{x[1:]}"] = across
-        top = axis | {"range": list(one.range_mm(one.up)), "anchor": x, "scaleanchor": "x", "scaleratio": 1}
-        layout[f"yaxis{y[1:]}"] = top | {"domain": [1 - h / height, 1.0], "constraintoward": "top"}
-        rgb = slice_rgb(maps, one, at[one.through], mode=mode, baseline=baseline, limit=limit)
+        self.layout[f"xaxis{x[1:]}"] = across
+        rise = axis | {"range": list(one.range_mm(one.up)), "anchor": x, "scaleanchor": "x", "scaleratio": 1}
+        rise |= {"domain": [1 - (top + h) / height, 1 - top / height], "constraintoward": toward[1]}
+        self.layout[f"yaxis{y[1:]}"] = rise
+        at = self.at[one.through]
+        rgb = slice_rgb(brain.maps, one, at, mode=brain.mode, baseline=brain.other, limit=brain.limit)
         place = {"xref": f"{x} domain", "yref": f"{y} domain"}
-        picture = {"source": _png(rgb, smooth), "x": 0, "y": 1, "sizex": 1, "sizey": 1}
-        layout["images"].append(place | picture | {"sizing": "stretch", "layer": "below"})
-        layout["shapes"] += _crosshair(one, at, x, y)
-        layout["annotations"] += _letters(one, place)
-        traces.append(_click_layer(maps, one, at, x, y, mode, baseline))
-        left += w + _GAP_MM
-    if len(views) == len(PLANES):
-        _add_key(layout, mode, limit, change)
-    return go.Figure({"data": traces, "layout": layout})
+        picture = {"source": _png(rgb, self.smooth), "x": 0, "y": 1, "sizex": 1, "sizey": 1}
+        self.layout["images"].append(place | picture | {"sizing": "stretch", "layer": "below"})
+        self.layout["shapes"] += _crosshair(one, self.at, x, y)
+        self.layout["annotations"] += _letters(one, place)
+        self.layers.append(_click_layer(brain.maps, one, self.at, x, y, brain.mode, brain.baseline))
+        if brain.mode == CONTOURS:
+            self.lines += _outlines(brain.maps, one, at, x, y)
+
+    def figure(self) -> go.Figure:
+        """The figure; layers that can be clicked come first, in the order of their planes."""
+        return go.Figure({"data": [*self.layers, *self.lines], "layout": self.layout})
+
+
+def _outlines(maps: NDArray[np.float32], one: View, at: int, x: str, y: str) -> list[dict[str, Any]]:
+    """Outlines of the tissues on one plane."""
+    cross, rise = (grid.BOX[a] for a in (one.across, one.up))
+    where: list[Any] = [slice(None)] * 4
+    where[1 + one.through], where[1 + one.across], where[1 + one.up] = at, cross, rise
+    cut = np.swapaxes(maps[tuple(where)][: len(TISSUES)], 1, 2)
+    across = _mm(one.across, np.arange(cross.start, cross.stop))
+    up = _mm(one.up, np.arange(rise.start, rise.stop))
+    out = []
+    for name in reversed(OUTLINES):
+        px, py = tissue_outline(cut, name, across, up)
+        out.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": px,
+                "y": py,
+                "xaxis": x,
+                "yaxis": y,
+                "hoverinfo": "skip",
+            }
+            | {"line": {"color": LINE_COLOURS[name], "width": 1.4}, "name": OUTLINE_NAMES[name]}
+        )
+    return out
 
 
 def _click_layer(
@@ -389,10 +497,9 @@ def _add_key(layout: dict[str, Any], mode: str, limit: float | None, change: str
             | {"xanchor": anchor, "yanchor": "middle", "font": {"size": size, "color": _TEXT_COLOUR}}
         )
 
-    if limit is None and mode == "tissues":
-        for n, t in enumerate(ALL):
-            x = 0.06 + n * 0.36
-            say(f'<span style="color:{t.colour}">■</span>  {t.bids}  {t.title}', x, 0.09)
+    if mode in ("tissues", CONTOURS):
+        for n, line in enumerate(_key_lines(mode)):
+            say(line, 0.06 + (n * 0.36 if mode == "tissues" else (0, 0.42, 1.12)[n]), 0.09)
         return
     ramp = np.linspace(0, 1, 128, dtype=np.float32)
     if limit is None:
@@ -410,6 +517,15 @@ def _add_key(layout: dict[str, Any], mode: str, limit: float | None, change: str
     say(title, x0, 0.15)
     for text, x, anchor in zip(ticks, (0, 0.5, 1), ("left", "center", "right"), strict=True):
         say(text, x0 + x * width, 0.04, anchor)
+
+
+def _key_lines(mode: str) -> list[str]:
+    """What each colour means, HTML; one line for each."""
+    if mode == CONTOURS:
+        return [f'<span style="color:{LINE_COLOURS[o]}">━</span>  {OUTLINE_NAMES[o]}' for o in OUTLINES]
+    shown = ALL if mode == "tissues" else (BY_NAME[mode],)
+    end = "" if mode == "tissues" else " (black 0, full colour 1)"
+    return [f'<span style="color:{t.colour}">■</span>  {t.bids}  {t.title}{end}' for t in shown]
 
 
 def _mm(axis: int, voxel: Any) -> Any:

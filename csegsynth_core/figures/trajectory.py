@@ -17,14 +17,19 @@ import plotly.graph_objects as go
 from csegsynth_core.data.pictures import hex_rgb
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.figures.style import FONT
-from csegsynth_core.tissue import ALL
+from csegsynth_core.substructures import REGIONS
+from csegsynth_core.tissue import ALL, BY_NAME
 from csegsynth_core.uncertainty import CI_NAME, spread_name
 
 PANELS: Final[dict[str, tuple[str, str]]] = {
     **{t.name: (f"{t.bids}, {t.title}", t.colour) for t in ALL},
     TOTAL: ("WM+GM+CSF, sum", "#7C8996"),
+    **{r.name: (r.title, BY_NAME[r.tissue].colour) for r in REGIONS},
 }
-"""Volume → title and colour of its panel."""
+"""Volume → title and colour of its panel: a tissue's title is its abbreviation, a comma and its name."""
+
+ACROSS: Final = 5
+"""Panels in a row, at most."""
 
 UNITS: Final[dict[str, str]] = {"ml": "mL", "percent": "% change"}
 
@@ -40,7 +45,9 @@ class Line:
     name: str
     """As in the legend, such as `this person, ideal`."""
     data: pd.DataFrame
-    """Rows of `csegsynth_core.uncertainty.trajectory` of one scenario."""
+    """Rows of `csegsynth_core.uncertainty.trajectory` of one scenario: what is known at the ages of the sweep."""
+    curve: pd.DataFrame
+    """Rows of `csegsynth_core.uncertainty.fitted_lines` of that scenario: regression line and interval as drawn."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +80,20 @@ def legend_bands(lines: Sequence[Line], reference: Reference | None) -> dict[str
     draws = max((int(one.data["draws"].max()) for one in lines), default=1)
     if draws > 1:
         out["spread"] = spread_name(draws)
-    if reference is not None:
+    if reference is not None and has_centiles(lines, reference):
         out["centiles"] = f"{reference.name}: centiles 5–95, 25–75, median"
     return out
+
+
+def shown_volumes(lines: Sequence[Line]) -> tuple[str, ...]:
+    """Volumes that the lines have, in the order of `PANELS`."""
+    there = set(lines[0].data["volume"])
+    return tuple(v for v in PANELS if v in there)
+
+
+def has_centiles(lines: Sequence[Line], reference: Reference | None) -> bool:
+    """Whether a volume that is drawn has cohort centiles."""
+    return reference is not None and bool(set(shown_volumes(lines)) & set(reference.data["volume"]))
 
 
 def outside_spans(lines: Sequence[Line], trained: tuple[float, float]) -> list[tuple[float, float]]:
@@ -97,11 +115,12 @@ def trajectory_figure(
     height: int = 380,
     note: str = "",
 ) -> go.Figure:
-    """Four panels (WM, GM, CSF, sum): a point for each age, regression line with the confidence interval of its
-    mean, spread over draws, cohort centiles behind; ages outside the training range are shaded.
+    """A panel for each volume of the lines, five in a row at most: a point for each age, regression line with the
+    confidence interval of its mean, spread over draws, cohort centiles behind (tissues have them); ages outside
+    the training range are shaded.
 
     Args:
-        lines: one for each person and scenario, the current person first.
+        lines: one for each person and scenario, the current person first; all with the same volumes.
         reference: cohort centiles; mL only.
         trained: youngest and oldest training person, years.
         unit: `ml` or `percent`; says what the numbers of `lines` are.
@@ -109,11 +128,18 @@ def trajectory_figure(
     """
     ink, grid_colour = ("#E4EAF0", "#2C3743") if dark else ("#1B2530", "#E3E8ED")
     traces: list[dict[str, Any]] = []
-    shown = len(lines) + len(legend_bands(lines, reference)) + bool(outside_spans(lines, trained))
-    rows = -(-shown // 2)  # of the legend, two entries in each
+    volumes = shown_volumes(lines)
+    across = min(len(volumes), ACROSS)
+    down = -(-len(volumes) // across)
+    outside = bool(outside_spans(lines, trained))
+    keys = len(lines) + len(legend_bands(lines, reference if unit == "ml" else None)) + outside
+    rows = -(-keys // 2)  # of the legend, two entries in each
+    top, bottom = 25 + 19 * max(rows, 2), 58 if note else 40
+    height += 19 * max(rows - 3, 0)
+    gap = 0.0 if down == 1 else 44 / (height - top - bottom)  # for ages and titles between rows of panels
     layout: dict[str, Any] = {
-        "height": height + 19 * max(rows - 3, 0),
-        "margin": {"l": 26, "r": 4, "t": 21 + 19 * max(rows, 3), "b": 58 if note else 40},
+        "height": height,
+        "margin": {"l": 46 if across == ACROSS else 30, "r": 6, "t": top, "b": bottom},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "color": ink, "size": 13},
@@ -121,30 +147,53 @@ def trajectory_figure(
         "dragmode": False,
         "shapes": [],
         "annotations": [],
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.1, "yanchor": "bottom"}
-        | {"font": {"size": 12}, "itemclick": False, "itemdoubleclick": False, "tracegroupgap": 2},
+        "legend": {
+            "orientation": "h",
+            "entrywidth": 0.49,
+            "entrywidthmode": "fraction",
+            "x": -0.02,
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+        }
+        | {"yanchor": "top", "font": {"size": 12}, "itemclick": False, "itemdoubleclick": False},
     }
     ages = np.concatenate([one.data["age"].to_numpy(float) for one in lines])
     first, last, spans = float(ages.min()), float(ages.max()), outside_spans(lines, trained)
     pad = 0.025 * (last - first)
-    for n, (volume, (title, colour)) in enumerate(PANELS.items()):
+    for n, volume in enumerate(volumes):
+        title, colour = PANELS[volume]
+        row, column = divmod(n, across)
+        lowest = n + across >= len(volumes)
         suffix = "" if n == 0 else str(n + 1)
         x, y = f"x{suffix}", f"y{suffix}"
-        left = (n + 0.05) / len(PANELS)
+        left = column / across
+        tall = (1 - gap * (down - 1)) / down
+        bottom_at = max(1 - (row + 1) * tall - row * gap, 0.0)
         axis = {"gridcolor": grid_colour, "zeroline": False, "fixedrange": True, "tickfont": {"size": 11}}
         layout[f"xaxis{suffix}"] = axis | {
-            "domain": [left, left + 0.84 / len(PANELS)],
+            "domain": [left, left + (1 - 0.16) / across if across > 1 else 1],
             "anchor": y,
             "range": [first - pad, last + pad],
             "nticks": 6,
-            "title": {"text": f"Age ({age_units})", "standoff": 4, "font": {"size": 12}},
         }
-        layout[f"yaxis{suffix}"] = axis | {"anchor": x, "nticks": 7}
-        short = title.replace(", ", " <span style='font-weight:400'>") + "</span>"
+        if lowest:
+            below = {"text": f"Age ({age_units})", "standoff": 4, "font": {"size": 12}}
+            layout[f"xaxis{suffix}"]["title"] = below
+        layout[f"yaxis{suffix}"] = axis | {
+            "anchor": x,
+            "domain": [bottom_at, min(bottom_at + tall, 1.0)],
+            "nticks": 7 if down == 1 else 5,
+        }
+        name, _, rest = title.partition(", ")
+        rest = f" {rest}" if rest and across < ACROSS else ""
+        said = f"<b>{name}</b>{rest}" + ("" if across == ACROSS else f", {UNITS[unit]}")
+        if across == ACROSS and column == 0:  # no room in the titles
+            layout[f"yaxis{suffix}"]["title"] = {"text": UNITS[unit], "standoff": 2, "font": {"size": 12}}
         layout["annotations"].append(
-            {"x": left, "y": 1, "xref": "paper", "yref": "paper", "xanchor": "left", "yshift": 4}
-            | {"yanchor": "bottom", "showarrow": False, "font": {"size": 13}, "align": "left"}
-            | {"text": f'<span style="color:{colour}">■</span> <b>{short}</b>, {UNITS[unit]}'}
+            {"x": left, "y": min(bottom_at + tall, 1.0), "xref": "paper", "yref": "paper", "xanchor": "left"}
+            | {"yshift": 3, "yanchor": "bottom", "showarrow": False, "font": {"size": 13}, "align": "left"}
+            | {"text": f'<span style="color:{colour}">■</span> {said}'}
         )
         for a, b in spans:
             layout["shapes"].append(
@@ -152,12 +201,13 @@ def trajectory_figure(
                 | {"layer": "below", "line": {"width": 0}, "fillcolor": "rgba(217,130,43,0.16)"}
             )
         axes = {"xaxis": x, "yaxis": y}
-        if reference is not None and unit == "ml":
+        if reference is not None and unit == "ml" and volume in set(reference.data["volume"]):
             traces += [t | axes for t in _centile_traces(reference, volume, ink)]
         for k, one in enumerate(lines):
             part = one.data[one.data["volume"] == volume].sort_values("age")
+            curve = one.curve[one.curve["volume"] == volume]
             own = shade(colour, k, dark=dark)
-            traces += [t | axes for t in _line_traces(part, own, k, one.name, unit)]
+            traces += [t | axes for t in _line_traces(part, curve, own, k, one.name, unit)]
     traces += _legend(lines, reference if unit == "ml" else None, ink, outside=bool(spans))
     if note:
         layout["annotations"].append(
@@ -205,29 +255,30 @@ def _centile_traces(reference: Reference, volume: str, ink: str) -> list[dict[st
     ]
 
 
-def _line_traces(rows: pd.DataFrame, colour: str, k: int, name: str, unit: str) -> list[dict[str, Any]]:
+def _line_traces(
+    rows: pd.DataFrame, curve: pd.DataFrame, colour: str, k: int, name: str, unit: str
+) -> list[dict[str, Any]]:
     out = []
     if rows["draws_low"].notna().any():
         out.append(_band(rows["age"], rows["draws_low"], rows["draws_high"], _rgba(colour, 0.17)))
-    out.append(_band(rows["age"], rows["ci_low"], rows["ci_high"], _rgba(colour, 0.4)))
+    out.append(_band(curve["age"], curve["ci_low"], curve["ci_high"], _rgba(colour, 0.4)))
     short = "mL" if unit == "ml" else "%"
-    shared = {"type": "scatter", "x": rows["age"], "showlegend": False, "name": name}
+    shared = {"type": "scatter", "showlegend": False, "name": name}
     out.append(
         shared
-        | {"mode": "lines", "y": rows["fit"], "hoverinfo": "skip"}
+        | {"mode": "lines", "x": curve["age"], "y": curve["fit"], "hoverinfo": "skip"}
         | {"line": {"color": colour, "width": 1.8, "dash": DASHES[k % len(DASHES)]}}
     )
-    tell = f"<b>{name}</b><br>age %{{x:.4g}}: <b>%{{y:.1f}} {short}</b><br>"
-    tell += (
-        "regression %{customdata[0]:.1f} (95 % CI of the mean %{customdata[1]:.1f} to %{customdata[2]:.1f})"
-    )
+    few = ".2f" if float(rows["value"].abs().max()) < 30 else ".1f"
+    tell = f"<b>{name}</b><br>age %{{x:.4g}}: <b>%{{y:{few}}} {short}</b><br>regression %{{customdata[0]:{few}}} "
+    tell += f"(95 % CI of the mean %{{customdata[1]:{few}}} to %{{customdata[2]:{few}}})"
     columns = ["fit", "ci_low", "ci_high"]
     if rows["draws_low"].notna().any():
-        tell += "<br>%{customdata[5]} draws, 5–95 %: %{customdata[3]:.1f} to %{customdata[4]:.1f}"
+        tell += f"<br>%{{customdata[5]}} draws, 5–95 %: %{{customdata[3]:{few}}} to %{{customdata[4]:{few}}}"
         columns += ["draws_low", "draws_high", "draws"]
     out.append(
         shared
-        | {"mode": "markers", "y": rows["value"], "customdata": rows[columns].to_numpy()}
+        | {"mode": "markers", "x": rows["age"], "y": rows["value"], "customdata": rows[columns].to_numpy()}
         | {
             "marker": {
                 "color": colour,

@@ -168,6 +168,14 @@ _FAMILIES: Final[dict[str, str]] = {
 }
 """Where each family's class is, `module:class`; imported only when asked for."""
 
+UNCONDITIONAL: Final[dict[str, str]] = {
+    "csegsynth": "alpha_gan",
+    "c_vae": "vae",
+    "c_gan": "gan",
+    "c_ldm": "ldm",
+}
+"""Conditional family → the one that it is pre-trained as and inherits networks from (paper, Fig. 1)."""
+
 
 def families() -> tuple[str, ...]:
     """Names of all families."""

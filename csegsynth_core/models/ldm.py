@@ -53,10 +53,14 @@ class LdmShapes(Shapes):
     def named(cls, preset: str, features: int) -> LdmShapes:
         """Shapes of `paper`, `compact` or `tiny`."""
         if preset == "paper":
-            return _sized(cls("paper", features, 0, 64, 3, 256, 3, 32, 50))
+            return cls("paper", features, 0, 64, 3, 256, 3, 32, 50).sized()
         if preset == "compact":
-            return _sized(cls("compact", features, 0, 16, 4, 24, 2, 8, 25, dropout=0.1))
-        return _sized(cls("tiny", features, 0, 8, 1, 8, 2, 8, 2))
+            return cls("compact", features, 0, 16, 4, 24, 2, 8, 25, dropout=0.1).sized()
+        return cls("tiny", features, 0, 8, 1, 8, 2, 8, 2).sized()
+
+    def sized(self) -> LdmShapes:
+        """The same with `latent` as the other numbers have it."""
+        return replace(self, latent=self.latent_channels * prod(self.padded_size))
 
     @property
     def region(self) -> Region:
@@ -73,10 +77,6 @@ class LdmShapes(Shapes):
         """The same rounded up to what the U-Net can halve."""
         step = 2 ** (self.unet_levels - 1)
         return [-(-s // step) * step for s in self.latent_size]
-
-
-def _sized(config: LdmShapes) -> LdmShapes:
-    return replace(config, latent=config.latent_channels * prod(config.padded_size))
 
 
 class TissueAutoencoder(nn.Module):

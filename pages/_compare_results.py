@@ -1,0 +1,96 @@
+"""Volumes of the scenarios on the Compare page: tissues and regions, and their differences to the first."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from csegsynth_core import compare, figures
+from csegsynth_core.data.volume_centiles import KINDS
+from csegsynth_core.generate import Brain
+from csegsynth_core.pack import Pack
+from csegsynth_core.substructures import REGIONS
+from csegsynth_core.tissue import BY_NAME
+from pages import _state
+from pages._remember import remembered
+
+
+def volumes(
+    pack: Pack, people: Mapping[str, _state.Person], draws: int, seed: int, regions: bool
+) -> pd.DataFrame:
+    """`compare.compared` of the scenarios; each person is computed once."""
+
+    def one(person: _state.Person) -> np.ndarray:
+        key = ("volumes", pack.hash, tuple(person.items()), draws, seed, regions)
+        return remembered(
+            key,
+            "Latent draws",
+            lambda _: compare.volumes_of_draws(pack, person, draws=draws, seed=seed, regions=regions),
+        )
+
+    return compare.compared(list(people), np.stack([one(p) for p in people.values()]))
+
+
+def show(table: pd.DataFrame, regions: bool) -> None:
+    """Tables of volumes with their differences to the first scenario, and the figure."""
+    by_name = {name: part.set_index("measure") for name, part in table.groupby("scenario", sort=False)}
+    heads = "".join(f"<td>{BY_NAME[k].bids if k in BY_NAME else 'WM+GM+CSF'}</td>" for k in KINDS)
+    rows = [
+        f"<tr data-scenario='{html.escape(name, quote=True)}'><th>{figures.scenario_symbol(n)} "
+        f"{html.escape(name)}</th>{''.join(_cell(mine.loc[k], first=n == 0) for k in KINDS)}</tr>"
+        for n, (name, mine) in enumerate(by_name.items())
+    ]
+    st.html(
+        f'<table class="volumes scenarios"><thead><tr><th>mL, mean over draws</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+    if regions:
+        _regions(by_name)
+        return
+    st.plotly_chart(
+        figures.scenarios_figure(table, dark=st.context.theme.type == "dark"),
+        key="scenarios-chart",
+        config={"displayModeBar": False},
+        theme=None,
+        alt="Volumes of the scenarios with their spread over draws",
+    )
+
+
+def _regions(by_name: Mapping[str, pd.DataFrame]) -> None:
+    """One row for each region, one column for each scenario."""
+    heads = "".join(
+        f'<td title="{html.escape(name, quote=True)}">{figures.scenario_symbol(n)}</td>'
+        for n, name in enumerate(by_name)
+    )
+    rows = []
+    for region in REGIONS:
+        cells = "".join(_cell(t.loc[region.name], first=n == 0) for n, t in enumerate(by_name.values()))
+        colour = BY_NAME[region.tissue].colour
+        rows.append(
+            f'<tr data-region="{region.name}"><th><i style="background:{colour}"></i>{region.title}</th>{cells}</tr>'
+        )
+    st.html(
+        f'<table class="volumes scenarios by-region"><thead><tr><th>Region, mL</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _cell(row: Any, *, first: bool) -> str:
+    change = "" if first else f"{row['difference_ml']:+.1f} ± {row['difference_sd_draws_ml']:.1f}"
+    return f'<td><b class="ml">{row["mean_ml"]:.1f}</b><small>{change.replace("-", "−") or "&nbsp;"}</small></td>'
+
+
+def notes(pack: Pack, brains: Mapping[str, Brain]) -> None:
+    """What was filled in, out of range or rare in each scenario."""
+    texts = [
+        f"<b>{html.escape(name)}</b>: {html.escape(pack.schema.feature(k).label)} {html.escape(flag)}"
+        for name, brain in brains.items()
+        for k, flag in brain.flags.items()
+    ]
+    if texts:
+        st.html(f'<div class="notes" role="alert"><b>⚠</b> {" &ensp;·&ensp; ".join(texts)}</div>')

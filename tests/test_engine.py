@@ -1,0 +1,345 @@
+"""The training loop, for every family: what moves, both steps, resuming, accumulation, processes, divergence."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from csegsynth_core.data.volume_centiles import VolumeCentiles
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.generate import generate_one
+from csegsynth_core.models.family import UNCONDITIONAL
+from csegsynth_core.pack import load_pack, save_pack
+from csegsynth_core.tissue import TISSUES
+from tests.toy import make_cohort
+from train import checkpoint
+from train.__main__ import main
+from train.config import TrainConfig
+from train.engine import Engine, build, launch, open_people, train
+from train.pack import make_comparison, model_of_run
+from train.people import person_key
+
+SMALL = {
+    "validation_draws": 1,
+    "validate_every": 1000,
+    "save_every": 1000,
+    "log_every": 1,
+    "pictures_every": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("toy"), people=10)
+
+
+def needs(model):
+    if model in ("ldm", "c_ldm"):
+        pytest.importorskip("einops")  # MONAI's attention layers
+
+
+def config_of(model, *texts, **settings):
+    return replace(TrainConfig.named("tiny", model), **(SMALL | settings)).with_overrides(list(texts))
+
+
+def curve(out):
+    with (out / "metrics.csv").open(newline="") as file:
+        return {(int(r["step"]), r["name"]): float(r["value"]) for r in csv.DictReader(file)}
+
+
+STEPS = [
+    ("vae", "pretrain", {"main": {"encoder", "mean", "log_variance", "decoder"}}),
+    (
+        "c_vae",
+        "finetune",
+        {
+            "main": {
+                "encoder",
+                "mean",
+                "log_variance",
+                "decoder",
+                "prior",
+                "condition_encoder",
+                "condition_decoder",
+            }
+        },
+    ),
+    ("gan", "pretrain", {"critic": {"discriminator"}, "generator": {"generator"}}),
+    ("c_gan", "finetune", {"critic": {"discriminator"}, "generator": {"generator", "conditioner"}}),
+    ("ldm", "autoencoder", {"autoencoder": {"autoencoder"}, "critic": {"discriminator"}}),
+    ("ldm", "pretrain", {"diffusion": {"unet", "constant"}}),
+    ("c_ldm", "finetune", {"diffusion": {"unet", "constant", "conditioner"}}),
+    (
+        "alpha_gan",
+        "pretrain",
+        {
+            "main": {"encoder", "generator"},
+            "image": {"discriminator"},
+            "code": {"code_discriminator"},
+        },
+    ),
+    (
+        "csegsynth",
+        "finetune",
+        {
+            "main": {"encoder", "generator", "prior"},
+            "image": {"discriminator"},
+            "code": {"code_discriminator"},
+        },
+    ),
+    ("csegsynth", "prior", {"main": {"prior"}, "code": {"code_discriminator"}}),
+]
+
+
+@pytest.mark.parametrize(("model", "kind", "moved"), STEPS, ids=[f"{m}-{k}" for m, k, _ in STEPS])
+def test_each_descent_moves_the_papers_parameters_alone(cohort, model, kind, moved, monkeypatch):
+    """Eq. 2-15 name the parameters of every loss: φ, θ, ω, η, ψ."""
+    needs(model)
+    config = config_of(model, ridge_start=False, critic_steps=1)
+    config = replace(config, stages=(replace(config.stages[-1], kind=kind, steps=1),))
+    engine = build(open_people(cohort, config), config)
+    with torch.no_grad():  # some start at zero, and nothing behind them would get a gradient
+        for parameter in engine.model.parameters():
+            parameter += 0.01 * torch.randn_like(parameter)
+    own = Engine._descend
+    seen = {}
+
+    def watched(self, name):
+        before = {k: v.clone() for k, v in self.model.named_parameters()}
+        own(self, name)
+        now = dict(self.model.named_parameters())
+        seen[name] = {k.split(".")[0] for k, v in now.items() if not torch.equal(v, before[k])}
+
+    monkeypatch.setattr(Engine, "_descend", watched)
+    report = engine.step()
+    assert seen == moved
+    assert all(np.isfinite(v) for v in report.values())
+
+
+@pytest.fixture(scope="module")
+def pack_folder(cohort, tmp_path_factory):
+    """A pack of CSegSynth trained in two commands, without measurements."""
+    runs, out = tmp_path_factory.mktemp("csegsynth"), tmp_path_factory.mktemp("packs") / "toy"
+    for command in (
+        ["pretrain", "alpha_gan", "--out", str(runs / "one")],
+        ["finetune", "csegsynth", "--out", str(runs / "two"), "--from", str(runs / "one")],
+    ):
+        common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet", "--set", "validate_every=1000"]
+        assert main([*command, *common]) == 0
+    model, _, _ = model_of_run(runs / "two")
+    people = open_people(cohort, TrainConfig.named("tiny"))
+    ids, ages = people.cohort.ids, np.linspace(20, 80, 24)
+    return save_pack(
+        out,
+        about={
+            "name": "toy",
+            "title": "Toy",
+            "simulated": False,
+            "licence": "CC0",
+            "attribution": "nobody",
+            "people": {
+                "train": sorted(person_key(ids[int(r)]) for r in people.train),
+                "validation": sorted(person_key(ids[int(r)]) for r in people.validation),
+            },
+        },
+        model=model,
+        encoder=people.encoder,
+        regressions=None,
+        centiles=VolumeCentiles.fit(ages, None, {t: 500 + np.sin(ages) for t in TISSUES}),
+        metrics={},
+        card="",
+    )
+
+
+@pytest.mark.parametrize("model", ["c_vae", "c_gan", "c_ldm"])
+def test_both_steps_then_a_pack_then_a_brain(cohort, pack_folder, tmp_path, model, capsys):
+    """`train both`, `train pack`, `generate`: what was inherited, what was logged, what is shipped."""
+    needs(model)
+    run = tmp_path / "run"
+    common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet"]
+    assert main(["both", model, *common, "--out", str(run)]) == 0
+    taken = json.loads((run / "inherited.json").read_text())["tensors"]
+    before = checkpoint.read(run / "pretrain" / "checkpoint.safetensors")
+    assert json.loads(before["config"])["model"] == UNCONDITIONAL[model]
+    assert sorted(taken) == sorted(before["model"])  # every tensor of the unconditional model
+    assert all(np.isfinite(v) for v in (curve(run) | curve(run / "pretrain")).values())
+    assert json.loads((run / "time.json").read_text())["minutes"] > 0
+    if model == "c_vae":
+        from PIL import Image
+
+        picture = np.asarray(Image.open(run / "pictures" / "step-000002.png"))
+        assert picture.shape == (3 * 112, 2 * 3 * 112, 3) and picture[:112].max() > 100
+    folder = pack_folder / "comparison" / model
+    assert main(["pack", "--run", str(run), "--cohort", str(cohort), "--out", str(folder)]) == 0
+    pack = load_pack(pack_folder)
+    assert pack.comparisons()[model] == folder
+    other = load_pack(folder)
+    assert other.model.family == model and other.about["training"]["pretraining_steps"] == before["done"]
+    brain = generate_one(other, {"age": 40, "sex": "F"}, seed=3)
+    assert brain.maps.shape == (3, 80, 128, 128) and brain.maps.sum(axis=0).max() <= 1 + 1e-5
+    assert brain.volumes_ml == generate_one(load_pack(folder), {"age": 40, "sex": "F"}, seed=3).volumes_ml
+
+
+def test_comparison_models_must_belong_to_the_pack(cohort, pack_folder, tmp_path):
+    with pytest.raises(CSegSynthError, match="no place for a model to compare with"):
+        make_comparison(tmp_path, cohort, tmp_path / "c_vae")
+    train(cohort, tmp_path / "other", config_of("c_vae", "seed=3").only("finetune"), progress=False)
+    with pytest.raises(CSegSynthError, match="trained on other people"):
+        make_comparison(tmp_path / "other", cohort, pack_folder / "comparison" / "wrong")
+    train(cohort, tmp_path / "free", config_of("vae"), progress=False)
+    with pytest.raises(CSegSynthError, match="takes no features"):
+        make_comparison(tmp_path / "free", cohort, pack_folder / "comparison" / "wrong")
+
+
+@pytest.mark.parametrize("model", ["c_vae", "gan"])
+def test_a_stopped_run_goes_on_as_it_would_have(cohort, tmp_path, model):
+    config = config_of(model, "steps=4,3" if model == "c_vae" else "steps=4")
+    train(cohort, tmp_path / "whole", config, progress=False)
+    train(cohort, tmp_path / "parts", config, progress=False, stop_after=3)
+    train(cohort, tmp_path / "parts", config, progress=False)
+    whole, parts = (
+        {k: v for k, v in curve(tmp_path / name).items() if not k[1].startswith("validation")}
+        for name in ("whole", "parts")
+    )
+    assert whole == parts and {step for step, _ in whole} == set(range(1, config.total_steps + 1))
+    one, two = (checkpoint.read(tmp_path / p / "checkpoint.safetensors") for p in ("whole", "parts"))
+    for part in ("model", "averaged"):
+        assert all(torch.equal(one[part][k], two[part][k]) for k in one[part]), part
+
+
+@pytest.mark.parametrize("model", ["vae", "gan", "alpha_gan"])
+def test_parts_of_a_batch_do_what_the_batch_does(cohort, model):
+    """Gradient accumulation: two parts of two people are a batch of four, noise included."""
+    found = []
+    for batch, accumulate in ((4, 1), (2, 2)):
+        config = config_of(model, batch=batch, accumulate=accumulate)
+        engine = build(open_people(cohort, config), config)
+        found.append([engine.step() for _ in range(2)])
+    for one, two in zip(*found, strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert one[name] == pytest.approx(two[name], rel=2e-3, abs=2e-4), name
+
+
+def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path):
+    """Under torchrun with gloo: the same losses, weights and one log."""
+    config = config_of("gan", "steps=2", batch=4)
+    train(cohort, tmp_path / "one", config, progress=False)
+    script = (
+        "import sys; from dataclasses import replace; from pathlib import Path\n"
+        "from train.config import TrainConfig; from train.engine import train\n"
+        f"config = replace(TrainConfig.named('tiny', 'gan'), **{SMALL!r}, batch=2).with_overrides(['steps=2'])\n"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), config, progress=False)\n"
+    )
+    (tmp_path / "go.py").write_text(script)
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+            *(str(tmp_path / "go.py"), str(cohort), str(tmp_path / "two")),
+        ],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        assert value == pytest.approx(two[key], rel=2e-3, abs=2e-4), key
+    states = [checkpoint.read(tmp_path / p / "checkpoint.safetensors")["averaged"] for p in ("one", "two")]
+    assert all(torch.allclose(states[0][k], states[1][k], atol=1e-4) for k in states[0])
+
+
+def test_weights_that_are_not_numbers_are_never_saved(cohort, tmp_path, monkeypatch):
+    """The last good checkpoint stays, whether a loss or only a weight goes wrong."""
+    config = config_of("vae", "steps=6", save_every=1)
+    train(cohort, tmp_path, config, progress=False, stop_after=2)
+    own = Engine._descend
+
+    def broken(self, name):
+        own(self, name)
+        if self.done == 3:
+            next(iter(self.model.parameters())).data.fill_(float("nan"))
+
+    monkeypatch.setattr(Engine, "_descend", broken)
+    with pytest.raises(CSegSynthError, match=r"diverged at step 4.*last good checkpoint"):
+        train(cohort, tmp_path, config, progress=False)
+    assert checkpoint.read(tmp_path / "checkpoint.safetensors")["done"] == 3
+    monkeypatch.setattr(Engine, "step", lambda self: {"reconstruction": 1e9})
+    with pytest.raises(CSegSynthError, match="diverged at step 3"):
+        train(cohort, tmp_path, config, progress=False)
+
+
+def test_minutes_end_a_run_and_are_recorded(cohort, tmp_path):
+    config = config_of("vae", "steps=100000", "minutes=0.02")
+    train(cohort, tmp_path, config, progress=False)
+    used = json.loads((tmp_path / "time.json").read_text())
+    assert 0.02 <= used["minutes"] < 0.2 and 0 < used["steps"] < 1000
+    engine = build(open_people(cohort, config), config)
+    engine.resume(tmp_path / "checkpoint.safetensors")
+    assert engine.ended() and engine.seconds >= 1.2
+
+
+def test_best_weights_are_kept_and_patience_ends_a_run(cohort, tmp_path, monkeypatch):
+    """Selection and early stop by the mean validation correlation, of the last stage alone."""
+    config = config_of("c_vae", validate_every=1, select="best", patience=2).only("finetune")
+    config = config.with_overrides(["steps=9"])
+    scores = iter([0.1, 0.6, 0.2, 0.3, 0.9])
+    monkeypatch.setattr(Engine, "validate", lambda self: {"validation_r_gm": next(scores)})
+    train(cohort, tmp_path, config, progress=False)
+    state = checkpoint.read(tmp_path / "checkpoint.safetensors")
+    assert (state["done"], state["best"]) == (4, [0.6, 2])
+    assert any(not torch.equal(state["averaged"][k], state["averaging"][k]) for k in state["averaged"])
+
+
+def test_mixed_precision_trains(cohort):
+    """bfloat16 on a CPU: losses near those of full precision."""
+    found = []
+    for precision in ("full", "mixed"):
+        config = config_of("alpha_gan", f"precision={precision}")
+        engine = build(open_people(cohort, config), config, launch(config))
+        found.append(engine.step()["reconstruction"])
+    assert found[0] == pytest.approx(found[1], rel=0.02) and found[0] != found[1]
+
+
+def test_a_cohort_without_features_can_be_pretrained_on(cohort, tmp_path):
+    import shutil
+
+    bare = tmp_path / "bare"
+    shutil.copytree(cohort, bare)
+    (bare / "participants.tsv").unlink()
+    train(bare, tmp_path / "run", config_of("vae"), progress=False)
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert split["train"] == [] and len(split["images_only"]) == 9 and len(split["validation"]) == 2
+    with pytest.raises(CSegSynthError, match="has no features"):
+        train(bare, tmp_path / "two", config_of("c_vae").only("finetune"), progress=False)
+
+
+def test_settings_are_nested_and_checked():
+    config = TrainConfig.named("compact", "c_vae")
+    changed = config.with_overrides(
+        ["weights.kl=0.5", "stages.1.rate=3e-3", "networks.width=16", "rate=1e-4"]
+    )
+    assert changed.weights.kl == 0.5 and changed.shapes(5).width == 16
+    assert {s.rate for s in changed.stages} == {1e-4}
+    for text in ("weights.nothing=1", "stages.7.rate=1", "precision=half", "flips=perhaps", "preset=tiny"):
+        with pytest.raises(CSegSynthError):
+            config.with_overrides([text])
+    with pytest.raises(CSegSynthError, match="no such shape"):
+        config.with_overrides(["networks.depth=3"]).shapes(5)
+    with pytest.raises(CSegSynthError, match=r"no model 'dcgan'"):
+        TrainConfig.named("tiny", "dcgan")
+    assert [s.kind for s in TrainConfig.named("paper", "c_ldm").only("pretrain").stages] == [
+        "autoencoder",
+        "pretrain",
+    ]

@@ -1,0 +1,125 @@
+"""Training of LDM (autoencoder, then Eq. 5) and C-LDM (Eq. 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from csegsynth_core.losses import (
+    feature_distance,
+    latent_kl,
+    least_squares,
+    noise_error,
+    reconstruction_l1,
+)
+from csegsynth_core.models.ldm import STEPS
+from csegsynth_core.regions import at_4mm, network
+from train.config import Stage
+from train.engine import Batch, Engine, Method, Phase
+from train.gan import frozen
+from train.start import mean_maps
+
+DIFFUSION = ("unet", "constant")
+
+
+class LdmMethod(Method):
+    """The autoencoder with its discriminator first; then the U-Net on its latents, which stay as they are."""
+
+    moves: ClassVar[dict[str, tuple[str, ...]]] = {
+        "autoencoder": ("autoencoder",),
+        "critic": ("discriminator",),
+        "diffusion": (*DIFFUSION, "conditioner"),
+    }
+
+    def make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Adam; weight decay on the layers that take features."""
+        self.latents: dict[int, tuple[Tensor, Tensor]] = {}
+        groups = [
+            {"params": self.parameters_of(*DIFFUSION), "weight_decay": 0.0},
+            {"params": self.parameters_of("conditioner"), "weight_decay": self.config.prior_decay},
+        ]
+        return {
+            "autoencoder": torch.optim.Adam(self.parameters_of("autoencoder"), lr=1.0),
+            "critic": torch.optim.Adam(self.parameters_of("discriminator"), lr=1.0, betas=(0.5, 0.9)),
+            "diffusion": torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0),
+        }
+
+    def set_rates(self, stage: Stage, fall: float) -> None:
+        """The stage's rate, `prior_rate` for the layers that take features, `critic_rate` for the discriminator."""
+        self.optimisers["autoencoder"].param_groups[0]["lr"] = fall * stage.rate
+        self.optimisers["critic"].param_groups[0]["lr"] = fall * self.config.critic_rate
+        groups = self.optimisers["diffusion"].param_groups
+        for group, rate in zip(groups, (stage.rate, self.config.prior_rate), strict=False):
+            group["lr"] = fall * rate
+
+    def start(self, engine: Engine, *, progress: bool) -> None:
+        """Decode the mean training brain at first (`compact`)."""
+        if self.model.autoencoder.output is not None:
+            self.model.autoencoder.output.start_at(mean_maps(engine))
+
+    def needs_maps(self, stage: Stage) -> bool:
+        """Diffusion sees latents alone."""
+        return stage.kind == "autoencoder"
+
+    @torch.no_grad()
+    def begin_stage(self, engine: Engine, stage: Stage) -> None:
+        """Encode everybody once, before diffusion; and make latents' standard deviation 1 at its first stage."""
+        if self.needs_maps(stage):
+            return
+        model = self.model.eval()
+        self.latents = {int(r): model.autoencoder.encode(engine.maps([int(r)])) for r in engine.rows(stage)}
+        model.train()
+        if stage.kind == "pretrain":
+            every = torch.cat([mean for mean, _ in self.latents.values()])
+            noise = torch.cat([deviation for _, deviation in self.latents.values()])
+            model.scale.copy_((every.var() + noise.square().mean()).rsqrt())
+
+    def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
+        """The autoencoder's losses, or L_ldm (Eq. 5) and L_cldm (Eq. 12)."""
+        if stage.kind == "autoencoder":
+            yield from self._autoencoder(batch)
+            return
+        model = self.model
+        mean, deviation = (torch.cat([self.latents[int(r)][k] for r in batch.rows]) for k in (0, 1))
+        latents = model.pad(model.scale * (mean + deviation * batch.normal_like(mean)))
+        noise, t = batch.normal_like(latents), batch.integers(STEPS)
+        predicted = model.unet(model.noised(latents, noise, t), timesteps=t, context=model.context(batch.y))
+        yield Phase("diffusion", {"noise": noise_error(noise, predicted)})
+
+    def _autoencoder(self, batch: Batch) -> Iterator[Phase]:
+        """L1, perceptual, adversarial and KL terms (paper, section IV-B3), then the discriminator's."""
+        w, model, real = self.config.weights, self.model, batch.real
+        mean, deviation = model.autoencoder.encode(real)
+        made = model.autoencoder.decode(mean + deviation * batch.normal_like(mean))
+        terms = {
+            "reconstruction": w.reconstruction * reconstruction_l1(made, real),
+            "kl": w.kl * latent_kl(mean, deviation),
+        }
+        if w.perceptual:
+            judge = network().to(real.device)
+            seen = [list(judge.activations(at_4mm(x))) for x in (made, real)]
+            terms["perceptual"] = w.perceptual * feature_distance(*seen)
+        critic, adversarial = model.discriminator, w.adversarial and batch.step >= self.config.warm_up
+        if adversarial:
+            with frozen(critic):
+                terms["adversarial"] = w.adversarial * least_squares(critic(made), 1.0)
+        yield Phase("autoencoder", terms)
+        if adversarial and batch.step % self.config.critic_every == 0:
+            loss = 0.5 * (least_squares(critic(real), 1.0) + least_squares(critic(made.detach()), 0.0))
+            yield Phase("critic", {"critic": loss})
+
+    @torch.no_grad()
+    def validate(self, engine: Engine, stage: Stage) -> dict[str, float] | None:
+        """Of the autoencoder: mean absolute difference of reconstructed validation people."""
+        if stage.kind != "autoencoder":
+            return None
+        engine.smooth.load_state_dict(engine.averaged)
+        autoencoder = engine.smooth.autoencoder
+        errors = []
+        for row in engine.people.validation:
+            real = engine.maps([int(row)])
+            errors.append(float(reconstruction_l1(autoencoder.decode(autoencoder.encode(real)[0]), real)))
+        return {"validation_l1": sum(errors) / len(errors)}
