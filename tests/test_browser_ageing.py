@@ -12,6 +12,7 @@ import pytest
 
 from csegsynth_core.generate import generate_one
 from csegsynth_core.scenarios import Plan, sweep
+from csegsynth_core.substructures import REGIONS
 from tests.browser import PATIENCE, settle
 
 QUERY = "from=30&to=60&step=10&draws=2&scenario=both"
@@ -121,4 +122,27 @@ def test_the_address_opens_the_same_view_again(page) -> None:
     assert "male, 53 years · draw 1" in page.locator("h1").inner_text()
     assert len(before) == 4
     assert _points(page, "this person: regressed") == before
+    assert page.failures == []
+
+
+def test_regions_are_shown_and_overlays_come_back_by_link(page, pack) -> None:
+    page.get_by_text("Regions", exact=True).first.click()
+    page.wait_for_selector(".st-key-ageing-regions", timeout=20_000 * PATIENCE)
+    settle(page)
+    person = {**pack.encoder.default_person(sex="M"), "age": 53.0}
+    own = sweep(pack, person, Plan(30, 60, 10, draws=2, seed=1)).volumes.query("draw == 0")
+    drawn = _points(page, "this person: ideal")
+    assert len(drawn) == len(REGIONS)
+    for values, region in zip(drawn, REGIONS, strict=True):
+        wanted = own.query("scenario == 'ideal'")[region.name]
+        assert values == pytest.approx(wanted.tolist(), rel=1e-4)
+    page.get_by_role("button", name="Overlay").click()
+    page.get_by_role("button", name="Keep these lines").click()
+    page.wait_for_function("location.search.includes('overlay1')", timeout=20_000 * PATIENCE)
+    settle(page)
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    _wait_for_film(page)
+    assert len(_points(page, "A (male, 53 years, draw 1): ideal")) == 4
     assert page.failures == []
