@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
@@ -55,8 +56,6 @@ def regression_line(
     Raises:
         CSegSynthError: fewer than three ages, lengths differ, or a value is not a number.
     """
-    import statsmodels.api as sm  # slow to import
-
     x, y = np.asarray(ages, float), np.asarray(values, float)
     if x.shape != y.shape or x.ndim != 1 or not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise CSegSynthError(
@@ -79,11 +78,15 @@ def regression_line(
     def design(years: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.vander((years - centre) / half, degree + 1, increasing=True)
 
-    got = sm.OLS(y, design(x)).fit().get_prediction(design(where))
-    interval = got.conf_int(obs=False, alpha=1 - level)
-    return pd.DataFrame(
-        {"age": where, "fit": got.predicted_mean, "low": interval[:, 0], "high": interval[:, 1]}
-    )
+    q, r = np.linalg.qr(design(x))
+    coefficients = np.linalg.solve(r, q.T @ y)
+    freedom = len(x) - degree - 1
+    variance = ((y - design(x) @ coefficients) ** 2).sum() / freedom
+    there = design(where)
+    leverage = (np.linalg.solve(r.T, there.T) ** 2).sum(axis=0)
+    half_width = stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance * leverage)
+    fit = there @ coefficients
+    return pd.DataFrame({"age": where, "fit": fit, "low": fit - half_width, "high": fit + half_width})
 
 
 def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
