@@ -37,6 +37,11 @@ DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS: Final = ("circle", "diamond-open", "square", "triangle-up-open", "cross", "triangle-down-open")
 OUTSIDE: Final = "outside the training ages"
 
+_LEGEND: Final[dict[str, Any]] = {
+    **{"xanchor": "left", "y": 1, "yref": "container", "yanchor": "top", "font": {"size": 12}},
+    **{"itemclick": False, "itemdoubleclick": False, "bgcolor": "rgba(0,0,0,0)"},
+}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -132,8 +137,8 @@ def trajectory_figure(
     across = min(len(volumes), ACROSS)
     down = -(-len(volumes) // across)
     outside = bool(outside_spans(lines, trained))
-    keys = len(lines) + len(legend_bands(lines, reference if unit == "ml" else None)) + outside
-    rows = -(-keys // 2)  # of the legend, two entries in each
+    bands = legend_bands(lines, reference if unit == "ml" else None)
+    rows = max(len(lines), len(bands) + outside)  # of the legend: lines on the left, bands on the right
     top, bottom = 25 + 19 * max(rows, 2), 58 if note else 40
     height += 19 * max(rows - 3, 0)
     gap = 0.0 if down == 1 else 44 / (height - top - bottom)  # for ages and titles between rows of panels
@@ -147,16 +152,8 @@ def trajectory_figure(
         "dragmode": False,
         "shapes": [],
         "annotations": [],
-        "legend": {
-            "orientation": "h",
-            "entrywidth": 0.49,
-            "entrywidthmode": "fraction",
-            "x": -0.02,
-            "xanchor": "left",
-            "y": 1,
-            "yref": "container",
-        }
-        | {"yanchor": "top", "font": {"size": 12}, "itemclick": False, "itemdoubleclick": False},
+        "legend": _LEGEND | {"x": -0.02},
+        "legend2": _LEGEND | {"x": 0.43},
     }
     ages = np.concatenate([one.data["age"].to_numpy(float) for one in lines])
     first, last, spans = float(ages.min()), float(ages.max()), outside_spans(lines, trained)
@@ -187,12 +184,13 @@ def trajectory_figure(
         }
         name, _, rest = title.partition(", ")
         rest = f" {rest}" if rest and across < ACROSS else ""
+        size = 12 if across == ACROSS else 13
         said = f"<b>{name}</b>{rest}" + ("" if across == ACROSS else f", {UNITS[unit]}")
         if across == ACROSS and column == 0:  # no room in the titles
             layout[f"yaxis{suffix}"]["title"] = {"text": UNITS[unit], "standoff": 2, "font": {"size": 12}}
         layout["annotations"].append(
             {"x": left, "y": min(bottom_at + tall, 1.0), "xref": "paper", "yref": "paper", "xanchor": "left"}
-            | {"yshift": 3, "yanchor": "bottom", "showarrow": False, "font": {"size": 13}, "align": "left"}
+            | {"yshift": 3, "yanchor": "bottom", "showarrow": False, "font": {"size": size}, "align": "left"}
             | {"text": f'<span style="color:{colour}">■</span> {said}'}
         )
         for a, b in spans:
@@ -319,7 +317,7 @@ def _legend(
     }
     square = {"symbol": "square", "size": 12, "line": {"width": 0}}
     out += [
-        nothing | {"name": t, "mode": "markers", "marker": square | {"color": fills[k]}}
+        nothing | {"name": t, "legend": "legend2", "mode": "markers", "marker": square | {"color": fills[k]}}
         for k, t in bands.items()
     ]
     return out
