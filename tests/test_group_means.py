@@ -63,11 +63,14 @@ def test_a_pack_takes_them_and_checks_them(means, pack, tmp_path):
 
 def test_groups_figure_shows_means_and_difference(means):
     _, found = means
-    figure, limit = figures.groups_figure(found, "axial", CUTS[2][4], "gm")
+    figure = figures.groups_figure(found, "axial", CUTS[2][4], "gm").to_dict()
     k = CUTS[2][4]
-    real, model = (found.maps(0, kind)[1, :, :, k] for kind in ("real", "model"))
-    assert limit >= np.quantile(np.abs(model - real)[np.abs(model - real) > 1e-3], 0.99)
-    layout = figure.to_dict()["layout"]
-    assert len(layout["images"]) == 2
-    assert [a["text"] for a in layout["annotations"]][-3:] == ["people", "generated", "difference"]
+    pairs = [[found.maps(g, kind)[1, :, :, k] for kind in ("real", "model")] for g in (0, 1)]
+    ends = [figures.difference_limit(model - real) for real, model in pairs]
+    layout = figure["layout"]
+    assert len(layout["images"]) == 3  # two groups and the colour bar
+    notes = [a["text"] for a in layout["annotations"]]
+    assert notes[:2] == ["<b>female</b><br>under 40, n 9", "<b>male</b><br>under 40, n 5"]
+    assert notes[2:5] == ["real", "generated", "difference"]
+    assert notes[5:] == [f"−{max(ends):g}", "generated − real, GM fraction", f"+{max(ends):g}"]
     assert layout["images"][0]["sizex"] == layout["images"][1]["sizex"]

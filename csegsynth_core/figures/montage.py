@@ -19,12 +19,13 @@ from csegsynth_core.figures.slices import (
     Plane,
     Voxel,
     difference_limit,
+    difference_rgb,
     slice_rgb,
     view,
 )
 from csegsynth_core.figures.style import FONT
 from csegsynth_core.group_means import GroupMeans
-from csegsynth_core.tissue import index
+from csegsynth_core.tissue import BY_NAME, index
 
 Pictures = NDArray[np.float32]
 """Colours in [0, 1], (rows, columns, 3)."""
@@ -57,7 +58,11 @@ def three_planes(
 
 
 def montage_figure(
-    columns: Sequence[tuple[str, Sequence[Pictures]]], *, height: int = 460, rows: Sequence[str] = ()
+    columns: Sequence[tuple[str, Sequence[Pictures]]],
+    *,
+    height: int = 460,
+    rows: Sequence[str] = (),
+    scale: tuple[float, str] | None = None,
 ) -> go.Figure:
     """A column for each brain, its three planes below each other.
 
@@ -65,6 +70,7 @@ def montage_figure(
         columns: name (a second line after `<br>`), and the pictures as from `three_planes`.
         height: pixels.
         rows: what the rows are, written at the left.
+        scale: end of the scale of differences, and what they are of, for a colour bar below.
     """
     tall = [p.shape[0] for p in columns[0][1]]
     wide = max(p.shape[1] for p in columns[0][1])
@@ -82,7 +88,7 @@ def montage_figure(
         )
         notes.append(
             {"text": name, "x": n * (wide + gap) + wide / 2, "y": 0, "xref": "x", "yref": "y"}
-            | {"yanchor": "bottom", "showarrow": False, "font": {"size": 13, "color": _TEXT}}
+            | {"yanchor": "bottom", "showarrow": False, "font": {"size": 12, "color": _TEXT}}
         )
     left = 60 if rows else 0
     for n, name in enumerate(rows):
@@ -93,6 +99,26 @@ def montage_figure(
         )
     end = len(columns) * (wide + gap) - gap
     bottom = sum(tall) + gap * (len(tall) - 1)
+    lowest = bottom + 2
+    if scale:
+        bar = np.repeat(difference_rgb(np.linspace(-1, 1, 240, dtype=np.float32))[None], 6, axis=0)
+        width, first = min(200, end), (end - min(200, end)) / 2
+        images.append(
+            {"source": picture_url(bar, 1), "xref": "x", "yref": "y", "x": first, "y": bottom + 6}
+            | {"sizex": width, "sizey": 5, "sizing": "stretch", "layer": "below"}
+        )
+        words = (f"−{scale[0]:g}", scale[1], f"+{scale[0]:g}")
+        for k, (text, side) in enumerate(zip(words, ("left", "center", "right"), strict=True)):
+            notes.append(
+                {"text": text, "x": first + k * width / 2, "y": bottom + 11, "xref": "x", "yref": "y"}
+                | {
+                    "yanchor": "top",
+                    "xanchor": side,
+                    "showarrow": False,
+                    "font": {"size": 12, "color": _TEXT},
+                }
+            )
+        lowest = bottom + 26
     layout: dict[str, Any] = {
         "images": images,
         "annotations": notes,
@@ -104,7 +130,7 @@ def montage_figure(
         "showlegend": False,
         "dragmode": False,
         "xaxis": {"visible": False, "fixedrange": True, "range": [-left, end]},
-        "yaxis": {"visible": False, "fixedrange": True, "range": [bottom, -30]}
+        "yaxis": {"visible": False, "fixedrange": True, "range": [lowest, -26]}
         | {"scaleanchor": "x", "scaleratio": 1},
     }
     empty = {"type": "scatter", "x": [0], "y": [0], "mode": "markers", "marker": {"opacity": 0}}
@@ -118,18 +144,18 @@ def groups_figure(
     tissue: str,
     *,
     display: Display = _NEUROLOGICAL,
-    height: int = 430,
-) -> tuple[go.Figure, float]:
+    kind: str = "real",
+    height: int = 470,
+) -> go.Figure:
     """A column for each group: mean of real maps, mean of generated ones, and generated minus real of a tissue.
 
     Args:
         means: of a pack.
         plane: which.
         cut: voxel through the plane, one of `CUTS`.
-        tissue: whose difference.
-
-    Returns:
-        The figure, and the end of the difference's scale, the same for all groups.
+        tissue: whose difference; one scale for all groups.
+        kind: what the people are, `real` or `simulated`.
+        height: pixels.
     """
     one, k = view(plane, display), index(tissue)
     both = [(means.maps(g, "real"), means.maps(g, "model")) for g in range(len(means.groups))]
@@ -138,8 +164,10 @@ def groups_figure(
     for group, (real, model) in zip(means.groups, both, strict=True):
         pictures = [slice_rgb(maps, one, cut) for maps in (real, model)]
         pictures.append(slice_rgb(model, one, cut, mode=tissue, baseline=real, limit=limit))
-        columns.append((f"<b>{group.label}</b><br>{group.people} people", pictures))
-    return montage_figure(columns, height=height, rows=("people", "generated", "difference")), limit
+        who, _, age = group.label.partition(", ")
+        columns.append((f"<b>{who}</b><br>{f'{age}, ' if age else ''}n {group.people}", pictures))
+    said = (limit, f"generated − {kind}, {BY_NAME[tissue].bids} fraction")
+    return montage_figure(columns, height=height, rows=(kind, "generated", "difference"), scale=said)
 
 
 def picture_url(rgb: Pictures, zoom: int = _ZOOM) -> str:

@@ -28,26 +28,19 @@ def measure(preset: str, steps: int, batch: int, threads: int) -> dict[str, floa
     import torch
 
     sys.path.insert(0, str(ROOT))
-    from csegsynth_core.data.cohort import Cohort
-    from csegsynth_core.models.csegsynth import CSegSynth, PaperGenerator, TemplateGenerator
     from tests.toy import make_cohort
     from train.config import TrainConfig
-    from train.csegsynth import Trainer, _shapes
-    from train.people import gather
+    from train.engine import build, open_people
 
     torch.set_num_threads(threads)
     config = TrainConfig.named(preset).with_overrides([f"batch={batch}"])
     with tempfile.TemporaryDirectory() as folder:
-        cohort = Cohort.open(make_cohort(Path(folder) / "toy", people=max(8, 2 * batch)))
-        region = (PaperGenerator if preset == "paper" else TemplateGenerator).region
-        people = gather(cohort, region, config.validation_fraction, config.seed)
+        people = open_people(make_cohort(Path(folder) / "toy", people=max(8, 2 * batch)), config)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        torch.manual_seed(0)
-        trainer = Trainer(CSegSynth(_shapes(config, people.encoder.width)), people, config)
-        trainer.done = sum(
-            s.steps for s in config.stages if s.kind == "pretrain"
-        )  # the first step of fine-tuning
-        resolution = config.stage_at(trainer.done)[0].resolution
+        trainer = build(people, config)
+        kinds = [stage.kind for stage in config.stages]
+        trainer.stage_index = kinds.index("finetune")
+        resolution = config.stages[trainer.stage_index].resolution
         seconds = []
         for _ in range(steps + 1):
             started = time.perf_counter()
