@@ -1,11 +1,16 @@
 """The app: `streamlit run app.py`. Chooses the model pack and routes to the pages."""
 
+import os
 import sys
 from pathlib import Path
 
 import streamlit as st
 
 ASSETS = Path(__file__).parent / "assets"
+
+# Set before torch is imported: threads that wait for each other sleep instead of spinning, since browser, server
+# and other users share the cores. A brain then takes a third of the processor time on two busy cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 st.set_page_config(
     page_title="CSegSynth",

@@ -24,7 +24,7 @@ def _models(pack_hash: str, stamp: float, _pack: Pack) -> dict[str, Pack]:
     return models_of(_pack)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Generating…")
+@st.cache_resource(max_entries=8, show_spinner="Generating…", scope="session")
 def _brain(pack_hash: str, name: str, person: tuple[tuple[str, Any], ...], seed: int, _pack: Pack) -> Brain:
     return generate_one(_pack, dict(person), seed=seed)
 

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,36 @@ def test_a_page_is_found_under_the_name_of_its_file() -> None:
         imports = (ast.Import, ast.ImportFrom)
         first = next(x for x in body[1:] if not isinstance(x, imports))  # after the docstring
         assert ast.unparse(first) == "_link.routed()", name
+
+
+def test_what_a_person_gave_goes_with_the_session() -> None:
+    """What is known of models and cohorts is shared by all; every result about somebody is the session's own."""
+    shared = {
+        "_state._load",
+        "_cohort_views.summary_of",
+        "_evaluation_brains._models",
+        "_evaluation_brains._means",
+    }
+    found = {}
+    for path in (ROOT / "pages").glob("*.py"):
+        for one in ast.walk(ast.parse(path.read_text("utf-8"))):
+            for how in one.decorator_list if isinstance(one, ast.FunctionDef) else []:
+                if ast.unparse(how).startswith(("st.cache_resource", "st.cache_data")):
+                    found[f"{path.stem}.{one.name}"] = ast.unparse(how)
+    assert shared < set(found)
+    assert {name for name, how in found.items() if "scope='session'" not in how} == shared
+
+
+def test_uploads_are_small_and_served_to_this_computer_only() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    assert config["server"]["maxUploadSize"] <= 20
+    assert config["server"]["address"] == "localhost"
+    assert config["browser"]["gatherUsageStats"] is False
+    for path in (ROOT / "pages").glob("*.py"):
+        for one in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(one, ast.Call) and ast.unparse(one.func).endswith("file_uploader"):
+                types = next(k.value for k in one.keywords if k.arg == "type")
+                assert {ast.literal_eval(t) for t in types.elts} <= {"json", "tsv", "csv", "xlsx"}, path
 
 
 def test_no_page_is_long() -> None:

@@ -550,5 +550,5 @@ def _png(rgb: NDArray[np.float32], smooth: bool) -> str:
         size = (image.width * _ZOOM, image.height * _ZOOM)
         image = image.resize(size, Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)
     out = io.BytesIO()
-    image.save(out, "PNG", compress_level=6)
+    image.save(out, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

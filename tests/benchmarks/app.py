@@ -25,19 +25,23 @@ RELEASES = 36
 WATCH = """() => {
   const src = () => [...document.querySelectorAll('.st-key-planes image')].slice(0, 3)
     .map(i => i.getAttribute('href') || i.getAttributeNS('http://www.w3.org/1999/xlink', 'href')).join('|');
-  const text = () => document.querySelector('table.volumes tbody')?.innerText.replace(/\\n/g, ' ') || '';
+  const text = () => document.querySelector('table.volumes tbody')?.textContent || '';
   window.watch = kind => {
     const before = src(), table = text(), w = {released: null, picture: null, spread: null};
     window.watched = w;
     window.addEventListener(kind, () => {
       w.released = performance.now();
-      const look = () => {
-        if (w.picture === null && src() !== before)
-          requestAnimationFrame(() => { w.picture = w.picture ?? performance.now(); });
+      let seen = false;
+      const observer = new MutationObserver(() => {
+        if (!seen && src() !== before) {
+          seen = true;  // painted by the end of the next frame
+          requestAnimationFrame(() => requestAnimationFrame(() => { w.picture = performance.now(); }));
+        }
         if (w.spread === null && text() !== table && !text().includes('…')) w.spread = performance.now();
-        if (w.picture === null || w.spread === null) requestAnimationFrame(look);
-      };
-      requestAnimationFrame(look);
+        if (seen && w.spread !== null) observer.disconnect();
+      });
+      observer.observe(document.body, {subtree: true, childList: true, characterData: true,
+        attributeFilter: ['href', 'xlink:href']});
     }, {capture: true, once: true});
   };
 }"""
