@@ -1,15 +1,15 @@
 """Figures for papers, drawn with matplotlib: SVG, PDF and PNG without a browser on the server.
 
-Same numbers and colours as `csegsynth_core.figures`; sizes are those of a journal column (85 mm) or a page
-(180 mm). Text stays text: fonts are embedded in PDF (TrueType) and left as text in SVG.
+Same numbers and colours as `csegsynth_core.figures`; sizes are those of a journal column (88 mm) or a page
+(180 mm). Charts of the pages are in `static_charts`, slices in `static_brains`. Text stays text: fonts are embedded in PDF (TrueType) and left as text in SVG.
 """
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from csegsynth_core.figures.trajectory import (
     shown_volumes,
 )
 
-COLUMN_MM: Final = 85.0
+COLUMN_MM: Final = 88.0
 PAGE_MM: Final = 180.0
 DPI: Final = 300
 FORMATS: Final[dict[str, str]] = {
@@ -61,6 +61,8 @@ _DASHES: Final = (
 )
 _SYMBOLS: Final = (*(("o", True), ("D", False), ("s", True), ("^", False), ("P", True), ("v", False)),)
 _LONG_TITLE: Final = 18  # characters that a panel's title has room for
+INK: Final = "#1B2530"
+GREY: Final = "#8A97A6"
 _LOCK: Final = threading.Lock()  # matplotlib's settings are one set for all threads
 
 
@@ -80,7 +82,7 @@ def trajectory_file(
     Args:
         lines, reference, trained, unit, note: as for `csegsynth_core.figures.trajectory_figure`.
         form: `svg`, `pdf` or `png` (300 dpi).
-        width_mm: 85 for a column, 180 for a page.
+        width_mm: 88 for a column, 180 for a page.
 
     Raises:
         CSegSynthError: unknown form.
@@ -132,7 +134,7 @@ def trajectory_file(
                 ax.xaxis.set_tick_params(labelbottom=True)
         _key(figure, lines, behind, bool(spans), note, wide)
 
-    return _saved(draw, form, width_mm, height_mm)
+    return saved(draw, form, width_mm, height_mm)
 
 
 def strip_file(
@@ -178,9 +180,9 @@ def strip_file(
         figure.legend(handles=samples, loc="outside lower left", ncols=3, frameon=False)
         figure.suptitle(f"Age ({age_units})", fontsize=6.5)
         if note:
-            figure.supxlabel(note, fontsize=5.5, x=0.99, ha="right")
+            figure.supxlabel(note, fontsize=6, x=0.99, ha="right")
 
-    return _saved(draw, form, width_mm, height_mm)
+    return saved(draw, form, width_mm, height_mm)
 
 
 def _key(
@@ -190,22 +192,21 @@ def _key(
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    ink = "#1B2530"
     handles: list[Any] = []
     for k, one in enumerate(lines):
         symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
         look: dict[str, Any] = {
-            "color": ink,
+            "color": INK,
             "ls": _DASHES[k % len(_SYMBOLS)],
             "lw": 0.9,
             "marker": symbol,
             "ms": 2.4,
             "mew": 0.5,
         }
-        handles.append(Line2D([], [], label=one.name, mfc=ink if filled else "none", **look))
+        handles.append(Line2D([], [], label=one.name, mfc=INK if filled else "none", **look))
     bands = legend_bands(lines, reference)
     alphas = {"ci": 0.5, "spread": 0.22}
-    handles += [Patch(color=ink, alpha=alphas[k], lw=0, label=t) for k, t in bands.items() if k in alphas]
+    handles += [Patch(color=INK, alpha=alphas[k], lw=0, label=t) for k, t in bands.items() if k in alphas]
     if "centiles" in bands:
         handles.append(Patch(color="#8A97A6", alpha=0.35, lw=0, label=bands["centiles"]))
     if outside:
@@ -221,11 +222,27 @@ def _key(
     legend.set_in_layout(True)
     if note:
         figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room between the panels and the legend
-        figure.text(0.995, 0.004, note, fontsize=5.5, ha="right", va="bottom", color="#5A6672")
+        figure.text(0.995, 0.004, note, fontsize=6, ha="right", va="bottom", color="#5A6672")
 
 
-def _saved(draw: Any, form: str, width_mm: float, height_mm: float) -> bytes:
-    """Draw on a figure of that size and save it."""
+def saved(
+    draw: Callable[[Any], None],
+    form: str,
+    width_mm: float,
+    height_mm: float,
+    *,
+    layout: Literal["constrained"] | None = "constrained",
+) -> bytes:
+    """Draw on a figure of that size and save it.
+
+    Args:
+        draw: told the matplotlib figure.
+        layout: matplotlib's; None leaves axes where they were put.
+        form: `svg`, `pdf` or `png` (300 dpi).
+
+    Raises:
+        CSegSynthError: unknown form.
+    """
     if form not in FORMATS:
         raise CSegSynthError(
             "unknown form of a figure", expected=f"one of {', '.join(FORMATS)}", got=repr(form)
@@ -235,7 +252,7 @@ def _saved(draw: Any, form: str, width_mm: float, height_mm: float) -> bytes:
 
     out = io.BytesIO()
     with _LOCK, mpl.rc_context(_RC):  # type: ignore[arg-type]
-        figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
+        figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout=layout)
         draw(figure)
         when = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(

@@ -40,7 +40,7 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
     with st.popover("Export", icon=":material/download:", type="primary"):
         width = st.segmented_control(
             "Width of the figure", [COLUMN_MM, PAGE_MM], default=COLUMN_MM, required=True, key="export-width",
-            format_func={COLUMN_MM: "Column, 85 mm", PAGE_MM: "Page, 180 mm"}.get, width="stretch",
+            format_func={COLUMN_MM: "Column, 88 mm", PAGE_MM: "Page, 180 mm"}.get, width="stretch",
         )  # fmt: skip
         with st.container(horizontal=True, gap="small"):
             for form, kind in FORMATS.items():

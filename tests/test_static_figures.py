@@ -61,7 +61,7 @@ def test_svg_is_xml_with_text_of_the_right_width(drawn, width) -> None:
     ):  # fmt: skip
         assert words in text, words
     sizes = [float(s) for s in re.findall(rb"font-size: ([\d.]+)px", payload)]
-    assert min(sizes) >= 5.5  # points: legible in print
+    assert min(sizes) >= 6  # points: legible in print
 
 
 def test_pdf_embeds_its_fonts(drawn) -> None:
@@ -77,7 +77,7 @@ def test_pdf_embeds_its_fonts(drawn) -> None:
 def test_png_has_300_dpi(drawn) -> None:
     image = Image.open(io.BytesIO(static_figures.trajectory_file(*drawn, form="png")))
     assert image.info["dpi"] == pytest.approx((300, 300), abs=0.5)
-    assert image.width == pytest.approx(85 / 25.4 * 300, abs=2)
+    assert image.width == pytest.approx(static_figures.COLUMN_MM / 25.4 * 300, abs=2)
 
 
 def test_the_same_figure_gives_the_same_file(drawn) -> None:

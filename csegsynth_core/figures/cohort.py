@@ -14,6 +14,7 @@ from csegsynth_core.figures.style import FONT
 from csegsynth_core.tissue import BY_NAME
 
 SEX_COLOURS: Final = ("#8D6CC9", "#D55E00", "#5B7F95")
+PERSON_COLOUR: Final = "#1F8FB3"
 _DASHES: Final = ("solid", "dash", "dot")
 _BAR: Final = "rgba(120,136,156,0.62)"
 _SCALE: Final = [[0.0, "#2F6FB5"], [0.5, "#F4F5F7"], [1.0, "#C4472B"]]
@@ -104,7 +105,7 @@ def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bo
         "orientation": "h",
         "x": shares["percent"],
         "y": list(range(len(shares))),
-        "marker": {"color": ["#1F8FB3" if k == own else _BAR for k in shares["level"]]},
+        "marker": {"color": [PERSON_COLOUR if k == own else _BAR for k in shares["level"]]},
         "text": [
             f"{t} people{' ◆ this person' if k == own else ''}"
             for t, k in zip(said, shares["level"], strict=True)
@@ -313,7 +314,7 @@ def _layout(height: int, dark: bool) -> dict[str, Any]:
 
 
 def _person(x: float, y: float, ink: str, text: str) -> dict[str, Any]:
-    marker = {"symbol": "diamond", "size": 12, "color": "#1F8FB3", "line": {"width": 1.5, "color": ink}}
+    marker = {"symbol": "diamond", "size": 12, "color": PERSON_COLOUR, "line": {"width": 1.5, "color": ink}}
     return {
         "type": "scatter",
         "mode": "markers",

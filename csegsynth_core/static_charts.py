@@ -1,0 +1,482 @@
+"""The pages' charts for papers: the same numbers and colours as `csegsynth_core.figures`; see `static_figures`.
+
+All take `form` (`svg`, `pdf` or `png` at 300 dpi), `width_mm` (88 for a column, 180 for a page) and `note` (a line
+below the figure), give the file's content, and raise `CSegSynthError` for an unknown form.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
+from csegsynth_core.figures.centiles import VolumeRow
+from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS
+from csegsynth_core.figures.influence import InfluenceBar
+from csegsynth_core.figures.measured import MAX_PANELS
+from csegsynth_core.static_figures import COLUMN_MM, GREY, INK, saved
+from csegsynth_core.tissue import BY_NAME
+
+_MARKS: Final = ("o", "s", "D", "^", "P", "X")
+_DASHES: Final = ("-", (0, (4, 1.6)), (0, (1, 1.2)))
+_BAR: Final = "#A9B4C2"
+
+
+def volumes_file(
+    rows: Sequence[VolumeRow],
+    *,
+    spread: Mapping[str, tuple[float, float]] | None = None,
+    spread_name: str = "",
+    who: str = "",
+    baseline: str = "baseline",
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """Volumes among the centiles of people alike, with the baseline and the spread over draws.
+
+    Args:
+        rows: as for `figures.centile_figure`.
+        spread: name of a row → ends of its spread over latent draws, mL.
+        spread_name: what that spread is.
+        who: whose centiles these are: `among women aged 48 (n = 60)`.
+        baseline: what the baseline is called.
+    """
+    height = 11.0 * len(rows) + 13.0 + (3.0 if spread else 0) + (2.5 if note else 0)
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for ax, row in zip(panels, rows, strict=True):
+            c5, c25, c50, c75, c95 = row.centiles
+            ax.barh(0, c95 - c5, left=c5, height=0.5, color=GREY, alpha=0.28, lw=0)
+            ax.barh(0, c75 - c25, left=c25, height=0.5, color=GREY, alpha=0.42, lw=0)
+            ax.plot([c50, c50], [-0.36, 0.36], color="#66758A", lw=1.0)
+            ends = (spread or {}).get(row.name)
+            if ends:
+                ax.plot(ends, [-0.42, -0.42], color=row.colour, lw=1.2, solid_capstyle="butt")
+            ax.plot([row.baseline_ml], [0], "o", mfc="none", mec=INK, ms=4, mew=0.8)
+            ax.plot([row.ml], [0], "o", color=row.colour, mec=INK, ms=4, mew=0.5)
+            points = [*row.centiles, row.ml, row.baseline_ml, *(ends or ())]
+            pad = 0.08 * (max(points) - min(points)) or 1.0
+            ax.set(ylim=(-0.55, 0.45), yticks=[], xlim=(min(points) - pad, max(points) + pad))
+            ax.set_ylabel(row.name, rotation=0, ha="right", va="center", color=INK)
+            ax.spines[["top", "right", "left"]].set_visible(False)
+            ax.locator_params(axis="x", nbins=6)
+            ax.tick_params(pad=1.5)
+        panels[-1].set_xlabel("Volume (mL)")
+        from matplotlib.lines import Line2D
+        from matplotlib.patches import Patch
+
+        handles: list[Any] = [
+            Line2D([], [], ls="", marker="o", color=GREY, mec=INK, ms=4, mew=0.5, label="this person"),
+            Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=4, mew=0.8, label=_short(baseline, 34)),
+            Patch(color=GREY, alpha=0.4, lw=0, label=f"centiles 5–95, 25–75, median {who}".strip()),
+        ]
+        if spread:
+            handles.append(Line2D([], [], color=INK, lw=1.2, label=spread_name))
+        _legend(figure, handles, note, columns=1 if width_mm < 1.5 * COLUMN_MM else 2)
+
+    return saved(draw, form, width_mm, height + (3.2 if width_mm < 1.5 * COLUMN_MM else 0))
+
+
+def influence_file(
+    bars: Sequence[InfluenceBar],
+    *,
+    colour: str,
+    axis: str,
+    title: str = "",
+    band: str = "",
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """Signed bars of how much each feature moves a volume; arguments as for `figures.influence_figure`.
+
+    Args:
+        title: whose volume, and of whom.
+    """
+    panels = [[b for b in bars if not b.is_contrast], [b for b in bars if b.is_contrast]]
+    panels = [p for p in panels if p]
+    titles = [axis if not p[0].is_contrast else "mL, contrast between two levels" for p in panels]
+    mixed = len({b.unit for b in bars}) > 1
+    height = 3.6 * len(bars) + 9.0 * len(panels) + (4 if title else 0) + (3 if band else 0) + 2.5
+    wrap = 30 if width_mm < 1.5 * COLUMN_MM else 70
+
+    def draw(figure: Any) -> None:
+        shares = [len(p) + 0.4 for p in panels]
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=shares)[:, 0]
+        for ax, panel, label in zip(axes, panels, titles, strict=True):
+            where = np.arange(len(panel))
+            look: dict[str, Any] = {"hatch": "//////", "ec": "white"} if panel[0].is_contrast else {}
+            ax.barh(where, [b.value for b in panel], height=0.66, color=colour, lw=0, **look)
+            known = [(n, b) for n, b in enumerate(panel) if np.isfinite(b.low)]
+            if known:
+                ax.errorbar(
+                    [b.value for _, b in known],
+                    [n for n, _ in known],
+                    xerr=[[b.value - b.low for _, b in known], [b.high - b.value for _, b in known]],
+                    **{"fmt": "none", "ecolor": INK, "elinewidth": 0.7, "capsize": 1.4, "capthick": 0.7},
+                )
+            names = [
+                _short(b.label, wrap)
+                + (f" ({b.unit.removeprefix('mL ')})" if mixed and not b.is_contrast else "")
+                for b in panel
+            ]
+            ax.set_yticks(where, names)
+            ax.set(ylim=(len(panel) - 0.4, -0.6))
+            ax.set_xlabel(label)
+            ax.axvline(0, color=INK, lw=0.5)
+            ax.tick_params(axis="y", length=0)
+            ax.spines[["top", "right", "left"]].set_visible(False)
+        if title:
+            figure.suptitle(_wrapped(title, width_mm), fontsize=7, x=0.01, ha="left")
+        lines = ([f"Whiskers: {band}"] if band else []) + ([note] if note else [])
+        if lines:
+            figure.supxlabel("\n".join(lines), fontsize=6, x=0.99, ha="right", color="#5A6672")
+
+    return saved(draw, form, width_mm, height)
+
+
+def scenarios_file(
+    table: pd.DataFrame, *, form: str = "svg", width_mm: float = COLUMN_MM, note: str = ""
+) -> bytes:
+    """Volumes of scenarios, mean over draws ± their standard deviation.
+
+    Args:
+        table: as from `compare.compared`.
+    """
+    names = list(dict.fromkeys(table["scenario"]))
+    measures = list(dict.fromkeys(table["measure"]))
+    wide = width_mm > 1.5 * COLUMN_MM
+    height = (4.2 * len(names) + 14) if wide else (3.6 * len(names) + 7.5) * len(measures)
+    draws = int(table["draws"].iloc[0])
+
+    def draw(figure: Any) -> None:
+        shape = (1, len(measures)) if wide else (len(measures), 1)
+        panels = figure.subplots(*shape, squeeze=False).ravel()
+        for n, (ax, measure) in enumerate(zip(panels, measures, strict=True)):
+            part = table[table["measure"] == measure]
+            tissue = BY_NAME.get(measure)
+            colour, title = (tissue.colour, tissue.bids) if tissue else (GREY, measure.upper())
+            spread = np.nan_to_num(part["sd_draws_ml"].to_numpy(float))
+            for row, (mean, sd) in enumerate(zip(part["mean_ml"], spread, strict=True)):
+                ax.errorbar(
+                    *([mean], [row]),
+                    xerr=[sd],
+                    **{"fmt": _MARKS[row % len(_MARKS)], "color": colour, "ms": 3.2, "lw": 0.8, "capsize": 1.6},
+                )
+            ax.set(ylim=(len(names) - 0.5, -0.5))
+            ax.set_title(title, loc="left", color=colour, fontweight="bold", pad=2)
+            shown = names if n == 0 or not wide else [""] * len(names)
+            ax.set_yticks(range(len(names)), [_short(s, 26) for s in shown])
+            ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
+            ax.tick_params(axis="y", length=0)
+            ax.locator_params(axis="x", nbins=5)
+            ax.spines[["top", "right"]].set_visible(False)
+            if wide or n == len(measures) - 1:
+                ax.set_xlabel("Volume (mL)")
+        said = f"Mean ± 1 SD over {draws} latent draws" + (f". {note}" if note else "")
+        figure.supxlabel(_wrapped(said, width_mm), fontsize=6, x=0.99, ha="right", color="#5A6672")
+
+    return saved(draw, form, width_mm, height + 5)
+
+
+def distribution_file(
+    row: Mapping[str, Any],
+    histogram: Histogram | None,
+    *,
+    person: bool = True,
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """A numeric feature among training people; see `figures.distribution_figure`."""
+    height = (42.0 if histogram else 24.0) + (3 if note else 0)
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        top = 1.0
+        if histogram is not None and histogram.edges:
+            edges = np.asarray(histogram.edges)
+            counts = [c or 0 for c in histogram.counts]
+            top = float(max(counts) or 1)
+            ax.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_BAR, ec="white", lw=0.4)
+            ax.set_ylabel("People")
+            ax.spines[["top", "right"]].set_visible(False)
+        else:
+            ax.set_yticks([])
+            ax.spines[["top", "right", "left"]].set_visible(False)
+        y = -0.16 * top
+        ax.plot([row["centile1"], row["centile99"]], [y, y], color="#66758A", lw=0.8)
+        ends = [row["mean"] - row["sd"], row["mean"] + row["sd"]]
+        ax.plot(ends, [y, y], color="#66758A", lw=3, solid_capstyle="butt")
+        ax.plot([row["median"]], [y], "|", color=INK, ms=7, mew=1.2)
+        if person:
+            ax.plot([float(row["used"])], [y], "D", color=PERSON_COLOUR, mec=INK, ms=4, mew=0.5)
+        ax.set(ylim=(-0.32 * top, 1.06 * top))
+        if histogram is not None:
+            ax.set_yticks([t for t in ax.get_yticks() if 0 <= t <= 1.06 * top])
+        ax.set_xlabel(_with_unit(row))
+        said = "Line: 1st–99th centile; thick: mean ± 1 SD; |: median; ◆: this person"
+        _below(figure, said, note, width_mm)
+
+    return saved(draw, form, width_mm, height)
+
+
+def levels_file(
+    shares: pd.DataFrame,
+    own: str,
+    *,
+    label: str = "",
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """Share of training people with each level; see `figures.levels_figure`."""
+    height = 4.6 * max(len(shares), 2) + 15.0
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        where = np.arange(len(shares))
+        colours = [PERSON_COLOUR if k == own else _BAR for k in shares["level"]]
+        ax.barh(where, shares["percent"].to_numpy(float), height=0.66, color=colours, lw=0)
+        for n, (share, people) in enumerate(zip(shares["percent"], shares["people"], strict=True)):
+            said = "fewer than 3 people" if people is None or people != people else f"{people:.0f}"
+            ax.annotate(said, (0.0 if share != share else share, n), xytext=(2, 0), va="center", fontsize=6,
+                        textcoords="offset points")  # fmt: skip
+        ax.set_yticks(where, [_short(t, 34) for t in shares["label"]])
+        ax.set(ylim=(len(shares) - 0.4, -0.6))
+        ax.margins(x=0.12)
+        ax.set_xlabel("Training people with a value (%)")
+        if label:
+            ax.set_title(_wrapped(label, width_mm), loc="left", pad=3)
+        ax.tick_params(axis="y", length=0)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        _below(figure, "Number of people beside each bar; blue: this person's level", note, width_mm)
+
+    return saved(draw, form, width_mm, height)
+
+
+def along_age_file(
+    along: pd.DataFrame,
+    row: Mapping[str, Any],
+    age: float,
+    names: Mapping[str, str],
+    *,
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """Regression of a feature on age for each sex; see `figures.along_age_figure`."""
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        for n, (sex, part) in enumerate(along.groupby("sex", sort=False)):
+            colour = SEX_COLOURS[n % len(SEX_COLOURS)]
+            ax.fill_between(part["age"], part["low"], part["high"], color=colour, alpha=0.16, lw=0)
+            label = f"{names.get(str(sex), 'all')} (n = {part['n'].iloc[0]})"
+            ax.plot(part["age"], part["value"], color=colour, lw=1, ls=_DASHES[n % len(_DASHES)], label=label)
+        ax.plot(
+            [age], [float(row["used"])], "D", color=PERSON_COLOUR, mec=INK, ms=4, mew=0.5, label="this person"
+        )
+        ax.set_xlabel("Age (years)")
+        ax.set_ylabel(_with_unit(row))
+        ax.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)
+        _below(figure, "Cubic regressions on age; bands: ± 1 residual SD", note, width_mm)
+
+    return saved(draw, form, width_mm, 56.0)
+
+
+def volumes_by_age_file(
+    curves: Mapping[str, pd.DataFrame],
+    age: float,
+    own: Mapping[str, float],
+    *,
+    who: str = "",
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """Centiles of volumes by age among training people; see `figures.volumes_by_age_figure`.
+
+    Args:
+        who: whose centiles: `60 women`.
+    """
+    wide = width_mm > 1.5 * COLUMN_MM
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(*((1, 4) if wide else (2, 2)), sharex=True).ravel()
+        for n, (ax, (kind, curve)) in enumerate(zip(panels, curves.items(), strict=False)):
+            tissue = BY_NAME.get(kind)
+            colour, name = (tissue.colour, tissue.bids) if tissue else (GREY, kind.upper())
+            ax.fill_between(curve["age"], curve["c5"], curve["c95"], color=colour, alpha=0.16, lw=0)
+            ax.fill_between(curve["age"], curve["c25"], curve["c75"], color=colour, alpha=0.26, lw=0)
+            ax.plot(curve["age"], curve["c50"], color=colour, lw=1)
+            ax.plot([age], [own[kind]], "D", color=PERSON_COLOUR, mec=INK, ms=4, mew=0.5)
+            ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=3)
+            ax.spines[["top", "right"]].set_visible(False)
+            if wide or n >= 2:
+                ax.set_xlabel("Age (years)")
+            if n % 2 == 0 and not (wide and n):
+                ax.set_ylabel("Volume (mL)")
+        said = f"Median, 25–75 and 5–95 centile bands of {who or 'training people'}; ◆: this person's generated brain"
+        _below(figure, said, note, width_mm)
+
+    return saved(draw, form, width_mm, 50.0 if wide else 78.0)
+
+
+def age_sex_file(
+    summary: CohortSummary,
+    names: Mapping[str, str],
+    *,
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """People in each age band and sex; see `figures.age_sex_figure`."""
+
+    def draw(figure: Any) -> None:
+        ax = figure.subplots()
+        bands = [f"{a:.0f}–{b:.0f}" for a, b in zip(summary.ages[:-1], summary.ages[1:], strict=True)]
+        sexes = summary.sexes or ("",)
+        width = 0.8 / len(sexes)
+        for n, sex in enumerate(sexes):
+            counts = [line[n] for line in summary.by_age_sex]
+            where = np.arange(len(bands)) + (n - (len(sexes) - 1) / 2) * width
+            colour = SEX_COLOURS[n % len(SEX_COLOURS)]
+            ax.bar(where, [c or 0 for c in counts], width * 0.94, color=colour, label=names.get(sex, "all"))
+            for x, count in zip(where, counts, strict=True):
+                said = "*" if count is None else str(count)
+                ax.annotate(said, (x, count or 0), ha="center", fontsize=6, xytext=(0, 1), textcoords="offset points")
+        ax.set_xticks(range(len(bands)), bands)
+        ax.set_xlabel("Age (years)")
+        ax.set_ylabel("People")
+        ax.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)
+        _below(figure, f"n = {summary.n}; *: withheld (one or two people, or what would tell them)", note, width_mm)
+
+    return saved(draw, form, width_mm, 58.0)
+
+
+def correlation_file(
+    names: Sequence[str],
+    correlations: Sequence[Sequence[float | None]],
+    *,
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """Spearman's ρ of features and volumes; see `figures.correlation_figure`."""
+
+    def draw(figure: Any) -> None:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        ax = figure.subplots()
+        values = np.array([[np.nan if r is None else r for r in line] for line in correlations], float)
+        scale = LinearSegmentedColormap.from_list("signed", ["#2F6FB5", "#F4F5F7", "#C4472B"])
+        scale.set_bad("#FFFFFF")
+        picture = ax.imshow(values, cmap=scale, vmin=-1, vmax=1, interpolation="nearest")
+        size = 6 if len(names) <= 12 or width_mm > 1.5 * COLUMN_MM else 0
+        for i, line in enumerate(values if size else ()):
+            for j, rho in enumerate(line):
+                if np.isfinite(rho) and i != j:
+                    said = f"{rho:.1f}".replace("-", "−").replace("0.", ".")
+                    ax.text(j, i, said, ha="center", va="center", fontsize=size,
+                            color="white" if abs(rho) > 0.6 else INK)  # fmt: skip
+        short = [_short(n, 24) for n in names]
+        ax.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(names)), short)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        bar = figure.colorbar(picture, ax=ax, shrink=0.6, aspect=28, pad=0.02)
+        bar.set_label("Spearman's ρ")
+        bar.outline.set_visible(False)
+        _below(figure, "Training people with both values; volumes of their scans", note, width_mm)
+
+    return saved(draw, form, width_mm, min(width_mm, 130.0) + 4)
+
+
+def methods_file(
+    table: pd.DataFrame,
+    names: Mapping[str, str],
+    title: str,
+    *,
+    form: str = "svg",
+    width_mm: float = COLUMN_MM,
+    note: str = "",
+) -> bytes:
+    """One metric of several methods; see `figures.methods_figure`."""
+    parts = list(dict.fromkeys(table["part"]))[:MAX_PANELS]
+    methods = [m for m in dict.fromkeys(table["method"]) if m != "floor"]
+    floor = bool((table["method"] == "floor").any())
+    wide = width_mm > 1.5 * COLUMN_MM
+    height = (3.9 * len(methods) + 17) if wide else (3.3 * len(methods) + 9.5) * len(parts) + 5
+    intervals = bool(table["low"].notna().any())
+
+    def draw(figure: Any) -> None:
+        shape = (1, len(parts)) if wide else (len(parts), 1)
+        panels = figure.subplots(*shape, squeeze=False).ravel()
+        for n, (ax, part) in enumerate(zip(panels, parts, strict=True)):
+            own = table[table["part"] == part].set_index("method")
+            tissue = BY_NAME.get(part)
+            colour = tissue.colour if tissue else "#5B7F95"
+            here = [m for m in methods if m in own.index]
+            values, low, high = (own.loc[here, k].to_numpy(float) for k in ("value", "low", "high"))
+            gaps = [np.nan_to_num(values - low), np.nan_to_num(high - values)]
+            ax.errorbar(
+                *(values, [methods.index(m) for m in here]),
+                xerr=np.maximum(gaps, 0),
+                **{"fmt": "o", "color": colour, "ms": 3, "elinewidth": 0.8, "capsize": 1.6},
+            )
+            if "floor" in own.index:
+                ax.axvline(float(own.loc["floor", "value"]), color=INK, lw=0.7, ls=":")
+            shown = [_short(names.get(m, m), 28) for m in methods] if n == 0 or not wide else [""] * len(methods)
+            ax.set_yticks(range(len(methods)), shown)
+            ax.set(ylim=(len(methods) - 0.5, -0.5))
+            ax.set_title(tissue.bids if tissue else part, loc="left", color=colour, fontweight="bold", pad=2)
+            ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
+            ax.tick_params(axis="y", length=0)
+            ax.locator_params(axis="x", nbins=5)
+            ax.spines[["top", "right"]].set_visible(False)
+            if wide or n == len(parts) - 1:
+                ax.set_xlabel(title)
+        said = ["Intervals: 95 % bootstrap over people"] if intervals else []
+        said += ["dotted: real against real"] if floor else []
+        _below(figure, "; ".join(said), note, width_mm)
+
+    return saved(draw, form, width_mm, height)
+
+
+def _legend(figure: Any, handles: list[Any], note: str, *, columns: int) -> None:
+    """Legend below the panels, and the note below it."""
+    from matplotlib.lines import Line2D
+
+    if note:
+        handles = [*handles, Line2D([], [], ls="", label=note)]
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=columns, frameon=False, handlelength=1.6, fontsize=6
+    )
+
+
+def _below(figure: Any, said: str, note: str, width_mm: float) -> None:
+    """What signs mean, and the note, below the panels."""
+    lines = [_wrapped(t, width_mm) for t in (said, note) if t]
+    if lines:
+        figure.supxlabel("\n".join(lines), fontsize=6, x=0.99, ha="right", color="#5A6672")
+
+
+def _wrapped(text: str, width_mm: float) -> str:
+    return "\n".join(textwrap.wrap(text, int(width_mm / 1.2)))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _with_unit(row: Mapping[str, Any]) -> str:
+    return f"{row['label']} ({row['units']})" if row["units"] else str(row["label"])
