@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import nifti_gz_bytes
+from csegsynth_core.figure_export import zipped
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.substructures import REGIONS
@@ -111,14 +110,7 @@ def dataset_files(
 
 def zip_bytes(brains: Iterable[Brain], pack: Pack) -> bytes:
     """The derivative as a zip file, with dates left out so that the same brains give the same bytes."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in bids_files(brains, pack):
-            kind = zipfile.ZIP_STORED if name.endswith(".gz") else zipfile.ZIP_DEFLATED
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = kind
-            archive.writestr(info, content)
-    return out.getvalue()
+    return zipped(bids_files(brains, pack))
 
 
 def participant_label(who: Brain | str) -> str:

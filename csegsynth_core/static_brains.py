@@ -25,6 +25,7 @@ from csegsynth_core.figures.slices import (
 from csegsynth_core.static_figures import COLUMN_MM, INK, saved
 from csegsynth_core.tissue import ALL, BY_NAME, index
 
+NEUROLOGICAL: Final = Display()
 BAR_MM: Final = 50.0
 """Length of the scale bar, in the brain."""
 _GAP, _EDGE = 1.0, 0.5  # mm on paper
@@ -38,7 +39,7 @@ def planes_file(
     maps: Maps,
     at: Voxel,
     *,
-    display: Display = Display(),
+    display: Display = NEUROLOGICAL,
     mode: str = "tissues",
     baseline: Maps | None = None,
     change: str = "change of fraction (person − baseline)",
@@ -90,7 +91,7 @@ def scenarios_slices_file(
     at: Voxel,
     *,
     tissue: str = "gm",
-    display: Display = Display(),
+    display: Display = NEUROLOGICAL,
     form: str = "svg",
     width_mm: float = COLUMN_MM,
     note: str = "",
@@ -166,7 +167,13 @@ def _slice(ax: Any, one: View, rgb: NDArray[np.float32], smooth: bool) -> None:
         *((bottom, 0.5, 0.015, "center", "bottom"), (top, 0.5, 0.985, "center", "top")),
     ):
         ax.text(
-            *(x, y, text), ha=ha, va=va, color=_LETTERS, fontsize=6.5, fontweight="bold", transform=ax.transAxes
+            *(x, y, text),
+            ha=ha,
+            va=va,
+            color=_LETTERS,
+            fontsize=6.5,
+            fontweight="bold",
+            transform=ax.transAxes,
         )
 
 
@@ -214,7 +221,7 @@ def _key(figure: Any, top: float, mode: str, limit: float | None, change: str, w
     ax.set(yticks=[])
     ax.set_xticks(ticks, names)
     ax.tick_params(length=1.5, pad=1)
-    ax.set_title(title, loc="left", pad=1.5, fontsize=6.5, color=INK)
+    ax.set_title(title, loc="left", pad=2.5, fontsize=6.5, color=INK)
 
 
 def _note_line(figure: Any, note: str) -> None:

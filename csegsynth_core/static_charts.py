@@ -19,6 +19,7 @@ from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS
 from csegsynth_core.figures.influence import InfluenceBar
 from csegsynth_core.figures.measured import MAX_PANELS
 from csegsynth_core.static_figures import COLUMN_MM, GREY, INK, saved
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import BY_NAME
 
 _MARKS: Final = ("o", "s", "D", "^", "P", "X")
@@ -152,32 +153,40 @@ def scenarios_file(
     names = list(dict.fromkeys(table["scenario"]))
     measures = list(dict.fromkeys(table["measure"]))
     wide = width_mm > 1.5 * COLUMN_MM
-    height = (4.2 * len(names) + 14) if wide else (3.6 * len(names) + 7.5) * len(measures)
+    columns = min(4, len(measures)) if wide else 1
+    lines = -(-len(measures) // columns)
+    height = ((4.2 * len(names) + 12) if wide else (3.6 * len(names) + 7.5)) * lines
     draws = int(table["draws"].iloc[0])
 
     def draw(figure: Any) -> None:
-        shape = (1, len(measures)) if wide else (len(measures), 1)
-        panels = figure.subplots(*shape, squeeze=False).ravel()
-        for n, (ax, measure) in enumerate(zip(panels, measures, strict=True)):
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for ax in panels[len(measures) :]:
+            ax.set_visible(False)
+        for n, (ax, measure) in enumerate(zip(panels, measures, strict=False)):
             part = table[table["measure"] == measure]
-            tissue = BY_NAME.get(measure)
-            colour, title = (tissue.colour, tissue.bids) if tissue else (GREY, measure.upper())
+            title, colour = _named(measure)
             spread = np.nan_to_num(part["sd_draws_ml"].to_numpy(float))
             for row, (mean, sd) in enumerate(zip(part["mean_ml"], spread, strict=True)):
                 ax.errorbar(
                     *([mean], [row]),
                     xerr=[sd],
-                    **{"fmt": _MARKS[row % len(_MARKS)], "color": colour, "ms": 3.2, "lw": 0.8, "capsize": 1.6},
+                    **{
+                        "fmt": _MARKS[row % len(_MARKS)],
+                        "color": colour,
+                        "ms": 3.2,
+                        "lw": 0.8,
+                        "capsize": 1.6,
+                    },
                 )
             ax.set(ylim=(len(names) - 0.5, -0.5))
-            ax.set_title(title, loc="left", color=colour, fontweight="bold", pad=2)
-            shown = names if n == 0 or not wide else [""] * len(names)
+            ax.set_title(title, loc="left", color=colour, fontweight="bold", pad=2, fontsize=7 if len(title) < 18 else 6)
+            shown = names if n % columns == 0 else [""] * len(names)
             ax.set_yticks(range(len(names)), [_short(s, 26) for s in shown])
             ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
             ax.tick_params(axis="y", length=0)
             ax.locator_params(axis="x", nbins=5)
             ax.spines[["top", "right"]].set_visible(False)
-            if wide or n == len(measures) - 1:
+            if n + columns >= len(measures):
                 ax.set_xlabel("Volume (mL)")
         said = f"Mean ± 1 SD over {draws} latent draws" + (f". {note}" if note else "")
         figure.supxlabel(_wrapped(said, width_mm), fontsize=6, x=0.99, ha="right", color="#5A6672")
@@ -206,6 +215,7 @@ def distribution_file(
             top = float(max(counts) or 1)
             ax.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_BAR, ec="white", lw=0.4)
             ax.set_ylabel("People")
+            ax.yaxis.get_major_locator().set_params(integer=True)
             ax.spines[["top", "right"]].set_visible(False)
         else:
             ax.set_yticks([])
@@ -352,13 +362,21 @@ def age_sex_file(
             ax.bar(where, [c or 0 for c in counts], width * 0.94, color=colour, label=names.get(sex, "all"))
             for x, count in zip(where, counts, strict=True):
                 said = "*" if count is None else str(count)
-                ax.annotate(said, (x, count or 0), ha="center", fontsize=6, xytext=(0, 1), textcoords="offset points")
+                ax.annotate(
+                    said, (x, count or 0), ha="center", fontsize=6, xytext=(0, 1), textcoords="offset points"
+                )
         ax.set_xticks(range(len(bands)), bands)
         ax.set_xlabel("Age (years)")
         ax.set_ylabel("People")
+        ax.yaxis.get_major_locator().set_params(integer=True)
         ax.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper left", ncols=3, frameon=False)
-        _below(figure, f"n = {summary.n}; *: withheld (one or two people, or what would tell them)", note, width_mm)
+        _below(
+            figure,
+            f"n = {summary.n}; *: withheld (one or two people, or what would tell them)",
+            note,
+            width_mm,
+        )
 
     return saved(draw, form, width_mm, 58.0)
 
@@ -398,7 +416,7 @@ def correlation_file(
         bar.outline.set_visible(False)
         _below(figure, "Training people with both values; volumes of their scans", note, width_mm)
 
-    return saved(draw, form, width_mm, min(width_mm, 130.0) + 4)
+    return saved(draw, form, width_mm, 0.86 * min(width_mm, 130.0) + 8)
 
 
 def methods_file(
@@ -435,7 +453,9 @@ def methods_file(
             )
             if "floor" in own.index:
                 ax.axvline(float(own.loc["floor", "value"]), color=INK, lw=0.7, ls=":")
-            shown = [_short(names.get(m, m), 28) for m in methods] if n == 0 or not wide else [""] * len(methods)
+            shown = (
+                [_short(names.get(m, m), 28) for m in methods] if n == 0 or not wide else [""] * len(methods)
+            )
             ax.set_yticks(range(len(methods)), shown)
             ax.set(ylim=(len(methods) - 0.5, -0.5))
             ax.set_title(tissue.bids if tissue else part, loc="left", color=colour, fontweight="bold", pad=2)
@@ -450,6 +470,15 @@ def methods_file(
         _below(figure, "; ".join(said), note, width_mm)
 
     return saved(draw, form, width_mm, height)
+
+
+def _named(measure: str) -> tuple[str, str]:
+    """Title and colour of a volume: a tissue, a region, or the sum."""
+    region = next((r for r in REGIONS if r.name == measure), None)
+    if region is not None:
+        return region.title, BY_NAME[region.tissue].colour
+    tissue = BY_NAME.get(measure)
+    return (tissue.bids, tissue.colour) if tissue else (measure.upper(), GREY)
 
 
 def _legend(figure: Any, handles: list[Any], note: str, *, columns: int) -> None:

@@ -1,7 +1,8 @@
 """Figures for papers, drawn with matplotlib: SVG, PDF and PNG without a browser on the server.
 
 Same numbers and colours as `csegsynth_core.figures`; sizes are those of a journal column (88 mm) or a page
-(180 mm). Charts of the pages are in `static_charts`, slices in `static_brains`. Text stays text: fonts are embedded in PDF (TrueType) and left as text in SVG.
+(180 mm). Charts of the pages are in `static_charts`, slices in `static_brains`. Text stays text: fonts are
+embedded in PDF (TrueType) and left as text in SVG.
 """
 
 from __future__ import annotations

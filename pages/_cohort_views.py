@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from csegsynth_core import coverage, figures
+from csegsynth_core import coverage, figures, page_figures
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.generate import Brain
@@ -16,8 +16,6 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import BY_NAME
 
 _CONFIG = {"displayModeBar": False, "responsive": True}
-FEATURES = 12
-"""Features whose correlations are drawn."""
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -99,11 +97,11 @@ def correlations(pack: Pack, summary: CohortSummary | None) -> None:
     if summary is None:
         _absent()
         return
-    names, rho = summary.strongest(FEATURES)
+    names, rho = summary.strongest(page_figures.STRONGEST)
     labels = [BY_NAME[n].bids if n in BY_NAME else pack.schema.feature(n).label for n in names]
     which = (
-        f" The {FEATURES} features most correlated with a volume."
-        if len(summary.names) > FEATURES + 3
+        f" The {page_figures.STRONGEST} features most correlated with a volume."
+        if len(summary.names) > page_figures.STRONGEST + 3
         else ""
     )
     st.caption(f"Spearman's ρ among training people with both values; volumes of their scans.{which}")

@@ -24,6 +24,11 @@ _TISSUE = {r.name: r.tissue for r in saliency.WHOLE_REGIONS}
 """Region → the tissue whose colour it has."""
 
 
+def colour_of(measure: str) -> str:
+    """Colour of a volume's tissue."""
+    return SUM_COLOUR if measure == TOTAL else BY_NAME[_TISSUE.get(measure, measure)].colour
+
+
 def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
     """Bars with their intervals; scrolls where they are many."""
     rows = [
@@ -34,7 +39,7 @@ def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
     ]
     figure = figures.influence_figure(
         rows,
-        colour=SUM_COLOUR if measure == TOTAL else BY_NAME[_TISSUE.get(measure, measure)].colour,
+        colour=colour_of(measure),
         axis=AXES[unit],
         band=band,
         fit_px=HEIGHT_PX - 4,
@@ -85,17 +90,3 @@ def table(pack: Pack, shown: pd.DataFrame, unit: str, band: str) -> None:
 def map_key(pack: Pack) -> str:
     """Where the column shown in the brain is kept."""
     return f"influence-column-{pack.hash[:8]}"
-
-
-def download(pack: Pack, found: saliency.Gradients, whole: pd.DataFrame, whose: str) -> None:
-    """The whole table: every feature, all measures."""
-    st.download_button(
-        "CSV",
-        data=lambda: saliency.with_provenance(whole, found).to_csv(index=False).encode(),
-        file_name=f"csegsynth_{pack.name}_influence_{whose}_seed-{found.seed}.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        type="primary",
-        help="Every feature and measure, for each SD and natural unit, with intervals",
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -115,29 +114,3 @@ def _flag(pack: Pack, person: Brain, name: str, flag: str) -> str:
     value = person.features[name]
     shown = f"{value:.4g} {one.units}".strip() if one.is_numeric else one.levels[str(value)]
     return f"{flag}, {shown} used" if flag.startswith("imputed") else f"{shown}, {flag}"
-
-
-def download(pack: Pack, person: Brain, baseline: Brain) -> None:
-    """One zip of maps, dseg and sidecars, made when it is asked for."""
-    both = st.toggle("with baseline", key="with-baseline")
-    brains = [_named(person, "synthetic")] + ([_named(baseline, "baseline")] if both else [])
-    st.download_button(
-        "Download maps",
-        data=lambda: _zip(pack, brains),
-        file_name=f"csegsynth_{pack.name}_seed-{person.seed}.zip",
-        mime="application/zip",
-        on_click="ignore",
-        icon=":material/download:",
-        type="primary",
-        help="NIfTI maps of WM, GM and CSF, dseg, sidecars and tables (BIDS derivative)",
-    )
-
-
-def _zip(pack: Pack, brains: list[Brain]) -> bytes:
-    from csegsynth_core.export import zip_bytes  # imports nibabel, which the page does not need to start
-
-    return zip_bytes(brains, pack)
-
-
-def _named(brain: Brain, name: str) -> Brain:
-    return replace(brain, participant_id=name)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from csegsynth_core import coverage
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _cohort_views, _link, _state
+from pages import _about, _cohort_export, _cohort_views, _link, _state
 
 _link.routed()
 HIDDEN = " · bins of one or two people are withheld"
@@ -24,21 +24,13 @@ except CSegSynthError as error:
 
 outside = places[places["flag"] != ""]
 kind = "simulated people" if pack.simulated else "people"
-with st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head"):
+head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
+with head:
     st.html(
         f"<h1>Cohort <small>{coverage.training_people(pack)} {kind} trained on · {len(places)} features · "
         f"{escape(str(pack.about.get('title', pack.name)))}</small></h1>"
         '<p class="notice">From the summary statistics in the pack; it holds nobody\'s row. A generated brain is as '
         "good as there were people alike.</p>"
-    )
-    st.download_button(
-        "CSV",
-        data=lambda: places.to_csv(index=False).encode(),
-        file_name=f"csegsynth_{pack.name}_cohort.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        type="primary",
     )
 if len(outside):
     said = " &ensp;·&ensp; ".join(
@@ -47,6 +39,8 @@ if len(outside):
     )
     st.html(f'<div class="notes" role="alert"><b>⚠</b> {said}</div>')
 row = places.iloc[_cohort_views.table(pack, places)].to_dict()
+with head:
+    _cohort_export.popover(pack, row, places, brain, summary)
 left, right = st.columns([50, 50], gap="medium")
 with left:
     hint = f"choose a row above{HIDDEN if summary else ''}"

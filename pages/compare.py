@@ -6,10 +6,10 @@ from html import escape
 
 import streamlit as st
 
-from csegsynth_core import compare, figures
+from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _about, _compare_results, _compare_table, _link, _planes, _state
+from pages import _about, _compare_export, _compare_results, _compare_table, _link, _planes, _state
 
 _link.routed()
 PER_ROW = 3
@@ -31,15 +31,7 @@ with head:
         f"{draws} draws from {seed}</small></h1><p class='notice'>± and whiskers: spread over latent draws, 1 SD. "
         "Associations among people, not effects of changing somebody's life. Research use only.</p>"
     )
-    st.download_button(
-        "CSV",
-        data=lambda: compare.with_features(table, people).to_csv(index=False).encode(),
-        file_name=f"csegsynth_{pack.name}_scenarios_seed-{seed}.csv",
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-        type="primary",
-    )
+    _compare_export.popover(pack, table, brains, people, draws=draws, seed=seed)
 _compare_results.notes(pack, brains)
 
 

@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core import measured
-from pages import _evaluation_brains, _evaluation_tables, _link, _state
+from pages import _evaluation_brains, _evaluation_export, _evaluation_tables, _link, _state
 
 _link.routed()
 pack = _state.current_pack()
@@ -24,10 +24,7 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
         '<p class="notice">Errors against the volumes of prepared scans. Good group errors say little about any one '
         "person; see the limits in the model card.</p>"
     )
-    st.download_button(
-        "CSV", data=lambda: whole.to_csv(index=False).encode(), file_name=f"csegsynth_{pack.name}_evaluation.csv",
-        mime="text/csv", on_click="ignore", icon=":material/download:", type="primary",
-    )  # fmt: skip
+    _evaluation_export.popover(pack)
 titles = [_evaluation_tables.title_of(t) for t in tables]
 titles += ["Paired"] if len(pairs) else []
 titles += ["One person, all models", "Real beside generated", "Further measurements", "Model card"]

@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _link, _regions, _state, _viewer, _volumes
+from pages import _about, _individual_export, _link, _regions, _state, _viewer, _volumes
 
 _link.routed()
 pack = _state.current_pack()
@@ -27,7 +27,7 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
         '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
         "a hypothesis about a population, not a forecast for a person.</p>"
     )
-    _volumes.download(pack, brain, base)
+    _individual_export.popover(pack, brain, base, base_label)
 _volumes.notes(pack, brain, _state.memory(pack)["notes"])
 _viewer.show(pack, brain, base, base_label)
 place, table = _volumes.show(pack, brain, base, base_label)

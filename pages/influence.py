@@ -10,7 +10,15 @@ from csegsynth_core import saliency
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.tissue import ALL
-from pages import _about, _influence_map, _influence_people, _influence_table, _link, _state
+from pages import (
+    _about,
+    _influence_export,
+    _influence_map,
+    _influence_people,
+    _influence_table,
+    _link,
+    _state,
+)
 
 _link.routed()
 MEASURES = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
@@ -74,7 +82,10 @@ with head:
         '<p class="notice">Gradients by back-propagation. Associations that the model '
         f"learned, not effects. {f'Whiskers: {band}.' if band else ''} Research use only.</p>"
     )
-    _influence_table.download(pack, found, whole, whose)
+    _influence_export.popover(
+        pack, found, whole, shown, contrasts=contrasts, measure=measure, unit=unit, band=band, where=where,
+        title=f"Influence on {MEASURES[measure]} volume, {about}{f' (n = {n})' if n > 1 else ''}",
+    )  # fmt: skip
 left, right = st.columns([48, 52], gap="medium")
 with left:
     _influence_table.bars(shown, measure, unit, band)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import streamlit as st
 
 from csegsynth_core import methods_text
-from pages import _link, _state
+from pages import _figure_export, _link, _state
 
 _link.routed()
 pack = _state.current_pack()
 seed = _state.memory(pack)["seed"]
-with st.container(key="head"):
+paragraph = methods_text.methods_paragraph(pack, seed=seed)
+with st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head"):
     st.html(
         "<h1>Method and citation</h1><p class='notice'>Research only: not for diagnosis, prognosis or any decision "
         "about a person.</p>"
+    )
+    _figure_export.popover(
+        pack,
+        "method",
+        [],
+        files=[
+            ("Methods", "csegsynth_methods.txt", "text/plain", lambda: paragraph),
+            ("BibTeX", "csegsynth.bib", "text/x-bibtex", methods_text.bibtex),
+        ],
     )
 left, right = st.columns([52, 48], gap="large")
 with left:
@@ -37,7 +47,7 @@ with left:
         )
 with right:
     st.markdown("**Methods paragraph** with the current pack and seed")
-    st.code(methods_text.methods_paragraph(pack, seed=seed), language=None, wrap_lines=True)
+    st.code(paragraph, language=None, wrap_lines=True)
     st.markdown("**BibTeX**")
     st.code(methods_text.bibtex(), language="bibtex", height=230)
     st.markdown(

@@ -135,6 +135,7 @@ def test_the_download_opens_in_nibabel_with_left_on_the_left(page, pack, tmp_pat
     import nibabel as nib
 
     with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
+        page.get_by_role("button", name="Export").first.click()
         page.get_by_role("button", name="Download maps").click()
     download = waiting.value
     assert download.suggested_filename == "csegsynth_ixi_seed-0.zip"

@@ -30,12 +30,15 @@ def page(site) -> Iterator[Any]:
         yield page
 
 
-def csv(page: Any) -> pd.DataFrame:
-    """The table behind the page's CSV button."""
+def csv(page: Any, label: str = "CSV") -> pd.DataFrame:
+    """A table from the page's exports."""
+    page.get_by_role("button", name="Export", exact=False).first.click()
     with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
-        page.locator('[data-testid="stDownloadButton"] button:visible').first.click()
+        page.get_by_role("button", name=label, exact=True).click()
     with open(waiting.value.path(), "rb") as file:  # noqa: PTH123 - the browser's own path
-        return pd.read_csv(io.BytesIO(file.read()))
+        table = pd.read_csv(io.BytesIO(file.read()))
+    page.keyboard.press("Escape")
+    return table
 
 
 def fits(page: Any, selector: str) -> bool:
@@ -123,7 +126,7 @@ def test_compare_what_if_in_results_out(page, pack) -> None:
 
 def test_the_person_is_the_same_on_every_page(page, pack) -> None:
     go(page, "Cohort", "Cohort")
-    table = csv(page).set_index("feature")
+    table = csv(page, "All features, CSV").set_index("feature")
     assert float(table.loc["age", "used"]) == 52.0
     assert fits(page, '[data-testid="stPlotlyChart"]:visible')
     go(page, "Evaluation", "Evaluation")

@@ -1,0 +1,165 @@
+"""Figures on their way out of the app: every form of each, and one zip with everything that belongs to a page."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from csegsynth_core import __version__
+from csegsynth_core.methods_text import bibtex
+from csegsynth_core.pack import Pack
+from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
+
+WIDTHS: Final[dict[float, str]] = {COLUMN_MM: "", PAGE_MM: "_wide"}
+"""Width in mm → what is added to the name of a file."""
+PLOTLY_JS: Final = "plotly.min.js"
+
+
+@dataclass(frozen=True)
+class ExportFigure:
+    """A figure of a page, made when it is asked for."""
+
+    name: str
+    """Start of its files' names."""
+    title: str
+    """What the user chooses it by."""
+    file: Callable[[str, float], bytes]
+    """Form (`svg`, `pdf`, `png`) and width in mm → content."""
+    table: Callable[[], pd.DataFrame]
+    """The tidy table behind it."""
+    html: Callable[[], Any]
+    """The interactive (Plotly) figure."""
+    background: str = "#FFFFFF"
+    """Behind the interactive figure."""
+
+    def csv(self) -> bytes:
+        """The tidy table as CSV."""
+        return csv(self.table())
+
+    def page(self, plotly_js: bool | str = True) -> bytes:
+        """The interactive figure as a page.
+
+        Args:
+            plotly_js: True: the page holds plotly.js (4.6 MB) and needs no network; `directory`: it expects
+                `plotly.min.js` beside it.
+        """
+        figure = self.html()
+        figure.update_layout(paper_bgcolor=self.background, plot_bgcolor=self.background)
+        return figure.to_html(include_plotlyjs=plotly_js, full_html=True).encode()
+
+
+def note(pack: Pack) -> str:
+    """One line that belongs to every figure."""
+    simulated = "SIMULATED training data. " if pack.simulated else ""
+    return f"{simulated}Synthetic brains, CSegSynth pack {pack.name} ({pack.hash[:12]})"
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """A table as CSV with six significant digits, `n/a` where there is nothing."""
+    return frame.to_csv(index=False, na_rep="n/a", float_format="%.6g").encode()
+
+
+def people_csv(people: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """People's features as a table that the commands take: `sub-…` → features, None for unknown.
+
+    Numbers keep all their digits.
+    """
+    rows = [{"participant_id": who} | dict(features) for who, features in people.items()]
+    return pd.DataFrame(rows).to_csv(index=False, na_rep="n/a").encode()
+
+
+def figure_files(figures: Sequence[ExportFigure]) -> dict[str, bytes]:
+    """Every figure in every form, for a column and for a page, with its table; in the folder `figures`."""
+    out: dict[str, bytes] = {}
+    for one in figures:
+        for width, suffix in WIDTHS.items():
+            for form in FORMATS:
+                out[f"figures/{one.name}{suffix}.{form}"] = one.file(form, width)
+        out[f"figures/{one.name}.html"] = one.page("directory")
+        out[f"figures/{one.name}.csv"] = one.csv()
+    if figures:
+        from plotly.offline import get_plotlyjs
+
+        out[f"figures/{PLOTLY_JS}"] = get_plotlyjs().encode()
+    return out
+
+
+def everything(
+    pack: Pack,
+    figures: Sequence[ExportFigure],
+    *,
+    commands: Sequence[str],
+    methods: str,
+    scenario: str = "",
+    files: Mapping[str, bytes] | None = None,
+    maps: Iterable[tuple[str, bytes]] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> bytes:
+    """One zip: figures in every form, tables, maps, scenario, methods, citation, and the commands that repeat it.
+
+    Equal content gives equal bytes.
+
+    Args:
+        commands: lines for a shell, run in the unpacked folder, that make the same numbers again.
+        methods: a paragraph for a paper.
+        scenario: JSON of the view; see `scenario_file`.
+        files: further files by name, such as `people.csv`.
+        maps: path and content of a BIDS derivative's files; in the folder `maps`.
+        settings: further fields of `settings.json`.
+    """
+    about = {
+        "Synthetic": True,
+        "ModelPack": pack.name,
+        "ModelHash": pack.hash,
+        "SimulatedTrainingData": pack.simulated,
+        "SoftwareVersion": __version__,
+    } | dict(settings or {})
+    out = dict(files or {}) | figure_files(figures)
+    out["methods.txt"] = (methods + "\n").encode()
+    out["citation.bib"] = (bibtex() + "\n").encode()
+    out["settings.json"] = json.dumps(about, indent=1, ensure_ascii=False, default=float).encode()
+    if scenario:
+        out["scenario.json"] = scenario.encode()
+    out["README.txt"] = _readme(pack, figures, commands, scenario).encode()
+    return zipped(itertools.chain(out.items(), ((f"maps/{n}", c) for n, c in maps)))
+
+
+def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Files by name as a zip, with dates left out so that equal files give equal bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files:
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            stored = name.endswith((".gz", ".png", ".pdf"))
+            info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+    return out.getvalue()
+
+
+def _readme(pack: Pack, figures: Sequence[ExportFigure], commands: Sequence[str], scenario: str) -> str:
+    """What is in the zip."""
+    parts = [
+        f"{note(pack)}.\nSamples of a generative model; not scans of anybody. Research use only, not for diagnosis."
+    ]
+    if figures:
+        parts.append(
+            f"figures/: SVG, PDF and PNG (300 dpi) for a column ({COLUMN_MM:g} mm) and, _wide, for a page "
+            f"({PAGE_MM:g} mm); the tidy CSV behind each; interactive HTML, which needs {PLOTLY_JS} beside it and "
+            "no network."
+        )
+    if scenario:
+        parts.append('scenario.json opens the same view: "Save or open a scenario" in the app\'s sidebar.')
+    if commands:
+        parts.append(
+            "The same numbers from the command line, in this folder:\n\n"
+            + "\n".join(f"    {line}" for line in commands)
+        )
+    parts.append(str(pack.about.get("attribution", "")))
+    return "\n\n".join(p for p in parts if p) + "\n"

@@ -1,0 +1,192 @@
+"""The zip of each page: its figures, tables, maps and text, and the commands that make the same numbers again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from csegsynth_core import figure_export, saliency
+from csegsynth_core.figure_export import ExportFigure, csv, people_csv
+from csegsynth_core.generate import Brain
+from csegsynth_core.methods_text import methods_paragraph
+from csegsynth_core.pack import Pack
+from csegsynth_core.page_figures import names_of
+
+PERSON, BASELINE = "sub-synthetic", "sub-baseline"
+"""Names of people in files."""
+
+
+def command(name: str, pack: Pack, *options: object, table: str = "people.csv", out: str = "again") -> str:
+    """A line for a shell."""
+    words = ["python", "-m", "csegsynth_core", name, "--pack", pack.name, "--table", table, "--out", out]
+    return shlex.join([*words, *map(str, options)])
+
+
+def person_commands(pack: Pack, seed: int) -> list[str]:
+    """What makes the person's brain and the baseline's again."""
+    return [command("generate", pack, "--seed", seed)]
+
+
+def person_zip(
+    pack: Pack, figures: Sequence[ExportFigure], person: Brain, baseline: Brain, *, scenario: str
+) -> bytes:
+    """Everything of the Individual page: figures, maps of person and baseline, regions, scenario, methods."""
+    from csegsynth_core.export import bids_files  # imports nibabel
+
+    brains = [replace(person, participant_id=PERSON), replace(baseline, participant_id=BASELINE)]
+    regions = pd.DataFrame([{"participant_id": b.participant_id} | b.regions_ml for b in brains])
+    volumes = [
+        {"participant_id": b.participant_id} | b.volumes_ml | {"wm_gm_csf": b.total_ml} for b in brains
+    ]
+    return figure_export.everything(
+        pack,
+        figures,
+        commands=person_commands(pack, person.seed),
+        methods=methods_paragraph(pack, seed=person.seed),
+        scenario=scenario,
+        files={
+            "people.csv": people_csv({b.participant_id: b.features for b in brains}),
+            "volumes.csv": csv(pd.DataFrame(volumes)),
+            "regions.csv": csv(regions),
+        },
+        maps=bids_files(brains, pack),
+        settings={"Seed": person.seed},
+    )
+
+
+def compare_commands(pack: Pack, seed: int, draws: int) -> list[str]:
+    """What makes the scenarios' volumes again (their mean over draws), and their brains."""
+    return [
+        command("generate", pack, "--seed", seed, "--draws", draws, "--no-maps", out="again_volumes"),
+        command("generate", pack, "--seed", seed, out="again_maps"),
+    ]
+
+
+def compare_zip(
+    pack: Pack,
+    figures: Sequence[ExportFigure],
+    table: pd.DataFrame,
+    brains: Mapping[str, Brain],
+    *,
+    draws: int,
+    seed: int,
+    scenario: str,
+) -> bytes:
+    """Everything of the Compare page; maps of every scenario.
+
+    Args:
+        table: as from `compare.compared`.
+        brains: scenario → brain.
+    """
+    from csegsynth_core.export import bids_files  # imports nibabel
+
+    names = names_of(list(brains))
+    own = [replace(b, participant_id=names[n]) for n, b in brains.items()]
+    told = table.assign(participant_id=table["scenario"].map(names))
+    return figure_export.everything(
+        pack,
+        figures,
+        commands=compare_commands(pack, seed, draws),
+        methods=methods_paragraph(pack, seed=seed, draws=draws),
+        scenario=scenario,
+        files={
+            "people.csv": people_csv({b.participant_id: b.features for b in own}),
+            "volumes.csv": csv(told),
+            "scenarios.csv": csv(pd.DataFrame({"participant_id": names.values(), "scenario": names.keys()})),
+        },
+        maps=bids_files(own, pack),
+        settings={"Seed": seed, "Draws": draws},
+    )
+
+
+def influence_commands(pack: Pack, seed: int, draws: int, resolution: int) -> list[str]:
+    """What makes the table of gradients again."""
+    fast = ["--fast"] if resolution == 2 else []
+    return [command("saliency", pack, "--seed", seed, "--draws", draws, *fast)]
+
+
+def influence_zip(
+    pack: Pack,
+    figures: Sequence[ExportFigure],
+    found: saliency.Gradients,
+    whole: pd.DataFrame,
+    *,
+    where: saliency.Where,
+    draws: int,
+    maps: Iterable[tuple[str, bytes]] = (),
+    contrasts: pd.DataFrame | None = None,
+    scenario: str,
+) -> bytes:
+    """Everything of the Feature influence page; `people.csv` holds those of the subgroup.
+
+    Args:
+        whole: as from `saliency.summarise`.
+        maps: as from `page_figures.map_files`.
+        contrasts: as from `saliency.contrasts`.
+    """
+    people = found.natural[saliency.matching(pack, found.natural, where)]
+    files = {
+        "influence.csv": csv(saliency.with_provenance(whole, found)),
+        "people.csv": people.to_csv(na_rep="n/a").encode(),
+    }
+    if contrasts is not None:
+        files["contrasts.csv"] = csv(contrasts)
+    methods = methods_paragraph(pack, seed=found.seed, draws=draws)
+    methods += (
+        f" The influence of features was measured as the gradient of volumes with respect to standardised features, "
+        f"by back-propagation, averaged over {draws} latent draws and {len(people)} people"
+        + (", with a 95 % bootstrap interval over people" if len(people) > 1 else "")
+        + ("." if found.resolution == 1 else "; every second voxel along each axis was summed.")
+    )
+    return figure_export.everything(
+        pack,
+        figures,
+        commands=influence_commands(pack, found.seed, draws, found.resolution),
+        methods=methods,
+        scenario=scenario,
+        files=files,
+        maps=maps,
+        settings={"Seed": found.seed, "Draws": draws, "Resolution": found.resolution},
+    )
+
+
+def cohort_zip(
+    pack: Pack, figures: Sequence[ExportFigure], places: pd.DataFrame, person: Brain, *, scenario: str
+) -> bytes:
+    """Everything of the Cohort page."""
+    return figure_export.everything(
+        pack,
+        figures,
+        commands=person_commands(pack, person.seed),
+        methods=methods_paragraph(pack, seed=person.seed),
+        scenario=scenario,
+        files={
+            "people.csv": people_csv({PERSON: person.features}),
+            "volumes.csv": csv(
+                pd.DataFrame(
+                    [{"participant_id": PERSON} | person.volumes_ml | {"wm_gm_csf": person.total_ml}]
+                )
+            ),
+            "features.csv": csv(places),
+        },
+        settings={"Seed": person.seed},
+    )
+
+
+def evaluation_zip(
+    pack: Pack, figures: Sequence[ExportFigure], tables: Mapping[str, pd.DataFrame], **more: Any
+) -> bytes:
+    """Everything of the Evaluation page; `tables` by name."""
+    files = {f"{name}.csv": csv(table) for name, table in tables.items()} | {"card.md": pack.card.encode()}
+    return figure_export.everything(
+        pack,
+        figures,
+        commands=[f"python -m train evaluate --pack {shlex.quote(pack.name)} --cohort COHORT"],
+        methods=methods_paragraph(pack, seed=0),
+        files=files,
+        **more,
+    )

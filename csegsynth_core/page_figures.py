@@ -1,0 +1,555 @@
+"""What each page can export: its figures with the tables behind them, from the page's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from csegsynth_core import compare, coverage, figures, grid, measured, saliency
+from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.data.volume_centiles import CENTILES, KINDS, TOTAL
+from csegsynth_core.figure_export import ExportFigure, note
+from csegsynth_core.figures import Display, Plane, VolumeRow, Voxel
+from csegsynth_core.generate import Brain
+from csegsynth_core.pack import Pack
+from csegsynth_core.static_brains import (
+    NEUROLOGICAL,
+    plane_table,
+    planes_file,
+    planes_table,
+    scenarios_slices_file,
+)
+from csegsynth_core.static_charts import (
+    age_sex_file,
+    along_age_file,
+    correlation_file,
+    distribution_file,
+    influence_file,
+    levels_file,
+    methods_file,
+    scenarios_file,
+    volumes_by_age_file,
+    volumes_file,
+)
+from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
+
+BLACK: Final = "#000000"
+SUM_COLOUR: Final = "#8A97A6"
+NAMES: Final = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
+STRONGEST: Final = 12
+"""Features whose correlations are drawn."""
+_PEOPLE: Final = {"female": "women", "male": "men"}
+
+Maps = NDArray[np.float32]
+
+
+def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
+    """Age in years and sex for the centiles, and what to call these people: `women aged 48 (n = 60)`."""
+    if pack.schema.age is None:
+        return None, None, ""
+    age = float(person.features[pack.schema.age.name])
+    one = pack.schema.sex
+    sex = str(person.features[one.name]) if one else None
+    own = sex if sex in pack.centiles.sexes else None
+    people = _PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
+    return age, own, f"{people} aged {age:.0f} (n = {pack.centiles.people(own)})"
+
+
+def volume_table(
+    pack: Pack, person: Brain, baseline: Brain, spread: Mapping[str, tuple[float, float]] | None = None
+) -> pd.DataFrame:
+    """Volumes of a person, tidy.
+
+    Args:
+        spread: volume → 5th and 95th percentile over latent draws, mL.
+
+    Returns:
+        A row for each volume: `volume`, `person_ml`, `baseline_ml`, `change_ml`, `draws_low_ml`, `draws_high_ml`,
+        `centile`, and the reference centiles `c5_ml` … `c95_ml` of people of the same age and sex.
+    """
+    age, sex, _ = alike(pack, person)
+    rows = []
+    for key in KINDS:
+        ml, base = (b.total_ml if key == TOTAL else b.volumes_ml[key] for b in (person, baseline))
+        low, high = (spread or {}).get(key, (np.nan, np.nan))
+        row: dict[str, Any] = {"volume": key, "person_ml": ml, "baseline_ml": base, "change_ml": ml - base}
+        row |= {"draws_low_ml": low, "draws_high_ml": high}
+        if age is not None:
+            row["centile"] = pack.centiles.centile_of(key, age, sex, ml)
+            curve = pack.centiles.curve(key, sex, [age]).iloc[0]
+            row |= {f"c{c}_ml": float(curve[f"c{c}"]) for c in CENTILES}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def person_figures(
+    pack: Pack,
+    person: Brain,
+    baseline: Brain,
+    *,
+    label: str = "baseline",
+    at: Voxel = figures.CENTRE,
+    display: Display = NEUROLOGICAL,
+    mode: str = "tissues",
+    tissue: str = "gm",
+    smooth: bool = True,
+    spread: Callable[[], Mapping[str, tuple[float, float]]] | None = None,
+    draws: int = 0,
+) -> list[ExportFigure]:
+    """Figures of the Individual page: planes, the difference to the baseline, volumes among their centiles.
+
+    Args:
+        label: who the baseline is.
+        mode: what the planes show, one of `figures.MODES`.
+        tissue: whose difference is shown.
+        spread: gives the spread of each volume over `draws` latent draws, mL.
+    """
+    said = note(pack)
+    shown: dict[str, Any] = {"at": at, "display": display, "smooth": smooth}
+    what = "tissues" if mode == "tissues" else BY_NAME[mode].bids
+    out = [
+        _planes("planes", f"Planes, {what}", person.maps, said, mode=mode, **shown),
+        _planes("planes_baseline", f"Planes, {what}, baseline", baseline.maps, said, mode=mode, **shown),
+        _planes(
+            f"difference_{tissue}", f"Difference of {BY_NAME[tissue].bids} to the baseline", person.maps,
+            said, mode=tissue, baseline=baseline.maps, **shown,
+        ),
+    ]  # fmt: skip
+    if pack.schema.age is not None:
+        out.append(_volumes(pack, person, baseline, label, spread, draws))
+    return out
+
+
+def _planes(
+    name: str,
+    title: str,
+    maps: Maps,
+    said: str,
+    *,
+    mode: str,
+    at: Voxel,
+    display: Display,
+    smooth: bool,
+    baseline: Maps | None = None,
+    change: str = "change of fraction (person − baseline)",
+) -> ExportFigure:
+    look: dict[str, Any] = {"mode": mode, "display": display, "smooth": smooth, "baseline": baseline}
+    look["change"] = change
+    return ExportFigure(
+        name,
+        title,
+        lambda form, width: planes_file(maps, at, **look, form=form, width_mm=width, note=said),
+        lambda: planes_table(maps, at, baseline),
+        lambda: figures.planes_figure(maps, at, **look).update_layout(height=420),
+        BLACK,
+    )
+
+
+def _volumes(
+    pack: Pack,
+    person: Brain,
+    baseline: Brain,
+    label: str,
+    spread: Callable[[], Mapping[str, tuple[float, float]]] | None,
+    draws: int,
+) -> ExportFigure:
+    _, _, who = alike(pack, person)
+
+    def table() -> pd.DataFrame:
+        return volume_table(pack, person, baseline, spread() if spread else None)
+
+    def rows() -> tuple[list[VolumeRow], dict[str, tuple[float, float]]]:
+        found = table().to_dict("records")
+        drawn = [
+            VolumeRow(
+                NAMES[r["volume"]],
+                SUM_COLOUR if r["volume"] == TOTAL else BY_NAME[r["volume"]].colour,
+                *(r["person_ml"], r["baseline_ml"]),
+                tuple(r[f"c{c}_ml"] for c in CENTILES),  # type: ignore[arg-type]
+            )
+            for r in found
+        ]
+        ends = {NAMES[r["volume"]]: (r["draws_low_ml"], r["draws_high_ml"]) for r in found}
+        return drawn, ends if spread else {}
+
+    def file(form: str, width: float) -> bytes:
+        drawn, ends = rows()
+        return volumes_file(
+            drawn, spread=ends, spread_name=f"5–95 % of {draws} latent draws of this person", baseline=label,
+            who=f"of {who}", form=form, width_mm=width, note=note(pack),
+        )  # fmt: skip
+
+    return ExportFigure(
+        "volumes", "Volumes among centiles", file, table, lambda: figures.centile_figure(rows()[0], row_px=70)
+    )
+
+
+def influence_figures(
+    pack: Pack,
+    shown: pd.DataFrame,
+    *,
+    colour: str,
+    axis: str,
+    band: str,
+    title: str,
+    whole: Callable[[], pd.DataFrame],
+) -> list[ExportFigure]:
+    """The bars of the Feature influence page.
+
+    Args:
+        shown: as from `saliency.to_show`.
+        title: whose volume, and of whom.
+        whole: the table of all features and measures.
+    """
+    bars = [
+        figures.InfluenceBar(
+            r["label"], r["value_ml"], r["low_ml"], r["high_ml"], r["unit"], r["is_contrast"]
+        )
+        for r in shown.to_dict("records")
+    ]
+    look: dict[str, Any] = {"colour": colour, "axis": axis, "band": band}
+    return [
+        ExportFigure(
+            "influence",
+            "Bars",
+            lambda form, width: influence_file(
+                bars, **look, title=title, form=form, width_mm=width, note=note(pack)
+            ),
+            whole,
+            lambda: figures.influence_figure(bars, **look),
+        )
+    ]
+
+
+def map_figure(
+    pack: Pack,
+    brain: Brain,
+    change: Callable[[], Maps],
+    column: str,
+    label: str,
+    *,
+    tissue: str,
+    at: Voxel = figures.CENTRE,
+    display: Display = NEUROLOGICAL,
+) -> ExportFigure:
+    """Where in the brain a feature acts; `change` gives what `saliency.voxel_map` does."""
+
+    def drawn() -> ExportFigure:
+        return _planes(
+            "", "", brain.maps, note(pack), mode=tissue, at=at, display=display, smooth=True,
+            baseline=brain.maps - change(), change=f"change of fraction for 1 SD of {label}",
+        )  # fmt: skip
+
+    return ExportFigure(
+        f"map_{_plain(column)}_{tissue}",
+        f"Where {label} acts, {BY_NAME[tissue].bids}",
+        lambda form, width: drawn().file(form, width),
+        lambda: _map_table(brain.maps, change(), at),
+        lambda: drawn().html(),
+        BLACK,
+    )
+
+
+def _map_table(maps: Maps, change: Maps, at: Voxel) -> pd.DataFrame:
+    table = planes_table(maps, at, maps - change)
+    return table.rename(columns={f"change_{t}": f"gradient_{t}_per_sd" for t in TISSUES})
+
+
+def map_files(
+    pack: Pack, brain: Brain, change: Maps, column: str, step: float = saliency.STEP_SD
+) -> Iterator[tuple[str, bytes]]:
+    """A voxel map of influence as BIDS-named NIfTI images with sidecars, one for each tissue."""
+    from csegsynth_core.data import bids
+    from csegsynth_core.data.nifti import nifti_gz_bytes
+    from csegsynth_core.export import participant_label, sidecar_fields
+
+    who = participant_label(brain)
+    fields = sidecar_fields(brain, pack) | {
+        "Description": "Derivative of generated tissue fractions with respect to one standardised feature; an "
+        "association that a model learned from cross-sectional data, not an effect",
+        "EncodedColumn": column,
+        "Units": "fraction per standard deviation of the feature",
+        "Method": f"central finite difference, ± {step:g} SD",
+    }
+    for k, tissue in enumerate(ALL):
+        stem = (
+            f"{who}/anat/{who}_space-{grid.SPACE}_desc-gradient{_plain(column)}_label-{tissue.bids}_statmap"
+        )
+        text = f"SYNTHETIC {tissue.bids} gradient, {column}"
+        yield (
+            f"{stem}.nii.gz",
+            nifti_gz_bytes(np.ascontiguousarray(change[k]), grid.affine(), description=text),
+        )
+        yield f"{stem}.json", bids.sidecar(fields | {"Label": tissue.bids}).encode()
+
+
+def compare_figures(
+    pack: Pack,
+    table: pd.DataFrame,
+    brains: Mapping[str, Brain],
+    people: Mapping[str, Mapping[str, Any]],
+    *,
+    plane: Plane,
+    tissue: str,
+    at: Voxel = figures.CENTRE,
+    display: Display = NEUROLOGICAL,
+) -> list[ExportFigure]:
+    """Volumes of scenarios, and a slice of each with its difference to the first.
+
+    Args:
+        table: as from `compare.compared`.
+        people: scenario → features.
+    """
+    maps = {name: brain.maps for name, brain in brains.items()}
+    first = next(iter(maps.values()))
+
+    def slices() -> pd.DataFrame:
+        parts = [
+            plane_table(m, plane, at, None if m is first else first).assign(scenario=name)
+            for name, m in maps.items()
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def together() -> Any:
+        limit = figures.shared_limit(list(maps.values()), first, tissue)
+        return _side_by_side(maps, plane, at, tissue, display, limit)
+
+    tissues = table[table["measure"].isin(KINDS)]
+    regions = table[~table["measure"].isin(KINDS)]
+
+    def volumes(name: str, title: str, part: pd.DataFrame) -> ExportFigure:
+        return ExportFigure(
+            name,
+            title,
+            lambda form, width: scenarios_file(part, form=form, width_mm=width, note=note(pack)),
+            lambda: compare.with_features(part, people),
+            lambda: figures.scenarios_figure(part, row_px=30),
+        )
+
+    return [
+        volumes("scenarios_volumes", "Volumes", tissues),
+        *([volumes("scenarios_regions", "Volumes of regions", regions)] if len(regions) else []),
+        ExportFigure(
+            "scenarios_slices",
+            f"Slices, difference of {BY_NAME[tissue].bids}",
+            lambda form, width: scenarios_slices_file(
+                maps, plane, at, tissue=tissue, display=display, form=form, width_mm=width, note=note(pack)
+            ),
+            slices,
+            together,
+            BLACK,
+        ),
+    ]
+
+
+def _side_by_side(
+    maps: Mapping[str, Maps], plane: Plane, at: Voxel, tissue: str, display: Display, limit: float
+) -> Any:
+    """Slices of scenarios (above) and differences to the first (below) as one Plotly figure."""
+    from plotly.subplots import make_subplots
+
+    names, first = list(maps), next(iter(maps.values()))
+    under = [f"Δ {BY_NAME[tissue].bids}" if n else "" for n in range(len(names))]
+    figure = make_subplots(2, len(names), subplot_titles=[*names, *under], vertical_spacing=0.08)
+    one = figures.view(plane, display)
+    for n, m in enumerate(maps.values()):
+        pictures = [figures.slice_rgb(m, one, at[one.through])]
+        if n:
+            pictures.append(
+                figures.slice_rgb(m, one, at[one.through], mode=tissue, baseline=first, limit=limit)
+            )
+        for line, rgb in enumerate(pictures):
+            figure.add_image(z=np.rint(255 * rgb).astype(np.uint8), row=line + 1, col=n + 1, hoverinfo="skip")
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    return figure.update_layout(
+        height=640, font={"color": "#E8EDF2"}, margin={"l": 8, "r": 8, "t": 40, "b": 8}
+    )
+
+
+def cohort_figures(
+    pack: Pack, row: Mapping[str, Any], places: pd.DataFrame, person: Brain, summary: CohortSummary | None
+) -> list[ExportFigure]:
+    """Figures of the Cohort page.
+
+    Args:
+        row: of `places`, the feature that is shown.
+        places: as from `coverage.placed`.
+    """
+    said, name = note(pack), str(row["feature"])
+    sexes = dict(pack.schema.sex.levels) if pack.schema.sex else {}
+    out: list[ExportFigure] = []
+    label = str(row["label"])
+    if row["kind"] != "numeric":
+        shares = coverage.level_shares(pack, name)
+        own = str(row["used"])
+        out.append(
+            ExportFigure(
+                f"levels_{_plain(name)}", f"{label}: levels",
+                lambda form, width: levels_file(shares, own, label=label, form=form, width_mm=width, note=said),
+                lambda: shares,
+                lambda: figures.levels_figure(shares, own, height=90 + 34 * len(shares)),
+            )
+        )  # fmt: skip
+    else:
+        histogram = summary.histograms.get(name) if summary else None
+        out.append(
+            ExportFigure(
+                f"distribution_{_plain(name)}", f"{label}: distribution",
+                lambda form, width: distribution_file(row, histogram, form=form, width_mm=width, note=said),
+                lambda: _distribution_table(row, histogram),
+                lambda: figures.distribution_figure(row, histogram, height=320),
+            )
+        )  # fmt: skip
+        along = coverage.along_age(pack, name)
+        if len(along) and pack.schema.age is not None:
+            age = float(person.features[pack.schema.age.name])
+            out.append(
+                ExportFigure(
+                    f"age_{_plain(name)}", f"{label}: by age and sex",
+                    lambda form, width: along_age_file(
+                        along, row, age, sexes, form=form, width_mm=width, note=said
+                    ),
+                    lambda: along,
+                    lambda: figures.along_age_figure(along, row, age, sexes, height=420),
+                )
+            )  # fmt: skip
+    if pack.schema.age is not None:
+        out.append(_by_age(pack, person))
+    if summary is not None:
+        names, rho = summary.strongest(STRONGEST)
+        labels = [BY_NAME[n].bids if n in BY_NAME else pack.schema.feature(n).label for n in names]
+        out += [
+            ExportFigure(
+                "people_by_age_and_sex", "People by age and sex",
+                lambda form, width: age_sex_file(summary, sexes, form=form, width_mm=width, note=said),
+                lambda: _age_sex_table(summary),
+                lambda: figures.age_sex_figure(summary, sexes, height=420),
+            ),
+            ExportFigure(
+                "correlations", "Correlations",
+                lambda form, width: correlation_file(labels, rho, form=form, width_mm=width, note=said),
+                lambda: _correlation_table(summary),
+                lambda: figures.correlation_figure(labels, rho, height=560),
+            ),
+        ]  # fmt: skip
+    return [*out, _places(pack, places)]
+
+
+def _places(pack: Pack, places: pd.DataFrame) -> ExportFigure:
+    """Coverage: how far from the training mean every number of the person lies."""
+    numbers = places[(places["kind"] == "numeric") & places["z"].notna()]
+    order = numbers["z"].abs().sort_values(ascending=False).index[:20]
+    bars = [
+        figures.InfluenceBar(r["label"], float(r["z"]), np.nan, np.nan, "SD")
+        for r in numbers.loc[order].to_dict("records")
+    ]
+    axis = "SD from the mean of training people"
+    title = "Where this person lies among the training people" + (
+        " (20 farthest)" if len(numbers) > 20 else ""
+    )
+    return ExportFigure(
+        "coverage",
+        "Coverage: this person",
+        lambda form, width: influence_file(
+            bars, colour="#1F8FB3", axis=axis, title=title, form=form, width_mm=width, note=note(pack)
+        ),
+        lambda: places,
+        lambda: figures.influence_figure(bars, colour="#1F8FB3", axis=axis),
+    )
+
+
+def _by_age(pack: Pack, person: Brain) -> ExportFigure:
+    assert pack.schema.age is not None  # noqa: S101 - the caller looked
+    sex = str(person.features[pack.schema.sex.name]) if pack.schema.sex else None
+    age = float(person.features[pack.schema.age.name])
+    own = {**person.volumes_ml, TOTAL: person.total_ml}
+
+    def curves() -> dict[str, pd.DataFrame]:
+        years = np.linspace(*pack.centiles.ages(sex), 60)
+        return {kind: pack.centiles.curve(kind, sex, years) for kind in KINDS}
+
+    levels = dict(pack.schema.sex.levels) if pack.schema.sex else {}
+    named = levels.get(sex or "", "people") if sex in pack.centiles.sexes else "people"
+    who = f"{pack.centiles.people(sex)} training {_PEOPLE.get(named.casefold(), named)}"
+    return ExportFigure(
+        "volumes_by_age",
+        "Volumes by age",
+        lambda form, width: volumes_by_age_file(
+            curves(), age, own, who=who, form=form, width_mm=width, note=note(pack)
+        ),
+        lambda: pd.concat(
+            [c.assign(volume=k, person_age=age, person_ml=own[k]) for k, c in curves().items()]
+        ),
+        lambda: figures.volumes_by_age_figure(curves(), age, own, height=620),
+    )
+
+
+def evaluation_figures(pack: Pack) -> list[ExportFigure]:
+    """One figure for each table and metric of the Evaluation page."""
+    whole = measured.tidy(pack.metrics)
+    out = []
+    for (table, metric), part in whole.groupby(["table", "metric"], sort=False):
+        title = measured.metric_of(str(metric))[0]
+        names = {m: measured.name_of(m) for m in part["method"]}
+        out.append(
+            _method(pack, part, names, f"{table}_{metric}".replace("/", "_"), f"{table}: {title}", title)
+        )
+    return out
+
+
+def _method(
+    pack: Pack, part: pd.DataFrame, names: Mapping[str, str], name: str, label: str, title: str
+) -> ExportFigure:
+    said = f"CSegSynth pack {pack.name} ({pack.hash[:12]})"
+    return ExportFigure(
+        name,
+        label.replace("/", ": ").capitalize(),
+        lambda form, width: methods_file(part, names, title, form=form, width_mm=width, note=said),
+        lambda: part,
+        lambda: figures.methods_figure(part, names, title),
+    )
+
+
+def _distribution_table(row: Mapping[str, Any], histogram: Any) -> pd.DataFrame:
+    """Bins (people withheld: n/a), then the summary statistics."""
+    stats = ("mean", "sd", "centile1", "median", "centile99", "minimum", "maximum")
+    rows: list[dict[str, Any]] = []
+    if histogram is not None:
+        for low, high, count in zip(histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True):
+            rows.append({"what": "bin", "low": low, "high": high, "people": count})
+    rows += [{"what": s, "value": row[s]} for s in stats] + [{"what": "this person", "value": row["used"]}]
+    table = pd.DataFrame(rows, columns=["what", "low", "high", "people", "value"])
+    return table.assign(feature=row["feature"], units=row["units"])
+
+
+def _age_sex_table(summary: CohortSummary) -> pd.DataFrame:
+    rows = [
+        {"age_from": low, "age_to": high, "sex": sex, "people": count}
+        for low, high, line in zip(summary.ages[:-1], summary.ages[1:], summary.by_age_sex, strict=True)
+        for sex, count in zip(summary.sexes or ("all",), line, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _correlation_table(summary: CohortSummary) -> pd.DataFrame:
+    rows = [
+        {"one": a, "other": b, "spearman_rho": np.nan if rho is None else rho}
+        for i, (a, line) in enumerate(zip(summary.names, summary.correlations, strict=True))
+        for b, rho in zip(summary.names[:i], line[:i], strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def names_of(labels: Sequence[str]) -> dict[str, str]:
+    """Scenario names → `sub-scenario1`, …, in their order."""
+    return {name: f"sub-scenario{n + 1}" for n, name in enumerate(labels)}
+
+
+def _plain(text: str) -> str:
+    """Letters and digits only, each word's first letter a capital."""
+    words = "".join(c if c.isalnum() and c.isascii() else " " for c in text).split()
+    return "".join(w[:1].upper() + w[1:] for w in words)

@@ -1,0 +1,96 @@
+"""One popover for every page's exports: figures in every form, tables, and a zip with everything.
+
+Each file is made when it is asked for, so that pages stay fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from csegsynth_core.figure_export import ExportFigure, csv
+from csegsynth_core.pack import Pack
+from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
+
+File = tuple[str, str, str, Callable[[], bytes | str]]
+"""Label, name, media type, and what makes the content."""
+
+
+def popover(
+    pack: Pack,
+    page: str,
+    figures: Sequence[ExportFigure],
+    *,
+    files: Sequence[File] = (),
+    everything: Callable[[], bytes] | None = None,
+    commands: Sequence[str] = (),
+) -> None:
+    """The page's exports.
+
+    Args:
+        page: short name; part of the files' names.
+        files: tables and maps besides the figures.
+        everything: makes the zip.
+        commands: lines for a shell that make the same numbers again.
+    """
+    stem = f"csegsynth_{pack.name}_{page}"
+    with st.popover("Export", icon=":material/download:", type="primary"):
+        if figures:
+            _figure(stem, page, figures)
+        for start in range(0, len(files), 2):
+            with st.container(horizontal=True, gap="small"):
+                for label, name, kind, data in files[start : start + 2]:
+                    button(label, data, name, kind)
+        if everything is not None:
+            button(
+                "Everything (zip)", everything, f"{stem}.zip", "application/zip", kind="primary", width="stretch"
+            )  # fmt: skip
+        if commands:
+            st.caption("The same numbers from the command line (`people.csv` is in the zip):")
+            st.code("\n".join(commands), language="sh", wrap_lines=True)
+
+
+def _figure(stem: str, page: str, figures: Sequence[ExportFigure]) -> None:
+    """Which figure, how wide, and a button for each form."""
+    by_name = {one.name: one for one in figures}
+    name = next(iter(by_name))
+    if len(by_name) > 1:
+        chosen = st.selectbox(
+            "Figure", list(by_name), format_func=lambda n: by_name[n].title, key=f"export-figure-{page}"
+        )
+        name = chosen if chosen in by_name else name
+    one = by_name[name]
+    width = st.segmented_control(
+        "Width", [COLUMN_MM, PAGE_MM], default=COLUMN_MM, required=True, key=f"export-width-{page}",
+        format_func={COLUMN_MM: "Column, 88 mm", PAGE_MM: "Page, 180 mm"}.get, width="stretch",
+    )  # fmt: skip
+    with st.container(horizontal=True, gap="small"):
+        for form, kind in FORMATS.items():
+            button(form.upper(), _drawn(one, form, width), f"{stem}_{name}.{form}", kind)
+        button("HTML", one.page, f"{stem}_{name}.html", "text/html")
+        button("CSV", one.csv, f"{stem}_{name}.csv", "text/csv")
+
+
+def _drawn(one: ExportFigure, form: str, width: float) -> Callable[[], bytes]:
+    return lambda: one.file(form, width)
+
+
+def button(
+    label: str,
+    data: Callable[[], bytes | str],
+    name: str,
+    media: str,
+    *,
+    kind: str = "secondary",
+    **look: str,
+) -> None:
+    """A download that is made when it is asked for."""
+    st.download_button(
+        label, data=data, file_name=name, mime=media, on_click="ignore", key=f"get-{name}", type=kind, **look
+    )
+
+
+def table(label: str, name: str, frame: Callable[[], object]) -> File:
+    """A table among `files`."""
+    return label, f"{name}.csv", "text/csv", lambda: csv(frame())

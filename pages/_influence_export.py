@@ -1,0 +1,93 @@
+"""Exports of the Feature influence page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from csegsynth_core import figure_export, figures, page_export, page_figures, saliency
+from csegsynth_core.generate import Brain
+from csegsynth_core.pack import Pack
+from csegsynth_core.tissue import TISSUES
+from pages import _figure_export, _influence_map, _influence_table, _link, _state
+
+
+def popover(
+    pack: Pack,
+    found: saliency.Gradients,
+    whole: pd.DataFrame,
+    shown: pd.DataFrame,
+    *,
+    contrasts: pd.DataFrame | None,
+    measure: str,
+    unit: str,
+    band: str,
+    title: str,
+    where: saliency.Where,
+) -> None:
+    """Bars, the map that is shown, the whole table; the zip."""
+    seed, draws = found.seed, int(whole["draws"].iloc[0])
+    brain = _state.brain_of(pack, _state.memory(pack)["person"], seed)
+    labels = dict(zip(whole["column"], whole["label"], strict=True))
+    column = st.session_state.get(_influence_table.map_key(pack))
+    column = column if column in set(shown["column"]) else str(shown["column"].iloc[0])
+    start = measure if measure in TISSUES else "gm"
+    tissue = str(st.session_state.get(f"influence-tissue-{start}") or start)
+    display = st.session_state.get("display", {})
+    at = st.session_state.get("crosshair", figures.CENTRE)
+    look: dict[str, Any] = {
+        "tissue": tissue,
+        "at": at,
+        "display": figures.Display(
+            radiological=display.get("radiological", False), nose_left=display.get("nose_left", False)
+        ),
+    }
+
+    bars = page_figures.influence_figures(
+        pack,
+        shown,
+        colour=_influence_table.colour_of(measure),
+        axis=_influence_table.AXES[unit],
+        band=band,
+        title=title,
+        whole=lambda: saliency.with_provenance(whole, found),
+    )
+    place = page_figures.map_figure(
+        pack, brain, lambda: _change(pack, brain, column, seed), column, labels[column], **look
+    )
+    both = [*bars, place]
+    stem = f"csegsynth_{pack.name}_influence"
+    _figure_export.popover(
+        pack,
+        "influence",
+        both,
+        files=[
+            (
+                "Map (NIfTI, BIDS)",
+                f"{stem}_map.zip",
+                "application/zip",
+                lambda: figure_export.zipped(
+                    page_figures.map_files(pack, brain, _change(pack, brain, column, seed), column)
+                ),
+            )
+        ],
+        everything=lambda: page_export.influence_zip(
+            pack,
+            both,
+            found,
+            whole,
+            where=where,
+            draws=draws,
+            maps=page_figures.map_files(pack, brain, _change(pack, brain, column, seed), column),
+            contrasts=contrasts,
+            scenario=_link.scenario_of(pack).to_json(),
+        ),
+        commands=page_export.influence_commands(pack, seed, draws, found.resolution),
+    )
+
+
+def _change(pack: Pack, brain: Brain, column: str, seed: int) -> Any:
+    """The voxel map that the page shows; computed once."""
+    return _influence_map._map(pack.hash, tuple(_state.memory(pack)["person"].items()), column, seed, pack)
