@@ -52,7 +52,7 @@ class ExportFigure:
         """
         figure = self.html()
         figure.update_layout(paper_bgcolor=self.background, plot_bgcolor=self.background)
-        return figure.to_html(include_plotlyjs=plotly_js, full_html=True).encode()
+        return figure.to_html(include_plotlyjs=plotly_js, full_html=True, div_id=self.name).encode()
 
 
 def note(pack: Pack) -> str:

@@ -179,7 +179,14 @@ def scenarios_file(
                     },
                 )
             ax.set(ylim=(len(names) - 0.5, -0.5))
-            ax.set_title(title, loc="left", color=colour, fontweight="bold", pad=2, fontsize=7 if len(title) < 18 else 6)
+            ax.set_title(
+                title,
+                loc="left",
+                color=colour,
+                fontweight="bold",
+                pad=2,
+                fontsize=7 if len(title) < 18 else 6,
+            )
             shown = names if n % columns == 0 else [""] * len(names)
             ax.set_yticks(range(len(names)), [_short(s, 26) for s in shown])
             ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
@@ -397,7 +404,7 @@ def correlation_file(
         ax = figure.subplots()
         values = np.array([[np.nan if r is None else r for r in line] for line in correlations], float)
         scale = LinearSegmentedColormap.from_list("signed", ["#2F6FB5", "#F4F5F7", "#C4472B"])
-        scale.set_bad("#FFFFFF")
+        scale = scale.with_extremes(bad="#FFFFFF")
         picture = ax.imshow(values, cmap=scale, vmin=-1, vmax=1, interpolation="nearest")
         size = 6 if len(names) <= 12 or width_mm > 1.5 * COLUMN_MM else 0
         for i, line in enumerate(values if size else ()):

@@ -1,0 +1,219 @@
+"""What leaves the pages: figures open in every form, zips hold what they say, their commands repeat the numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from csegsynth_core import __main__ as cli
+from csegsynth_core import compare, coverage, grid, page_export, page_figures, saliency
+from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.figure_export import ExportFigure
+from csegsynth_core.generate import generate_one, volumes_over_draws
+from csegsynth_core.scenario_file import Scenario, from_dict, read_json
+from csegsynth_core.static_figures import COLUMN_MM, PAGE_MM
+from csegsynth_core.tissue import TISSUES
+
+SVG = "{http://www.w3.org/2000/svg}"
+ENDS = {
+    t: (ml - 9.0, ml + 9.0) for t, ml in (("wm", 500.0), ("gm", 600.0), ("csf", 200.0), ("wm+gm+csf", 1300.0))
+}
+
+
+@pytest.fixture(scope="module")
+def brains(pack) -> tuple[Any, Any]:
+    person = pack.encoder.default_person(sex="F")
+    return generate_one(pack, {**person, "age": 70.0}, seed=3), generate_one(
+        pack, {**person, "age": 40.0}, seed=3
+    )
+
+
+@pytest.fixture(scope="module")
+def everything_shown(pack, brains) -> dict[str, ExportFigure]:
+    """Figures of all pages by name."""
+    person, base = brains
+    out = page_figures.person_figures(
+        pack, person, base, label="typical female person", spread=lambda: ENDS, draws=10
+    )
+    found = saliency.gradients(pack, person.features, draws=2, resolution=2)
+    whole = saliency.summarise(pack, found)
+    shown = saliency.to_show(whole, None, "gm", 6)
+    band = saliency.band_name(whole)
+    out += page_figures.influence_figures(
+        pack, shown, colour="#009E73", axis="mL per SD", band=band, title="GM", whole=lambda: whole
+    )
+    change = (person.maps - base.maps) / 10
+    out.append(page_figures.map_figure(pack, person, lambda: change, "age", "Age", tissue="gm"))
+    table = compare.compared(["now", "older"], np.random.default_rng(0).normal(500, 9, (2, 4, 3)))
+    people = {"now": base.features, "older": person.features}
+    two = {"now": base, "older": person}
+    out += page_figures.compare_figures(pack, table, two, people, plane="axial", tissue="gm")
+    places = coverage.placed(pack, person.features)
+    summary = CohortSummary.of_pack(pack.folder)
+    for kind in ("numeric", "nominal"):
+        row = places[(places["kind"] == kind) & (places["feature"] != "age")].iloc[0].to_dict()
+        out += page_figures.cohort_figures(pack, row, places, person, summary)
+    return {one.name: one for one in [*out, *page_figures.evaluation_figures(pack)[:1]]}
+
+
+def test_every_page_has_its_figures(everything_shown) -> None:
+    names = set(everything_shown)
+    wanted = {"planes", "planes_baseline", "difference_gm", "volumes", "influence", "map_Age_gm"}
+    wanted |= {"scenarios_volumes", "scenarios_slices", "volumes_by_age", "people_by_age_and_sex"}
+    assert wanted | {"correlations", "coverage"} <= names
+    assert any(n.startswith("levels_") for n in names) and any(n.startswith("distribution_") for n in names)
+
+
+def test_svg_is_xml_with_legible_text(everything_shown) -> None:
+    for name, one in everything_shown.items():
+        payload = one.file("svg", COLUMN_MM)
+        root = ElementTree.fromstring(payload)  # noqa: S314 - our own
+        width = float(root.get("width").removesuffix("pt")) / 72 * 25.4
+        assert width == pytest.approx(COLUMN_MM, abs=0.5), name
+        text = " ".join("".join(t.itertext()) for t in root.iter(f"{SVG}text"))
+        assert "CSegSynth pack" in text, name
+        sizes = [float(s) for s in re.findall(rb"font(?:-size)?: ?(?:bold )?([\d.]+)px", payload)]
+        assert min(sizes) >= 6, name  # points
+    planes = everything_shown["difference_gm"].file("svg", COLUMN_MM).decode()
+    for words in ("sagittal, x = −1 mm", "axial, z =", "50 mm", ">L<", ">R<", ">A<", ">P<", ">S<", ">I<"):
+        assert words in planes, words
+    assert "Grey matter: change of fraction (person − baseline)" in planes
+    volumes = everything_shown["volumes"].file("svg", COLUMN_MM).decode()
+    assert "5–95 % of 10 latent draws" in volumes and "women aged 70" in volumes
+
+
+def test_pdf_embeds_its_fonts_on_one_page(everything_shown) -> None:
+    for name in ("planes", "volumes", "influence", "correlations"):
+        payload = everything_shown[name].file("pdf", PAGE_MM)
+        assert payload.startswith(b"%PDF-1.") and payload.rstrip().endswith(b"%%EOF")
+        assert b"/FontFile2" in payload and b"/Type3" not in payload
+        assert len(re.findall(rb"/Type /Page\b", payload)) == 1
+        box = [float(v) for v in re.search(rb"/MediaBox \[([^\]]*)\]", payload)[1].split()]
+        assert box[2] / 72 * 25.4 == pytest.approx(PAGE_MM, abs=0.5)
+
+
+def test_png_has_300_dpi_and_sides_are_right(pack, everything_shown) -> None:
+    image = Image.open(io.BytesIO(everything_shown["planes"].file("png", COLUMN_MM)))
+    assert image.info["dpi"] == pytest.approx((300, 300), abs=0.5)
+    assert image.width == pytest.approx(COLUMN_MM / 25.4 * 300, abs=2)
+    assert everything_shown["planes"].file("png", PAGE_MM) == everything_shown["planes"].file("png", PAGE_MM)
+
+
+def test_tables_hold_the_numbers_of_the_figures(pack, brains, everything_shown) -> None:
+    person, base = brains
+    volumes = pd.read_csv(io.BytesIO(everything_shown["volumes"].csv())).set_index("volume")
+    assert volumes.loc["gm", "person_ml"] == pytest.approx(person.volumes_ml["gm"], rel=1e-5)
+    change = person.volumes_ml["gm"] - base.volumes_ml["gm"]
+    assert volumes.loc["gm", "change_ml"] == pytest.approx(change, rel=1e-4)
+    assert volumes.loc["csf", "draws_low_ml"] == ENDS["csf"][0]
+    voxels = everything_shown["difference_gm"].table()
+    assert set(voxels["plane"]) == {"sagittal", "coronal", "axial"}
+    row = voxels[voxels["plane"] == "axial"].iloc[500]
+    i, j, k = int(row["i"]), int(row["j"]), int(row["k"])
+    assert row["change_gm"] == pytest.approx(person.maps[1, i, j, k] - base.maps[1, i, j, k], abs=1e-6)
+    assert list(grid.voxel_to_mm((i, j, k))) == [row["x_mm"], row["y_mm"], row["z_mm"]]
+    for name, one in everything_shown.items():
+        assert len(pd.read_csv(io.BytesIO(one.csv()))) > 0, name
+
+
+def test_interactive_pages_need_no_network(everything_shown) -> None:
+    for name in ("planes", "scenarios_slices", "influence"):
+        page = everything_shown[name].page()
+        assert b"plotly.js v" in page and b'src="https://' not in page
+        assert everything_shown[name].page("directory") == everything_shown[name].page("directory")
+        assert b'src="plotly.min.js"' in everything_shown[name].page("directory")
+
+
+def _run(archive: zipfile.ZipFile, folder: Path, monkeypatch: Any, n: int = 0) -> None:
+    """Unpack and run the n-th command of the README, but for its progress bar."""
+    archive.extractall(folder)
+    monkeypatch.chdir(folder)
+    lines = [s.strip() for s in (folder / "README.txt").read_text("utf-8").splitlines()]
+    words = shlex.split([s for s in lines if s.startswith("python -m csegsynth_core")][n])
+    assert cli.main([*words[3:], "--quiet"]) == 0
+
+
+def test_the_person_zip_opens_everywhere_and_repeats_itself(
+    pack, brains, everything_shown, tmp_path, monkeypatch
+) -> None:
+    from nilearn.image import load_img
+
+    person, base = brains
+    scenario = Scenario(pack.name, pack.hash, dict(person.features), seed=3).to_json()
+    shown = [everything_shown["volumes"]]
+    payload = page_export.person_zip(pack, shown, person, base, scenario=scenario)
+    archive = zipfile.ZipFile(io.BytesIO(payload))
+    names = set(archive.namelist())
+    for end in ("svg", "pdf", "png", "csv", "html"):
+        assert f"figures/volumes.{end}" in names
+    assert {"figures/volumes_wide.pdf", "figures/plotly.min.js", "methods.txt", "citation.bib"} <= names
+    assert from_dict(read_json(archive.read("scenario.json")), pack)[0].person == person.features
+    settings = json.loads(archive.read("settings.json"))
+    assert settings["ModelHash"] == pack.hash and settings["Seed"] == 3 and settings["Synthetic"] is True
+    _run(archive, tmp_path, monkeypatch)
+    told = pd.read_csv(tmp_path / "volumes.csv").set_index("participant_id")
+    again = pd.read_csv(tmp_path / "again" / "volumes.tsv", sep="\t").set_index("participant_id")
+    assert np.allclose(again.loc[told.index, list(TISSUES)], told[list(TISSUES)], atol=2e-3)
+    for label in ("WM", "GM", "CSF"):
+        name = (
+            f"sub-synthetic/anat/sub-synthetic_space-{grid.SPACE}_desc-synthetic_label-{label}_probseg.nii.gz"
+        )
+        image = load_img(str(tmp_path / "maps" / name))
+        assert np.array_equal(image.affine, grid.affine())
+        assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (2, 2)
+        made = nib.load(tmp_path / "again" / name)
+        assert np.array_equal(np.asarray(made.dataobj), np.asarray(image.dataobj))
+
+
+def test_the_scenarios_zip_repeats_its_means(pack, brains, tmp_path, monkeypatch) -> None:
+    two = {"now": brains[1], "older": brains[0]}
+    ml = np.stack([volumes_over_draws(pack, b.features, draws=4, seed=3)[0] for b in two.values()])
+    table = compare.compared(list(two), ml)
+    payload = page_export.compare_zip(pack, [], table, two, draws=4, seed=3, scenario="")
+    archive = zipfile.ZipFile(io.BytesIO(payload))
+    assert sum(n.endswith("_probseg.nii.gz") for n in archive.namelist()) == 6
+    _run(archive, tmp_path, monkeypatch)
+    again = pd.read_csv(tmp_path / "again_volumes" / "volumes.tsv", sep="\t").groupby("participant_id").mean()
+    told = pd.read_csv(tmp_path / "volumes.csv").query("measure in ('wm', 'gm', 'csf')")
+    for row in told.to_dict("records"):
+        assert again.loc[row["participant_id"], row["measure"]] == pytest.approx(row["mean_ml"], abs=0.01)
+
+
+def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch) -> None:
+    person = brains[0]
+    people = pd.DataFrame([dict(b.features) for b in brains], index=["sub-1", "sub-2"])
+    people.index.name = "participant_id"
+    found = saliency.gradients(pack, people, draws=1, seed=2, resolution=2, measures=saliency.EVERYTHING)
+    where = {"age": (60.0, 80.0)}
+    whole = saliency.summarise(pack, found, where=where)
+    change = (person.maps - brains[1].maps) / 10
+    payload = page_export.influence_zip(
+        pack, [], found, whole, where=where, draws=1, scenario="",
+        maps=page_figures.map_files(pack, person, change, "age"),
+    )  # fmt: skip
+    archive = zipfile.ZipFile(io.BytesIO(payload))
+    _run(archive, tmp_path, monkeypatch)
+    keys = ["measure", "column"]
+    told = pd.read_csv(tmp_path / "influence.csv").set_index(keys)
+    again = pd.read_csv(tmp_path / "again" / "summary.csv").set_index(keys).loc[told.index]
+    assert np.allclose(again["per_sd_ml"], told["per_sd_ml"], rtol=1e-4, atol=1e-5)
+    assert set(again["people"]) == {1} and set(again["pack_hash"]) == {pack.hash}
+    path = next((tmp_path / "maps").rglob("*_desc-gradientAge_label-GM_statmap.nii.gz"))
+    assert np.array_equal(np.asarray(nib.load(path).dataobj), change[1])
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text("utf-8"))
+    assert sidecar["Units"] == "fraction per standard deviation of the feature"
+    about = json.loads((tmp_path / "again" / "settings.json").read_text("utf-8"))
+    assert (about["Draws"], about["Seed"], about["ModelHash"]) == (1, 2, pack.hash)
+    assert about["Columns"]["per_sd_ml"]["Units"] == "mL"
