@@ -404,7 +404,6 @@ def correlation_file(
         ax = figure.subplots()
         values = np.array([[np.nan if r is None else r for r in line] for line in correlations], float)
         scale = LinearSegmentedColormap.from_list("signed", ["#2F6FB5", "#F4F5F7", "#C4472B"])
-        scale = scale.with_extremes(bad="#FFFFFF")
         picture = ax.imshow(values, cmap=scale, vmin=-1, vmax=1, interpolation="nearest")
         size = 6 if len(names) <= 12 or width_mm > 1.5 * COLUMN_MM else 0
         for i, line in enumerate(values if size else ()):
