@@ -17,7 +17,7 @@ from pages import _link, _sweeps
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 VIEWS = {"tissues": "Tissues", "regions": "Regions", "brain": "Brain", "features": "Features"}
 UNITS = {"ml": "mL", "percent": "% change"}
-STRIP_AGES, FILM_AGES = 13, 25
+STRIP_AGES, FILM_AGES = 13, 31
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "change": "Change"}
 
 
