@@ -15,6 +15,12 @@ from pages import _draw, _scenario, _state, _table
 SEARCH_ABOVE = 20
 """Features above which there is a search box."""
 
+TOP = 10
+"""So many features that move the volumes most stand first where there is a search box."""
+
+NAMED = 6
+"""Features that are named where person and baseline differ."""
+
 BEYOND = 0.15
 """How far a slider goes beyond the training range, as a share of it."""
 
@@ -31,24 +37,51 @@ def person_controls(pack: Pack) -> _state.Person:
     _scenario.saver(pack)
     controls = pack.encoder.ranges()
     order = sidebar_order(pack)
-    wanted = ""
-    if len(controls) > SEARCH_ABOVE:
-        wanted = st.text_input("Search", placeholder="Find a feature", icon=":material/search:").casefold()
+    many = len(controls) > SEARCH_ABOVE
+    words: list[str] = []
+    if many:
+        text = st.text_input(
+            "Search", placeholder=f"Find one of {len(controls)} features", icon=":material/search:",
+            label_visibility="collapsed", key=f"search-{pack.hash[:8]}",
+        )  # fmt: skip
+        words = text.casefold().split()
     st.caption("Grey: range of the training people. n/a: unknown, filled in from age and sex.")
-    groups = {g: [controls[n] for n in order if controls[n].group == g] for g in GROUPS}
-    first = next(g for g in GROUPS if groups[g])
+    _differences(pack, held["person"])
+    top = order[:TOP] if many and not words else []
+    groups = {"most influential": top} if top else {}
+    groups |= {g: [n for n in order if n not in top and controls[n].group == g] for g in GROUPS}
+    first = next(g for g in groups if groups[g])
+    found = False
     for group, everyone in groups.items():
-        mine = [c for c in everyone if wanted in f"{c.name} {c.label}".casefold()]
+        mine = [controls[n] for n in everyone if _matches(pack, controls[n], words)]
         if mine:
-            few = len(controls) <= SEARCH_ABOVE or bool(wanted) or group == first
-            key = f"group-{group}-{few}-{bool(wanted)}"
+            found = True
+            few = not many or bool(words) or group == first
+            key = f"group-{group}-{few}-{bool(words)}"
             title = f"{group.capitalize()} · {len(mine)}"
             # Controls of a closed group are not made at all: 198 of them would delay every picture.
             place = st.expander(title, expanded=few, key=key, on_change="rerun")
             with place:
                 for one in mine if place.open else ():
                     held["person"][one.name] = _control(pack, one, held)
+    if not found:
+        st.info("No feature has all of these words in its name, label or description.")
     return held["person"]
+
+
+def _matches(pack: Pack, one: Control, words: list[str]) -> bool:
+    """Whether every word is in what is said about a feature."""
+    said = f"{one.name} {one.label} {one.group} {pack.schema.feature(one.name).description}".casefold()
+    return all(w in said for w in words)
+
+
+def _differences(pack: Pack, person: _state.Person) -> None:
+    """Which features the person and the baseline differ in; their controls may be in closed groups."""
+    other = _state.baseline(pack)[0]
+    names = [pack.schema.feature(n).label for n in sidebar_order(pack) if person.get(n) != other.get(n)]
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        st.caption(f"**Differs from the baseline in** {', '.join(names[:NAMED])}{more}")
 
 
 def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:

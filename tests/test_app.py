@@ -275,3 +275,33 @@ def test_uploads_are_small_and_served_to_this_computer_only() -> None:
 def test_no_page_is_long() -> None:
     for path in (ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))):
         assert len(path.read_text("utf-8").splitlines()) <= 150, path
+
+
+def test_many_features_stay_usable() -> None:
+    from csegsynth_core import compare
+    from csegsynth_core.errors import PackError
+
+    try:
+        many = packs.load_pack("lifespan")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
+    app.session_state["pack"] = "lifespan"
+    app.run()
+    titles = [e.label for e in app.expander if "·" in e.label]
+    assert titles[0] == "Most influential · 10"
+    assert sum(int(t.split(" · ")[1]) for t in titles) == len(many.schema.names)
+    made = {w.key for w in (*app.slider, *app.selectbox)}
+    top = compare.sidebar_order(many)[:10]
+    assert all(any(str(k).endswith(f"-{n}") for k in made) for n in top if many.encoder.ranges()[n].kind == "numeric")
+    other = next(n for n in compare.sidebar_order(many)[10:] if many.encoder.ranges()[n].kind == "numeric")
+    label = many.schema.feature(other).label
+    _by_label(app.text_input, "Search").set_value(label.upper()).run()
+    assert not app.exception
+    slider = _by_label(app.slider, label)
+    assert slider.key.endswith(f"-{other}")
+    slider.set_value(slider.max).run()
+    _by_label(app.text_input, "Search").set_value("").run()
+    assert any(c.value.startswith("**Differs from the baseline in** ") and label in c.value for c in app.caption)
+    _by_label(app.text_input, "Search").set_value("no such thing").run()
+    assert "No feature has all of these words" in app.info[0].value
