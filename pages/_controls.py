@@ -116,7 +116,8 @@ def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[
         st.session_state[na] = value is None
         st.session_state[key] = float(one.default if value is None else value)
     whole = step >= 1 and float(st.session_state[key]).is_integer()
-    trained = f"{one.minimum:.3g}–{one.maximum:.3g} {one.units}".strip()
+    ends = (f"{v:.0f}" if abs(v) >= 1000 else f"{v:.3g}" for v in (one.minimum, one.maximum))
+    trained = f"{'–'.join(ends)} {one.units}".strip()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"number-{key}"):
         number = st.slider(
             f"{one.label} :gray[{trained}]",

@@ -60,7 +60,8 @@ def show_brains() -> None:
             for n, column in zip(range(start, len(brains)), columns, strict=False):
                 with column, st.container(gap=None):
                     name, brain = list(brains.items())[n]
-                    st.html(f'<div class="scenario">{figures.scenario_symbol(n)} {escape(name)}</div>')
+                    said = escape(name, quote=True)
+                    st.html(f'<div class="scenario" title="{said}">{figures.scenario_symbol(n)} {said}</div>')
                     _slice(n, brain, None, "tissues", plane, at, shown, limit, not voxels)
                     if n:
                         _slice(n, brain, first, tissue, plane, at, shown, limit, not voxels)

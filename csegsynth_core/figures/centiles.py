@@ -39,6 +39,7 @@ def centile_figure(rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = 
         "shapes": [],
         "annotations": [],
         "font": {"family": FONT, "color": ink},
+        "hoverlabel": {"bgcolor": "#10161D", "bordercolor": "#3A4756", "font": {"color": "#E8EDF2"}},
     }
     traces: list[dict[str, Any]] = []
     for n, row in enumerate(rows):

@@ -93,6 +93,7 @@ def surface_figure(
         "cmax": 254,
         "colorscale": stops,
         "colorbar": bar,
+        "showscale": not inner,
         "opacity": 0.22 if inner else 1.0,
         "hoverinfo": "skip",
     }
