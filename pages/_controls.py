@@ -18,9 +18,6 @@ SEARCH_ABOVE = 20
 TOP = 10
 """So many features that move the volumes most stand first where there is a search box."""
 
-NAMED = 6
-"""Features that are named where person and baseline differ."""
-
 BEYOND = 0.15
 """How far a slider goes beyond the training range, as a share of it."""
 
@@ -79,9 +76,8 @@ def _differences(pack: Pack, person: _state.Person) -> None:
     """Which features the person and the baseline differ in; their controls may be in closed groups."""
     other = _state.baseline(pack)[0]
     names = [pack.schema.feature(n).label for n in sidebar_order(pack) if person.get(n) != other.get(n)]
-    if names:
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        st.caption(f"**Differs from the baseline in** {', '.join(names[:NAMED])}{more}")
+    said = f"{len(names) or 'No'} feature{'s' * (len(names) > 1)} differ{'s' * (len(names) < 2)} from the baseline"
+    st.caption(said, help=", ".join(names) or None)  # always one line, so that nothing moves under the mouse
 
 
 def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
