@@ -70,7 +70,7 @@ def _identity(brain: Brain) -> tuple[str, tuple[tuple[str, Any], ...], int]:
     return brain.pack_hash, tuple(brain.features.items()), brain.seed
 
 
-@st.cache_resource(max_entries=8, show_spinner="Surface…", scope="session")
+@st.cache_resource(max_entries=8, show_spinner=False, scope="session")
 def _meshes(pack_hash: str, features: tuple[tuple[str, Any], ...], seed: int, _brain: Brain) -> Any:
     inside = regions.parcel_map(_brain.maps, "ventricles")
     cortex = surface.cortex(_brain.maps, inside)
