@@ -68,9 +68,10 @@ class GanMethod(Method):
         """L_dis (Eq. 3, 11), and in its turn L_gen (Eq. 4) or L_cgen (Eq. 10)."""
         w, model = self.config.weights, self.model
         z = batch.normal_like(torch.empty(len(batch.real), model.config.latent, device=batch.real.device))
-        with torch.no_grad():
-            fake = model(batch.y, z, *batch.voxels)
-        critic = model.discriminator
+        turn = (batch.step + 1) % self.config.critic_steps == 0
+        with torch.set_grad_enabled(turn):
+            made = model(batch.y, z, *batch.voxels)
+        fake, critic = made.detach(), model.discriminator
         yield Phase(
             "critic",
             {
@@ -78,15 +79,16 @@ class GanMethod(Method):
                 "penalty": w.penalty * gradient_penalty(critic, batch.real, fake, batch.uniform()),
             },
         )
-        if (batch.step + 1) % self.config.critic_steps:
+        if not turn:
             return
-        made = model(batch.y, z, *batch.voxels)
         with frozen(critic):
             terms = {"score": w.adversarial * generator_score(critic(made))}
         if stage.kind == "finetune":
             found = volumes_ml(made, batch.voxels[0])
-            wrong = model(batch.y + batch.normal_like(batch.y), z, *batch.voxels)
-            other = volumes_ml(wrong, batch.voxels[0])
             terms["volume"] = stage.volume_factor * w.volume * volume_l1(found, batch.volume)
-            terms["triplet"] = stage.volume_factor * w.triplet * volume_triplet(batch.volume, found, other)
+            if (batch.step + 1) // self.config.critic_steps % self.config.triplet_every == 0:
+                wrong = model(batch.y + batch.normal_like(batch.y), z, *batch.voxels)
+                other = volumes_ml(wrong, batch.voxels[0])
+                weight = stage.volume_factor * w.triplet * self.config.triplet_every
+                terms["triplet"] = weight * volume_triplet(batch.volume, found, other)
         yield Phase("generator", terms)

@@ -96,8 +96,8 @@ def _c_gan(preset: str) -> TrainConfig:
     weights = Weights(1.0, 0.0, 0.0, 0.3, 0.1, 10.0, 0.0)
     steps = (4, 4) if preset == "tiny" else (2000, 2000)
     stages = [
-        Stage("pretrain", 1, steps[0], 3e-4, share=0.6),
-        Stage("finetune", 1, steps[1], 2e-4, share=0.4),
+        Stage("pretrain", 2, steps[0], 3e-4, share=0.5),
+        Stage("finetune", 1, steps[1], 2e-4, share=0.5),
     ]
     return _plain(
         "c_gan",
@@ -108,6 +108,7 @@ def _c_gan(preset: str) -> TrainConfig:
         critic_steps=2,
         critic_rate=3e-4,
         prior_rate=1e-3,
+        triplet_every=1 if preset == "tiny" else 4,
         pictures_every=200,
         validate_every=100,
         save_every=100,

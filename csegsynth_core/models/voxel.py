@@ -97,7 +97,7 @@ class VoxelDecoder(nn.Module):
         self.start = [-(-s // 16) for s in size]
         deep = 2 * width
         self.expand = nn.Linear(latent, deep * self.start[0] * self.start[1] * self.start[2])
-        widths = (deep, deep, deep, width)
+        widths = (deep, deep, width, width)
         self.norms = nn.ModuleList([ChannelNorm(w) for w in widths])
         self.convolutions = nn.ModuleList([nn.Conv3d(a, b, 3, padding=1) for a, b in pairwise(widths)])
         self.block = ConvNeXt3d(deep, (3, 3, 3), expansion=2, scale=0.1)
