@@ -147,9 +147,9 @@ def _mesh(surface: Surface) -> dict[str, Any]:
 
 
 def _limit(values: NDArray[np.float32]) -> float:
-    """A round end of the symmetric scale: all but the top 2 % of the moves."""
+    """A round end of the symmetric scale: all but the top 10 % of the moves, which are in sulci that open."""
     size = np.abs(values[np.isfinite(values)])
-    wanted = float(np.quantile(size, 0.98)) if size.size else 0.0
+    wanted = float(np.quantile(size, 0.9)) if size.size else 0.0
     return next((step for step in _STEPS_MM if wanted <= step), _STEPS_MM[-1])
 
 
