@@ -1,4 +1,7 @@
-"""The surface of the generated brain, which can be turned; computed when it is shown."""
+"""The surface of the generated brain, which can be turned; computed when it is shown.
+
+Streamlit makes a chart anew when its content changes, so another person is seen from the chosen side again.
+"""
 
 from __future__ import annotations
 

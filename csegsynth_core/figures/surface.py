@@ -115,14 +115,12 @@ def surface_figure(
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "showlegend": False,
         "hovermode": False,
-        "uirevision": side,
         "scene": axes
         | {
             "bgcolor": "#000000",
             "aspectmode": "manual",
             "aspectratio": dict.fromkeys("xyz", _ZOOM),
             "dragmode": "orbit",
-            "uirevision": side,
             "camera": {
                 "eye": {k: _DISTANCE * v for k, v in zip("xyz", eye, strict=True)},
                 "up": dict(zip("xyz", up, strict=True)),
