@@ -287,7 +287,7 @@ def test_minutes_end_a_run_and_are_recorded(cohort, tmp_path):
     assert 0.02 <= used["minutes"] < 0.2 and 0 < used["steps"] < 1000
     engine = build(open_people(cohort, config), config)
     engine.resume(tmp_path / "checkpoint.safetensors")
-    assert engine.ended() and engine.seconds >= 1.2
+    assert engine.ended() and engine.seconds >= 1.2 and 0 < engine.start_seconds < engine.seconds
 
 
 def test_best_weights_are_kept_and_patience_ends_a_run(cohort, tmp_path, monkeypatch):

@@ -70,8 +70,9 @@ class TrainConfig:
     precision: Literal["auto", "mixed", "full"] = "auto"
     """`mixed`: bfloat16 where that is safe; `auto`: mixed on a GPU."""
     minutes: float = 0.0
-    """Wall-clock budget of the run, shared among its stages; 0: none, and each stage has all its steps. Under a
-    budget learning rates fall with the time used."""
+    """Wall-clock budget of the run, start included; what that leaves is shared among the stages. 0: none, and each
+    stage has all its steps. Under a budget learning rates fall with the time used, so that a run that was stopped
+    goes on, but not exactly as it would have."""
     seed: int = 0
     validation_fraction: float = 0.2
     prior_rate: float = 1e-3
@@ -161,6 +162,7 @@ class TrainConfig:
                 flips=False,
                 component_steps=110,
                 ridge_start=True,
+                pictures_every=100,
             )
         if preset == "tiny":
             stages = (

@@ -176,7 +176,7 @@ class Engine:
     ) -> None:
         self.model, self.method, self.people, self.config, self.fabric = model, method, people, config, fabric
         self.done, self.stage_index, self.within = 0, 0, 0
-        self.seconds, self.stage_seconds = 0.0, 0.0
+        self.seconds, self.stage_seconds, self.start_seconds = 0.0, 0.0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score, self.waited = -math.inf, 0
         self._begun: Stage | None = None
@@ -314,9 +314,12 @@ class Engine:
         return stage, through
 
     def _allowed(self, stage: Stage) -> float:
-        """Seconds that a stage may take; 0: as many as its steps need."""
+        """Seconds that a stage may take: its share of what the start has left; 0: as many as its steps need."""
+        if not self.config.minutes:
+            return 0.0
         shares = sum(s.share or s.steps for s in self.config.stages)
-        return 60.0 * self.config.minutes * (stage.share or stage.steps) / shares
+        left = max(60.0 * self.config.minutes - self.start_seconds, 1e-3)
+        return left * (stage.share or stage.steps) / shares
 
     def _advance(self) -> bool:
         """Go to the next stage where one is over; False when none is left."""
@@ -412,7 +415,7 @@ class Engine:
             "shapes": json.dumps(self.model.config.to_dict(), sort_keys=True),
             "done": self.done,
             "stage": [self.stage_index, self.within],
-            "seconds": [self.seconds, self.stage_seconds],
+            "seconds": [self.seconds, self.stage_seconds, self.start_seconds],
             "model": dict(self.model.state_dict()),
             "averaged": self.best or self.averaged,
             "averaging": self.averaged if self.best else {},
@@ -476,7 +479,7 @@ class Engine:
             optimiser.load_state_dict(state["optimisers"][name])
         self.done = int(state["done"])
         self.stage_index, self.within = (int(v) for v in state["stage"])
-        self.seconds, self.stage_seconds = (float(v) for v in state["seconds"])
+        self.seconds, self.stage_seconds, self.start_seconds = (float(v) for v in state["seconds"])
 
 
 def _spread_errors(made: Tensor, true: Tensor) -> dict[str, float]:
@@ -565,7 +568,7 @@ def train(
                     out / "inherited.json",
                     json.dumps({"from": str(start_from.resolve()), "tensors": taken}, indent=1),
                 )
-        engine.spend(time.perf_counter() - clock)
+        engine.seconds = engine.start_seconds = time.perf_counter() - clock
         if first:
             write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
             write_text(out / "split.json", json.dumps(_split_record(people), indent=1))
