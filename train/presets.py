@@ -58,7 +58,7 @@ def _c_vae(preset: str) -> TrainConfig:
             "c_vae", preset, stages, weights, batch=7, prior_rate=1e-4, select="best", pictures_every=1000
         )
     weights = Weights(0.0, 0.0, 1.0, 1e-4, 0.0, 0.0, 0.0, kl=1e-5)
-    steps = (2, 2) if preset == "tiny" else (1000, 1000)
+    steps = (2, 2) if preset == "tiny" else (1500, 1500)
     stages = [
         Stage("pretrain", 1, steps[0], 1e-3, share=0.5),
         Stage("finetune", 1, steps[1], 5e-4, share=0.5),
@@ -71,7 +71,8 @@ def _c_vae(preset: str) -> TrainConfig:
         batch=4,
         prior_rate=1e-3,
         pictures_every=100,
-        validate_every=50,
+        validate_every=100,
+        validation_draws=1,
         save_every=50,
     )
 
@@ -94,7 +95,7 @@ def _c_gan(preset: str) -> TrainConfig:
             pictures_every=1000,
         )
     weights = Weights(1.0, 0.0, 0.0, 0.3, 0.1, 10.0, 0.0)
-    steps = (4, 4) if preset == "tiny" else (2000, 2000)
+    steps = (4, 4) if preset == "tiny" else (2000, 1500)
     stages = [
         Stage("pretrain", 2, steps[0], 3e-4, share=0.5),
         Stage("finetune", 1, steps[1], 2e-4, share=0.5),
@@ -110,7 +111,8 @@ def _c_gan(preset: str) -> TrainConfig:
         prior_rate=1e-3,
         triplet_every=1 if preset == "tiny" else 4,
         pictures_every=200,
-        validate_every=100,
+        validate_every=200,
+        validation_draws=1,
         save_every=100,
     )
 
@@ -136,7 +138,7 @@ def _c_ldm(preset: str) -> TrainConfig:
             validate_every=2000,
             pictures_every=2000,
         )
-    steps = (2, 2, 2) if preset == "tiny" else (1000, 3000, 3000)
+    steps = (2, 2, 2) if preset == "tiny" else (1200, 8000, 8000)
     stages = [
         Stage("autoencoder", 1, steps[0], 1e-3, share=0.4),
         Stage("pretrain", 1, steps[1], 1e-3, share=0.3),
@@ -153,7 +155,7 @@ def _c_ldm(preset: str) -> TrainConfig:
         critic_every=2,
         warm_up=0 if preset == "tiny" else 100,
         validation_draws=1,
-        pictures_every=200,
-        validate_every=250,
-        save_every=100,
+        pictures_every=400,
+        validate_every=1000,
+        save_every=200,
     )
