@@ -13,6 +13,7 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import VOLUMES
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, strip_file, trajectory_file
 from pages import _ageing_views, _link, _sweeps
+from pages._remember import in_session
 
 
 def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[str, ...]) -> None:
@@ -95,5 +96,5 @@ def _strips(pack: Pack, people: list[report.Named]) -> dict[str, bytes]:
 
 def _button(label: str, data: Callable[[], bytes | str], name: str, kind: str, **look: str) -> None:
     st.download_button(
-        label, data=data, file_name=name, mime=kind, on_click="ignore", key=f"get-{name}", **look
+        label, data=in_session(data), file_name=name, mime=kind, on_click="ignore", key=f"get-{name}", **look
     )

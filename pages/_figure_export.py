@@ -12,6 +12,7 @@ import streamlit as st
 from csegsynth_core.figure_export import ExportFigure, csv
 from csegsynth_core.pack import Pack
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
+from pages._remember import in_session
 
 File = tuple[str, str, str, Callable[[], bytes | str]]
 """Label, name, media type, and what makes the content."""
@@ -87,7 +88,14 @@ def button(
 ) -> None:
     """A download that is made when it is asked for."""
     st.download_button(
-        label, data=data, file_name=name, mime=media, on_click="ignore", key=f"get-{name}", type=kind, **look
+        label,
+        data=in_session(data),
+        file_name=name,
+        mime=media,
+        on_click="ignore",
+        key=f"get-{name}",
+        type=kind,
+        **look,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 KEPT = 48
 """Results kept; the least recently used go first."""
@@ -36,3 +39,25 @@ def remembered(key: tuple[Any, ...], label: str, make: Callable[[Callable[[int, 
         while len(held) > KEPT:
             held.popitem(last=False)
     return result
+
+
+def in_session(make: Callable[[], Any]) -> Callable[[], Any]:
+    """What makes a download, with the session of this run.
+
+    Streamlit calls it in a thread that knows no session: without this it would find another person, and nothing that
+    the session remembers. What it would draw on the page is dropped.
+    """
+    here = get_script_run_ctx()
+    if here is None:
+        return make
+    silent = copy.copy(here)
+    silent._enqueue = lambda message: None
+
+    def run() -> Any:
+        def enter() -> None:
+            add_script_run_ctx(threading.current_thread(), silent)
+
+        with ThreadPoolExecutor(1, initializer=enter) as pool:
+            return pool.submit(make).result()
+
+    return run

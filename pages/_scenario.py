@@ -8,6 +8,7 @@ from csegsynth_core.errors import CSegSynthError, PackError, ScenarioError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_file import DISPLAY, from_dict, read_json
 from pages import _about, _link, _packs, _state
+from pages._remember import in_session
 
 
 def saver(pack: Pack) -> None:
@@ -15,7 +16,7 @@ def saver(pack: Pack) -> None:
     with st.expander("Save or open a scenario", icon=":material/bookmark:"):
         st.download_button(
             "Save scenario",
-            data=lambda: _link.scenario_of(pack).to_json(),
+            data=in_session(lambda: _link.scenario_of(pack).to_json()),
             file_name=f"csegsynth_{pack.name}.scenario.json",
             mime="application/json",
             on_click="ignore",
