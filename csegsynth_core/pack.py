@@ -169,6 +169,12 @@ def load_pack(name: str | Path) -> Pack:
             metrics=json.loads(contents["metrics.json"]),
             hash=hashlib.sha256(about_bytes).hexdigest(),
         )
+    except ImportError as error:  # MONAI's attention layers, in latent diffusion
+        raise PackError(
+            f"pack {folder} needs a library that is not installed",
+            got=str(error).splitlines()[0],
+            fix="pip install -r requirements.txt",
+        ) from error
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise PackError(
             f"pack {folder} is damaged", got=str(error)[:200], fix="restore the folder"

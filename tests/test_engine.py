@@ -232,18 +232,13 @@ def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path)
     """Under torchrun with gloo: the same losses, weights and one log."""
     config = config_of("gan", "steps=2", batch=4)
     train(cohort, tmp_path / "one", config, progress=False)
-    script = (
-        "import sys; from dataclasses import replace; from pathlib import Path\n"
-        "from train.config import TrainConfig; from train.engine import train\n"
-        f"config = replace(TrainConfig.named('tiny', 'gan'), **{SMALL!r}, batch=2).with_overrides(['steps=2'])\n"
-        "train(Path(sys.argv[1]), Path(sys.argv[2]), config, progress=False)\n"
-    )
-    (tmp_path / "go.py").write_text(script)
     root = Path(__file__).parents[1]
+    settings = [f"{k}={v}" for k, v in (SMALL | {"steps": 2, "batch": 2}).items()]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *(str(tmp_path / "go.py"), str(cohort), str(tmp_path / "two")),
+            *("-m", "train", "pretrain", "gan", "--preset", "tiny", "--quiet", "--cohort", str(cohort)),
+            *("--out", str(tmp_path / "two"), "--set", *settings),
         ],
         cwd=root,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path]), "OMP_NUM_THREADS": "1"},

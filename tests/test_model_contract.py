@@ -172,3 +172,14 @@ def test_latent_diffusion_is_monais():
         ours = model.unet(model.noised(latents, volume, t), timesteps=t, context=context)
         assert torch.allclose(ours, theirs, atol=1e-5)
         assert torch.equal(model.pad(model.crop(volume))[..., :13, :], volume[..., :13, :])
+
+
+def test_a_pack_whose_library_is_missing_says_so(pack, tmp_path, monkeypatch):
+    from csegsynth_core import pack as packs
+
+    def missing(name):
+        raise ImportError("from einops.layers.torch import Rearrange (No module named 'einops').\n\nmore")
+
+    monkeypatch.setattr(packs, "family", missing)
+    with pytest.raises(PackError, match=r"library that is not installed.*einops.*pip install"):
+        packs.load_pack(pack.folder)

@@ -327,7 +327,9 @@ class Engine:
             stage = self.config.stages[self.stage_index]
             allowed = self._allowed(stage)
             over = self.within >= stage.steps or (allowed > 0 and self.stage_seconds >= allowed)
-            if not self.fabric.broadcast(over):
+            if self.config.minutes:  # processes have clocks of their own
+                over = self.fabric.broadcast(over)
+            if not over:
                 return True
             self.stage_index += 1
             self.within, self.stage_seconds = 0, 0.0
