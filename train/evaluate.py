@@ -276,10 +276,12 @@ class _Images:
 def _told(pack: Pack, seconds: float) -> dict[str, Any]:
     """What a model is and how it was made, as its pack says, and seconds per brain here."""
     said = dict(pack.about.get("training", {}))
+    if "seconds" in said:
+        said["training_minutes"] = round(said.pop("seconds") / 60, 1)
     size = sum(p.stat().st_size for p in pack.folder.iterdir() if p.name == "weights.safetensors")
     return {
         "people": len(pack.about["people"]["train"]),
-        "steps": pack.about.get("steps", said.pop("steps", "")),
+        "steps": said.pop("steps", pack.about.get("steps", "")),
         **said,
         "parameters": pack.model.generating_parameters(),
         "weights_mb": round(size / 1e6, 1),

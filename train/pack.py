@@ -116,6 +116,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         "created": datetime.now(UTC).date().isoformat(),
         "steps": int(state["done"]),
         "run": settings,
+        "training": _training_of(run, state, settings),
         "people": {
             "train": sorted(person_key(i) for i in training.ids),
             "validation": sorted(person_key(ids[int(r)]) for r in people.validation),
@@ -204,12 +205,18 @@ def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
             got=f"{size / 1e6:.1f} MB",
             fix="use preset compact",
         )
+    return save_comparison(pack, model, _training_of(run, state, settings), name=out.name)
+
+
+def _training_of(run: Path, state: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Steps and wall-clock seconds of a run and of the one it started from."""
     training: dict[str, Any] = {
         "steps": int(state["done"]),
-        "seconds": round(float(state["seconds"][0]), 1),
         "preset": settings["preset"],
-        "batch": settings["batch"] * settings["accumulate"],
+        "batch": settings["batch"] * settings.get("accumulate", 1),
     }
+    if "seconds" in state:  # runs of older versions did not count
+        training["seconds"] = round(float(state["seconds"][0]), 1)
     first = run / "inherited.json"
     if first.is_file():
         before = checkpoint.read(
@@ -217,8 +224,8 @@ def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
         )
         training["pretraining_steps"] = int(before["done"])
         training["pretraining_seconds"] = round(float(before["seconds"][0]), 1)
-        training["seconds"] = round(training["seconds"] + training["pretraining_seconds"], 1)
-    return save_comparison(pack, model, training, name=out.name)
+        training["seconds"] = round(training.get("seconds", 0.0) + training["pretraining_seconds"], 1)
+    return training
 
 
 def measure(
@@ -280,7 +287,7 @@ def save_comparison(
         Folder of the comparison pack.
     """
     name = name or model.family
-    own = ("files", "format", "version", "software", "notes", "limits", "steps", "run")
+    own = ("files", "format", "version", "software", "notes", "limits", "steps", "run", "training")
     about = {k: v for k, v in pack.about.items() if k not in own}
     about |= {
         "name": f"{pack.name}-{name}",
@@ -386,7 +393,9 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 
     def cell(by: dict[str, Any], name: str, form: str) -> str:
         value, low, high = (by[name][k] for k in ("value", "low", "high"))
-        return "n/a" if value is None else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+        if value is None:
+            return "n/a"
+        return f"{value:{form}}" + ("" if low is None else f" [{low:{form}}, {high:{form}}]")
 
     rows, correlations = [], []
     for method, by_tissue in metrics["volumes"].items():
@@ -433,8 +442,8 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         if method != "best_achievable"
     ]
     told = [
-        f"| {measured.name_of(method)} | {by['steps'] or 'n/a'} | {by['parameters'] / 1e6:.2f} | "
-        f"{by['weights_mb']:.1f} | {by['seconds_per_brain']:.2f} |"
+        f"| {measured.name_of(method)} | {by['steps'] or 'n/a'} | {by.get('training_minutes', 'n/a')} | "
+        f"{by['parameters'] / 1e6:.2f} | {by['weights_mb']:.1f} | {by['seconds_per_brain']:.2f} |"
         for method, by in metrics["models"].items()
     ]
     ageing = []
@@ -570,10 +579,10 @@ Gradient energy of generated maps over the same people's real maps:
 {", ".join(f"{measured.name_of(k)} {v:.2f}" for k, v in metrics["sharpness"].items())}.
 {memory}{beside}
 ## Models
-All were given the same people, features and maps. Seconds are of the machine that measured.
+All were given the same people, features and maps. Minutes and seconds are of the machines that trained and measured.
 
-| model | steps | parameters, M | weights, MB | s per brain |
-|---|---|---|---|---|
+| model | steps | minutes of training | parameters, M | weights, MB | s per brain |
+|---|---|---|---|---|---|
 {lines(told)}
 
 ## Limits
