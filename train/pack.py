@@ -417,7 +417,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     ]
     image_rows = []
     for metric in next(iter(metrics["floors"].values())):
-        said = measured.metric_of(metric)[0]
+        said = measured.metric_of(metric)[0].replace("|", r"\|")  # within a Markdown table
         floor = [cell(metrics["floors"][t], metric, ".4g") for t in TISSUES]
         for method, by in metrics["images"].items():
             found = [cell(by[t], metric, ".4g") for t in TISSUES]
