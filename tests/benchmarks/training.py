@@ -1,10 +1,10 @@
 """Samples per second and peak memory of one training step of the compact preset and the paper's, side by side.
 
-    python tests/benchmarks/training.py [--presets compact paper] [--steps 4] [--batch 2] [--threads 2]
+    python tests/benchmarks/training.py [--presets compact paper] [--steps 4] [--batch 1] [--threads 2]
 
 A step is one of fine-tuning (Eq. 13–15), all networks, on a toy cohort with as many brains as a batch holds, at the
 resolution that the preset's own fine-tuning has. Each preset runs in a process of its own, so that its peak memory is
-its own. The paper's networks need about a minute and more than ten GiB for a batch of two on a CPU: a preset for
+its own. The paper's networks need about a minute and ten GiB for a batch of one on two CPU cores: a preset for
 which `--memory-gib` are too few is stopped and said to be.
 """
 
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--steps", type=int, default=3, help="timed steps of compact; the paper's: one, not warmed up"
     )
-    parser.add_argument("--batch", type=int, default=2, help="people in a step")
+    parser.add_argument("--batch", type=int, default=1, help="people in a step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-gib", type=float, default=20.0, help="a process that needs more is stopped")
     parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one preset")
