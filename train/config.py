@@ -82,7 +82,8 @@ class TrainConfig:
     critic_steps: int = 1
     """GAN: steps of the discriminator per step of the generator, each on other people."""
     warm_up: int = 0
-    """LDM: steps of the autoencoder before its adversarial term counts."""
+    """LDM: steps of the autoencoder before its adversarial term counts. VAE: steps of pre-training over which λ1
+    rises to its value (Bowman et al. 2016), so that the decoder learns to read codes before they cost anything."""
     triplet_every: int = 1
     """Steps between uses of the triplet term, which costs a brain of its own; its weight is multiplied by this."""
     freeze_discriminator: bool = False

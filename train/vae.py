@@ -11,6 +11,7 @@ from csegsynth_core.losses import kl_normal, reconstruction_bce, volume_l1
 from csegsynth_core.models.voxel import VoxelDecoder
 from csegsynth_core.volumes import volumes_ml
 from train.config import Stage
+from train.csegsynth import STRAIGHT_RATE
 from train.engine import Batch, Engine, Method, Phase
 from train.start import mean_maps
 
@@ -25,16 +26,19 @@ class VaeMethod(Method):
 
     def make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """AdamW, as in the paper; weight decay on the layers that take features."""
+        straight = {id(p) for n, p in self.model.encoder.named_parameters() if n.startswith("straight.")}
+        known = self.parameters_of(*UNCONDITIONAL)
         groups = [
-            {"params": self.parameters_of(*UNCONDITIONAL), "weight_decay": 0.0},
+            {"params": [p for p in known if id(p) not in straight], "weight_decay": 0.0},
+            {"params": [p for p in known if id(p) in straight], "weight_decay": 0.0},
             {"params": self.parameters_of(*CONDITIONAL), "weight_decay": self.config.prior_decay},
         ]
-        return {"main": torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=(0.9, 0.99))}
+        return {"main": torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99))}
 
     def set_rates(self, stage: Stage, fall: float) -> None:
-        """The stage's rate, and `prior_rate` for the layers that take features."""
-        groups = self.optimisers["main"].param_groups
-        for group, rate in zip(groups, (stage.rate, self.config.prior_rate), strict=False):
+        """The stage's rate, less for the encoder's linear part; `prior_rate` for the layers that take features."""
+        rates = (stage.rate, STRAIGHT_RATE * stage.rate, self.config.prior_rate)
+        for group, rate in zip(self.optimisers["main"].param_groups, rates, strict=True):
             group["lr"] = fall * rate
 
     def start(self, engine: Engine, *, progress: bool) -> None:
@@ -49,8 +53,9 @@ class VaeMethod(Method):
         z = mean + (0.5 * log_variance).exp() * batch.normal_like(mean)
         made = model.decode(z, batch.y, *batch.voxels)
         prior = model.prior_of(batch.y) if stage.kind == "finetune" else (None, None)
+        rise = min(1.0, (batch.step + 1) / max(self.config.warm_up, 1)) if stage.kind == "pretrain" else 1.0
         terms = {
-            "kl": w.kl * kl_normal(mean, log_variance, *prior),
+            "kl": rise * w.kl * kl_normal(mean, log_variance, *prior),
             "reconstruction": w.reconstruction * reconstruction_bce(made, batch.real),
         }
         if stage.kind == "finetune":

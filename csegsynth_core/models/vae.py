@@ -14,6 +14,9 @@ from csegsynth_core.models.voxel import Conditioner, VoxelShapes, decoder_of, he
 Gaussian = tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"]]
 """Mean and log-variance."""
 
+START_LOG_VARIANCE = -4.0
+"""Of q_φ at first, in all presets but the paper's: with 1 the decoder learns to ignore codes before it needs them."""
+
 
 class GaussianPrior(nn.Module):
     """p_θ(z | y) = N(μ(y), σ²(y)): C-VAE's prior network, with two heads on shared layers.
@@ -46,6 +49,8 @@ class Vae(ConditionalModel):
             self.encoder = trunk_of(config)
             self.mean = head_of(config)
             self.log_variance = head_of(config)
+            if config.preset != "paper":  # ours: codes that say something from the first step on
+                nn.init.constant_(self.log_variance[-1].bias, START_LOG_VARIANCE)  # type: ignore[index,arg-type]
 
     @property
     def region(self) -> Region:

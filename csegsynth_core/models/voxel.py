@@ -58,7 +58,7 @@ class SubPixel(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.head = nn.Conv3d(channels, 8 * len(CHANNELS), 3, padding=1)
-        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.normal_(self.head.weight, std=1e-2)
         assert self.head.bias is not None  # noqa: S101 - it has one
         nn.init.zeros_(self.head.bias)
         self.average = nn.Parameter(torch.zeros(len(TISSUES), *extent(grid.BOX)))
