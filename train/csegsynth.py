@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from csegsynth_core.losses import gradient_penalty, reconstruction_bce, volume_l1, volume_triplet
@@ -22,6 +21,7 @@ from train.config import Stage, TrainConfig
 from train.engine import Batch, Engine, Method, Phase
 from train.people import People, maps_of
 from train.principal import fit_people, start_at_components
+from train.ridge import fit_sparing
 from train.template import set_template, start_at_average
 
 logger = logging.getLogger(__name__)
@@ -116,16 +116,19 @@ class CSegSynthMethod(Method):
     def start_prior(self, engine: Engine) -> None:
         """Put the prior network's linear layer at ridge regression of people's codes on their features.
 
-        The penalty of each code is cross-validated on the training people.
+        The penalty of each code is cross-validated on the training people; age and sex bear none.
         """
         if self.model.prior.straight is None:
             return
         rows = self.people.train
         batches = np.array_split(rows, max(1, len(rows) // self.config.batch))
         codes = torch.cat([self.model.encoder(engine.maps(some)) for some in batches])
-        fit = RidgeCV(alphas=np.logspace(0, 4, 33), alpha_per_target=True)
-        fit.fit(engine.features[torch.from_numpy(rows)].cpu().numpy(), codes.cpu().numpy())
-        self.model.prior.start_at(torch.from_numpy(fit.coef_), torch.from_numpy(fit.intercept_))
+        encoder = self.people.encoder
+        roles = {one.name for one in (encoder.schema.age, encoder.schema.sex) if one}
+        spared = np.asarray([owner in roles for owner in encoder.owners])
+        known = engine.features[torch.from_numpy(rows)].cpu().numpy().astype(float)
+        weight, bias = fit_sparing(known, codes.cpu().numpy().astype(float), spared)
+        self.model.prior.start_at(torch.from_numpy(weight), torch.from_numpy(bias))
         engine.restart_average("prior")
 
     # ------------------------------------------------------------- one step

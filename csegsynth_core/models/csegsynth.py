@@ -91,6 +91,12 @@ class TemplateGenerator(nn.Module):
 
     A, u and r are a linear function of the code's first entries plus what a small convolutional decoder adds.
     The linear part can start at the principal components of people's own fields (see `train.principal`).
+
+    What no code of a few dozen numbers can hold, above all how each person's cortex is folded, is left to noise
+    inputs behind the code (as in StyleGAN, Karras et al. 2019): `noise_width` numbers that are N(0, 1) or, for the
+    typical brain, 0. The first three shift the tissues' log-ratios everywhere and the brain's size (`balance`); the
+    others are a random velocity at 8 mm that slides the cortex along itself (`folds`). `train.calibrate` finds how
+    much of each.
     """
 
     region: Region = grid.BOX
@@ -98,7 +104,13 @@ class TemplateGenerator(nn.Module):
 
     FINE_MM = 3.0
     """Bound of the fine displacement, mm."""
+    FOLD_WIDTH = 0.8
+    """Standard deviation of the Gaussian that smooths random velocities, in units of 8 mm."""
     template: Tensor
+    balance: Float[Tensor, "4 3"]
+    """What three noise numbers add to the tissues' log-ratios and to the logarithm of the brain's length."""
+    folds: Float[Tensor, "4 i4 j4 k4"]
+    """Amplitude of random velocities, mm, and the direction in which they are taken out: across the cortex."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -121,11 +133,16 @@ class TemplateGenerator(nn.Module):
         self.affine = nn.Linear(config.latent, 12)
         # A straight way from the code to velocity and log-ratios: without it the regional balance of tissues,
         # and so the volume of CSF and the size of ventricles, is learned very slowly.
+        self.latent = config.latent
         self.components = min(config.components, config.latent)
         self.linear = nn.Linear(self.components, 6 * self.coarse[0] * self.coarse[1] * self.coarse[2])
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
+        self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
+        self.register_buffer("folds", torch.zeros(4, *self.coarse))
+        self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
+        self.register_load_state_dict_pre_hook(_without_noise)
         for weight in (self.heads.weight, self.affine.weight):
             nn.init.normal_(weight, std=1e-3)
         for bias in (self.heads.bias, self.affine.bias):
@@ -134,14 +151,15 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("_extent_mm", torch.tensor(size) * grid.VOXEL_MM, persistent=False)
 
     def forward(
-        self, z: Float[Tensor, "n latent"], resolution: int = 1, offset: Offset = (0, 0, 0)
+        self, z: Float[Tensor, "n width"], resolution: int = 1, offset: Offset = (0, 0, 0)
     ) -> Float[Tensor, "n 4 i j k"]:
         """Tissue fractions inside `region`; channels in the order of `CHANNELS`. See `render`."""
         return self.render(self.controls(z), resolution, offset)
 
-    def controls(self, z: Float[Tensor, "n latent"]) -> Controls:
-        """The fields that a code chooses."""
+    def controls(self, z: Float[Tensor, "n width"]) -> Controls:
+        """The fields that a code chooses; `z` is the code, with or without the noise inputs behind it."""
         n = z.shape[0]
+        z, noise = z[:, : self.latent], z[:, self.latent :]
         x = self.expand(z).view(n, self.deep, *self.start)
         x = F.gelu(self.norm_start(x.contiguous(memory_format=torch.channels_last_3d)))
         x = F.interpolate(x, size=[s // 2 for s in self.coarse], mode="trilinear", align_corners=False)
@@ -150,7 +168,31 @@ class TemplateGenerator(nn.Module):
         x = F.gelu(self.norm_8mm(convolve(self.conv_8mm, x)))
         heads = convolve(self.heads, x)
         both = heads[:, :6] + self.linear(z[:, : self.components]).view(n, 6, *self.coarse)
-        return Controls(both[:, :3], both[:, 3:], self.affine(z), shuffle_up(heads[:, 6:30]))
+        own = Controls(both[:, :3], both[:, 3:], self.affine(z), shuffle_up(heads[:, 6:30]))
+        return self.disturbed(own, noise) if noise.shape[1] else own
+
+    def disturbed(self, controls: Controls, noise: Float[Tensor, "n noise"]) -> Controls:
+        """Fields with what the noise inputs add to them."""
+        shift = noise[:, : len(TISSUES)] @ self.balance.T
+        larger = torch.zeros_like(controls.affine)
+        larger[:, [0, 5, 10]] = (
+            -10.0 * shift[:, -1:]
+        )  # the map goes from the brain to the template, in tenths
+        wander = noise[:, len(TISSUES) :].reshape(-1, 3, *self.coarse)
+        return Controls(
+            controls.velocity + self._folding(wander),
+            controls.ratios + shift[:, :-1, None, None, None],
+            controls.affine + larger,
+            controls.fine,
+        )
+
+    def _folding(self, white: Float[Tensor, "n 3 i4 j4 k4"]) -> Float[Tensor, "n 3 i4 j4 k4"]:
+        """Random velocity, mm: white noise made smooth, without its part across the cortex, scaled by place."""
+        i, j, k = (_smoothing(s, self.FOLD_WIDTH, str(white.device), white.dtype) for s in self.coarse)
+        smooth = torch.einsum("ai,bj,ck,nxijk->nxabc", i, j, k, white)
+        across = self.folds[1:]
+        smooth = smooth - across * (across * smooth).sum(dim=1, keepdim=True)
+        return self.folds[0] * smooth
 
     def render(
         self, controls: Controls, resolution: int = 1, offset: Offset = (0, 0, 0)
@@ -230,6 +272,21 @@ def _interpolation(
         out[rows, low] = 1.0 - (at - low)
         out[rows, (low + 1).clamp_max(size - 1)] += at - low
         return out.to(device=device, dtype=dtype)
+
+
+@lru_cache(maxsize=16)
+def _smoothing(size: int, width: float, device: str, dtype: torch.dtype) -> Float[Tensor, "size size"]:
+    """Matrix of a Gaussian filter over `size` places that keeps white noise at variance 1."""
+    with torch.inference_mode(False):  # kept for training too
+        places = torch.arange(size, dtype=torch.float64)
+        out = torch.exp(-0.5 * ((places[:, None] - places) / width).square())
+        return (out / out.square().sum(dim=1, keepdim=True).sqrt()).to(device=device, dtype=dtype)
+
+
+def _without_noise(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights from before the noise inputs are those of a generator that has none."""
+    for name in ("balance", "folds"):
+        state.setdefault(prefix + name, torch.zeros_like(getattr(module, name)))
 
 
 def _with_background(logits: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 4 i j k"]:
@@ -368,6 +425,7 @@ class PaperGenerator(nn.Module):
 
     region: Region = WHOLE
     resolutions = (1,)
+    noise_width = 0
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -467,16 +525,26 @@ class CSegSynth(ConditionalModel):
         """What the generator takes."""
         return self.generator.resolutions
 
+    @property
+    def noise_width(self) -> int:
+        """Of the noise inputs behind the code; see `TemplateGenerator`."""
+        return self.generator.noise_width
+
     def condition(
-        self, z: Float[Tensor, "n latent"], y: Float[Tensor, "n features"]
-    ) -> Float[Tensor, "n latent"]:
-        """ẑ_cnd = ẑ_rnd + P_ψ(y); in `compact` ẑ_rnd is narrowed first, see `PriorNetwork`."""
-        return self.prior.condition(z, y)
+        self, z: Float[Tensor, "n width"], y: Float[Tensor, "n features"]
+    ) -> Float[Tensor, "n width"]:
+        """ẑ_cnd = ẑ_rnd + P_ψ(y); in `compact` ẑ_rnd is narrowed first, see `PriorNetwork`.
+
+        Noise inputs behind the code stay as they are: features have no say in them.
+        """
+        code, noise = z[:, : self.config.latent], z[:, self.config.latent :]
+        code = self.prior.condition(code, y)
+        return torch.cat([code, noise.expand(len(code), -1)], dim=1) if noise.shape[1] else code
 
     def forward(
         self,
         y: Float[Tensor, "n features"],
-        z: Float[Tensor, "n latent"],
+        z: Float[Tensor, "n width"],
         resolution: int = 1,
         offset: Offset = (0, 0, 0),
     ) -> Float[Tensor, "n 4 i j k"]:

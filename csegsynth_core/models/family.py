@@ -37,7 +37,7 @@ class Shapes:
     features: int
     """Width of the encoded feature vector; 0 for a model that takes none."""
     latent: int
-    """Numbers of a draw of noise."""
+    """Width of the code."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -89,21 +89,29 @@ class ConditionalModel(nn.Module):
         """Whether features matter at all."""
         return bool(self.config.features)
 
-    def draw(self, n: int, seed: int) -> Float[Tensor, "n latent"]:
-        """n draws of noise ~ N(0, I), always the same for the same n and seed.
+    @property
+    def noise_width(self) -> int:
+        """Noise numbers that stand behind the code's in a draw, which features have no say in."""
+        return 0
+
+    def draw(self, n: int, seed: int) -> Float[Tensor, "n width"]:
+        """n draws of noise ~ N(0, I), always the same for the same seed: `latent` numbers and `noise_width` more.
 
         A single draw with seed 0 is zero, the middle of the distribution, which gives the typical brain of people
         with these features.
         """
         if n == 1 and seed == 0:
-            return torch.zeros(1, self.config.latent)
-        generator = torch.Generator().manual_seed(seed)  # row by row: more draws must not change the first
-        return torch.stack([torch.randn(self.config.latent, generator=generator) for _ in range(n)])
+            return torch.zeros(1, self.config.latent + self.noise_width)
+        parts = []
+        for width, number in ((self.config.latent, seed), (self.noise_width, 2**31 + seed)):
+            generator = torch.Generator().manual_seed(number)  # row by row: more draws must not change the first
+            parts.append(torch.stack([torch.randn(width, generator=generator) for _ in range(n)]))
+        return torch.cat(parts, dim=1)
 
     def forward(
         self,
         y: Float[Tensor, "n features"],
-        z: Float[Tensor, "n latent"],
+        z: Float[Tensor, "n width"],
         resolution: int = 1,
         offset: Offset = (0, 0, 0),
     ) -> Float[Tensor, "n 4 i j k"]:

@@ -1,0 +1,152 @@
+"""Noise behind the code: what it does to a brain, and how much of it calibration finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from csegsynth_core.models.csegsynth import Config, CSegSynth
+from csegsynth_core.volumes import volumes_ml
+from train import calibrate
+from train.ridge import PENALTIES, fit_sparing
+from train.template import set_template
+
+FEATURES = 3
+
+
+@pytest.fixture(scope="module")
+def made():
+    torch.manual_seed(0)
+    model = CSegSynth(Config.compact(FEATURES, latent=16, width=16)).eval()
+    set_template(model.generator)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def model(made, monkeypatch):
+    for name, few in {"PEOPLE": 4, "PAIRS": 6, "HALVINGS": 3, "DRAWS": 4}.items():
+        monkeypatch.setattr(calibrate, name, few)
+    made.generator.folds.zero_()
+    made.generator.balance.zero_()
+    return made
+
+
+def codes_and_noise(model, n, seed):
+    z = model.draw(n, seed)
+    assert z.shape == (n, 16 + model.generator.noise_width)
+    return z
+
+
+def test_without_amplitudes_noise_changes_nothing(model):
+    z = codes_and_noise(model, 1, 4)
+    y = torch.zeros(1, FEATURES)
+    assert torch.equal(model(y, z, 2), model(y, z[:, :16], 2))
+    assert not codes_and_noise(model, 1, 0).any(), "seed 0 is the typical brain"
+
+
+def test_weights_from_before_the_noise_load_as_without(model):
+    state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in ("folds", "balance")}
+    model.generator.balance.fill_(1.0)
+    other = CSegSynth(model.config)
+    other.load_state_dict(state)
+    assert not other.generator.folds.any() and not other.generator.balance.any()
+
+
+def test_smooth_noise_has_unit_variance_and_keeps_to_the_surface(model):
+    generator = model.generator
+    generator.folds[0] = 2.0
+    generator.folds[1] = 1.0  # no velocity left to right
+    white = torch.randn(40, 3, *generator.coarse, generator=torch.Generator().manual_seed(1))
+    velocity = generator._folding(white)
+    assert velocity[:, 0].abs().max() < 1e-5
+    assert velocity[:, 1:].std().item() == pytest.approx(2.0, rel=0.02)
+    near = (velocity[:, 1, 1:] * velocity[:, 1, :-1]).mean() / 4
+    far = (velocity[:, 1, 6:] * velocity[:, 1, :-6]).mean() / 4
+    assert near > 0.4 and abs(far) < 0.05
+
+
+def test_balance_shifts_tissues_and_size(model):
+    z = torch.zeros(1, 16 + model.generator.noise_width)
+    z[0, 16 + 1] = 1.0
+    y = torch.zeros(1, FEATURES)
+    before = volumes_ml(model(y, 0 * z, 2), 2)[0, :3]
+    model.generator.balance[2, 1] = 0.5
+    more_csf = volumes_ml(model(y, z, 2), 2)[0, :3] - before
+    assert more_csf[2] > 5.0
+    assert more_csf[0] < 0 and more_csf[1] < 0
+    model.generator.balance.zero_()
+    model.generator.balance[3, 1] = np.log(0.9)  # a tenth smaller along each axis
+    smaller = volumes_ml(model(y, z, 2), 2)[0, :3]
+    assert (smaller / before).tolist() == pytest.approx([0.9**3] * 3, rel=0.02)
+
+
+def test_calibration_matches_similarity_and_spread(model):
+    """Of a cohort whose brains are this generator's with known noise, calibration finds the noise again."""
+    generator, rows = model.generator, list(range(12))
+    features = torch.randn(12, FEATURES, generator=torch.Generator().manual_seed(2))
+    generator.folds.copy_(calibrate._where(generator))
+    generator.folds[0] *= 2.0
+    generator.balance[2, 0] = 0.3
+    z = model.draw(12, 5)
+    brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
+    volumes = volumes_ml(brains)[:, :3]
+    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
+    assert found["folds_mm"] == pytest.approx(2.0, abs=0.5)
+    assert found["ssim_made"] == pytest.approx(found["ssim_real"], abs=0.02)
+    assert generator.folds[0].max().item() == pytest.approx(found["folds_mm"], rel=0.02)
+    draws = [calibrate._ml(model, features[:1], one) for one in model.draw(40, 9)[:, None]]
+    assert np.std(draws, axis=0)[2] == pytest.approx(volumes.std(dim=0)[2].item(), rel=0.5)
+
+
+def test_errors_for_people_left_out_are_those_of_refitting():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 1))
+    found = calibrate._left_out_errors(x, y)
+    refitted = [
+        [
+            (y[k] - Ridge(a).fit(np.delete(x, k, 0), np.delete(y, k, 0)).predict(x[k : k + 1])).item()
+            for k in range(20)
+        ]
+        for a in PENALTIES
+    ]
+    best = min(refitted, key=lambda e: float(np.square(e).mean()))
+    assert found[:, 0] == pytest.approx(best, abs=1e-6)
+
+
+def test_calibration_leaves_alike_brains_alike(model):
+    brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
+    features = torch.randn(6, FEATURES)
+    volumes = volumes_ml(brain)[:, :3].repeat(6, 1)
+    found = calibrate.calibrate(
+        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes
+    )
+    assert found["folds_mm"] == 0.0 and not model.generator.folds[0].any()
+    assert max(found[f"balance_{t}"] for t in ("wm", "gm", "csf", "length")) < 0.01
+
+
+def test_ridge_that_spares_none_is_ridge():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
+    y[:, 0] += x[:, 1]
+    weight, bias = fit_sparing(x, y, np.zeros(5, bool))
+    for target, w, b in zip(y.T, weight, bias, strict=True):
+        tried = [Ridge(alpha).fit(x, target) for alpha in PENALTIES]
+        nearest = min(tried, key=lambda one: float(np.abs(one.coef_ - w).max()))
+        assert np.allclose(nearest.coef_, w) and nearest.intercept_ == pytest.approx(b)
+
+
+def test_ridge_spares_age_what_its_many_correlates_would_take():
+    """One column that acts, forty that only go with it: sparing it keeps its effect near the truth."""
+    rng = np.random.default_rng(1)
+    age = rng.normal(size=(150, 1))
+    x = np.concatenate([age, age + 0.7 * rng.normal(size=(150, 40))], axis=1)
+    y = 2.0 * age + rng.normal(size=(150, 1))
+    spared = np.arange(41) == 0
+    weight, _ = fit_sparing(x, y, spared)
+    even, _ = fit_sparing(x, y, np.zeros(41, bool))
+    assert abs(weight[0, 0] - 2.0) < 0.5
+    assert even[0, 0] < 1.0
+    assert np.allclose(fit_sparing(x, y, np.ones(41, bool))[0][0], np.linalg.lstsq(
+        np.column_stack([x, np.ones(150)]), y, rcond=None)[0][:-1, 0])  # fmt: skip

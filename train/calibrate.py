@@ -1,0 +1,200 @@
+"""How much noise the compact generator adds behind its code, found on the training people.
+
+A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
+anything that their features tell, so a set of generated brains would be too alike. Two kinds of noise mend that:
+
+* **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth. Its one level is
+  such that generated brains of training people resemble each other as much as the same people's real maps do, by
+  their mean structural similarity (Wang et al. 2004).
+* **balance**: random shifts of the tissues' log-ratios in the whole brain and of its size, the smallest with which
+  volumes of one person's draws vary, and vary together, as people do about what their features predict
+  (leave-one-out errors of ridge regression).
+
+Both are matches of moments, made once after training; no gradient sees them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from torch import Tensor
+
+from csegsynth_core import grid
+from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
+from csegsynth_core.tissue import TISSUES
+from csegsynth_core.volumes import volumes_ml
+from train.images import mean_ssim
+from train.ridge import PENALTIES
+
+logger = logging.getLogger(__name__)
+
+COARSE_MM = 4 * grid.VOXEL_MM
+CORTEX_MM = 8.0
+"""Depth below the surface down to which folds have their full amplitude."""
+FADE_MM = 20.0
+"""Scale of its Gaussian fall below."""
+MOST_MM = 6.0
+"""Largest amplitude that is tried; random velocities stay invertible below it."""
+UNITS = (0.3, 0.3, 0.3, 0.02)
+"""Shifts of log-ratios and of the logarithm of length that count as equally large."""
+PEOPLE = 24
+PAIRS = 48
+HALVINGS = 5
+DRAWS = 8
+SHIFT = 0.5
+SEED = 77
+
+
+@torch.no_grad()
+def calibrate(
+    model: CSegSynth,
+    maps_of: Callable[[list[int]], Float[Tensor, "n 4 i j k"]],
+    rows: Sequence[int],
+    features: Float[Tensor, "people width"],
+    volumes: Float[Tensor, "people 3"],
+) -> dict[str, float]:
+    """Set the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
+
+    Args:
+        model: trained; a `paper` model has no noise inputs and stays as it is.
+        maps_of: real maps of some rows inside the model's region, at 2 mm.
+        rows: the training people; no others are looked at.
+        features: encoded, of everybody.
+        volumes: mL, of everybody.
+
+    Returns:
+        `folds_mm`, the amplitude found, `ssim_real` and `ssim_made`; standard deviations of the shifts `balance_wm`,
+        `balance_gm`, `balance_csf` and `balance_length`.
+    """
+    generator = model.generator
+    if not isinstance(generator, TemplateGenerator):
+        return {}
+    training = model.training
+    model.eval()
+    generator.folds.zero_()
+    generator.balance.zero_()
+    index = [int(r) for r in rows]
+    some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
+    shape = _where(generator)
+    _set_balance(model, features, volumes, index)
+    real = _mean_ssim(np.concatenate([maps_of([r])[:, : len(TISSUES)].numpy() for r in some]))
+    level, found = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
+    model.train(training)
+    report = {"folds_mm": level, "ssim_real": real, "ssim_made": found}
+    size = generator.balance.square().sum(dim=1).sqrt()
+    report |= {f"balance_{t}": float(v) for t, v in zip((*TISSUES, "length"), size, strict=True)}
+    logger.info("noise: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
+    return {k: round(v, 4) for k, v in report.items()}
+
+
+def _where(generator: TemplateGenerator) -> Tensor:
+    """`folds` for an amplitude of 1 mm: how strong at each depth, and the direction across the surface."""
+    average = generator(torch.zeros(1, generator.latent))[0, : len(TISSUES)].sum(dim=0).numpy()
+    inside = average > 0.5
+    depth = distance_transform_edt(inside, sampling=grid.VOXEL_MM)
+    strength = np.exp(-0.5 * (np.maximum(depth - CORTEX_MM, 0.0) / FADE_MM) ** 2)
+    smooth = gaussian_filter(average, CORTEX_MM / grid.VOXEL_MM, mode="nearest")
+    slope = np.stack(np.gradient(smooth))
+    steepness = np.sqrt((slope**2).sum(axis=0, keepdims=True))
+    across = slope / np.maximum(
+        steepness, 0.25 * steepness.max()
+    )  # of length 1 at the surface, less in depth
+    both = torch.from_numpy(np.concatenate([strength[None], across]).astype(np.float32))
+    return torch.nn.functional.avg_pool3d(both[None], 4)[0]
+
+
+def _match(
+    generator: TemplateGenerator, shape: Tensor, similarity: Callable[[], float], wanted: float
+) -> tuple[float, float]:
+    """The amplitude in mm at which the similarity of generated brains is the real ones', and that similarity."""
+
+    def at(level: float) -> float:
+        generator.folds.copy_(shape)
+        generator.folds[0] *= level
+        return similarity()
+
+    low, high = 0.0, MOST_MM
+    found = at(0.0)
+    if found <= wanted:
+        return 0.0, found  # everybody's folds are alike in this cohort, too
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        found = at(middle)
+        low, high = (middle, high) if found > wanted else (low, middle)
+    level = (low + high) / 2
+    return level, at(level)
+
+
+def _made(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float32]:
+    """One draw of each person."""
+    z = model.draw(len(rows), SEED)
+    return np.concatenate(
+        [model(features[r : r + 1], z[k : k + 1])[:, : len(TISSUES)].numpy() for k, r in enumerate(rows)]
+    )
+
+
+def _mean_ssim(images: NDArray[np.float32]) -> float:
+    return float(np.mean([mean_ssim(images[:, k], PAIRS) for k in range(len(TISSUES))]))
+
+
+def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
+    """Make draws vary as people do: the smallest shifts whose volumes have the covariance that draws lack."""
+    wanted = np.cov(
+        _left_out_errors(features[rows].numpy().astype(float), volumes[rows].numpy().astype(float)).T
+    )
+    z = model.draw(DRAWS, SEED)
+    chosen = rows[:: max(1, len(rows) // PEOPLE)]
+    spread = np.mean(
+        [np.cov(np.stack([_ml(model, features[r : r + 1], one) for one in z[:, None]]).T) for r in chosen],
+        axis=0,
+    )
+    values, vectors = np.linalg.eigh(wanted - spread)
+    missing = vectors * np.sqrt(np.maximum(values, 0.0))
+    units = np.diag(UNITS)
+    slopes = _slopes(model, features[rows].mean(dim=0, keepdim=True)) @ units
+    balance = units @ np.linalg.pinv(slopes) @ missing
+    model.generator.balance.copy_(torch.from_numpy(balance))  # type: ignore[union-attr,operator]
+    logger.info(
+        "volumes, mL: people about ridge %s, draws %s",
+        np.sqrt(wanted.diagonal()).round(1),
+        np.sqrt(spread.diagonal()).round(1),
+    )
+
+
+def _left_out_errors(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors of ridge regression for each person when fitted to the others; the penalty minimises them."""
+    x = np.column_stack([np.ones(len(x)), x])
+    spared = np.diag([0.0] + [1.0] * (x.shape[1] - 1))
+    found = []
+    for penalty in PENALTIES:
+        hat = x @ np.linalg.solve(x.T @ x + penalty * spared, x.T)
+        found.append((y - hat @ y) / (1.0 - hat.diagonal())[:, None])
+    best = np.argmin([np.square(e).mean(axis=0) for e in found], axis=0)
+    return np.stack([found[b][:, k] for k, b in enumerate(best)], axis=1)
+
+
+def _slopes(model: CSegSynth, y: Tensor) -> NDArray[np.float64]:
+    """Change of each tissue's volume, mL, with each shift, (tissues, shifts), about a typical person."""
+    generator = model.generator
+    z = torch.zeros(1, model.config.latent + generator.noise_width)
+    z[0, model.config.latent] = 1.0
+    out = []
+    for k, unit in enumerate(UNITS):
+        ends = []
+        for sign in (-SHIFT, SHIFT):
+            generator.balance.zero_()  # type: ignore[union-attr,operator]
+            generator.balance[k, 0] = sign * unit  # type: ignore[union-attr,index,operator]
+            ends.append(_ml(model, y, z))
+        out.append((ends[1] - ends[0]) / (2 * SHIFT * unit))
+    return np.stack(out, axis=1)
+
+
+def _ml(model: CSegSynth, y: Tensor, z: Tensor) -> NDArray[np.float64]:
+    """Tissue volumes of one brain, mL, by every second voxel."""
+    return volumes_ml(model(y, z, 2), 2)[0, : len(TISSUES)].numpy().astype(float)
