@@ -29,7 +29,7 @@ from csegsynth_core import grid
 from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
-from train.images import mean_ssim
+from train.images import pairs_of, ssim_of_pairs
 from train.ridge import PENALTIES
 
 logger = logging.getLogger(__name__)
@@ -37,16 +37,16 @@ logger = logging.getLogger(__name__)
 COARSE_MM = 4 * grid.VOXEL_MM
 CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
-FADE_MM = 20.0
+FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-MOST_MM = 6.0
-"""Largest amplitude that is tried; random velocities stay invertible below it."""
+MOST_MM = 8.0
+"""Largest amplitude that is tried."""
 UNITS = (0.3, 0.3, 0.3, 0.02)
 """Shifts of log-ratios and of the logarithm of length that count as equally large."""
 PEOPLE = 24
 PAIRS = 48
 HALVINGS = 5
-DRAWS = 8
+DRAWS = 32
 SHIFT = 0.5
 SEED = 77
 
@@ -83,7 +83,7 @@ def calibrate(
     some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
     shape = _where(generator)
     _set_balance(model, features, volumes, index)
-    real = _mean_ssim(np.concatenate([maps_of([r])[:, : len(TISSUES)].numpy() for r in some]))
+    real = _mean_ssim(np.concatenate([_packed(maps_of([r])) for r in some]))
     level, found = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
     model.train(training)
     report = {"folds_mm": level, "ssim_real": real, "ssim_made": found}
@@ -131,16 +131,19 @@ def _match(
     return level, at(level)
 
 
-def _made(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float32]:
-    """One draw of each person."""
+def _made(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.uint8]:
+    """One draw of each person, (people, 3, i, j, k), 255 for 1."""
     z = model.draw(len(rows), SEED)
-    return np.concatenate(
-        [model(features[r : r + 1], z[k : k + 1])[:, : len(TISSUES)].numpy() for k, r in enumerate(rows)]
-    )
+    return np.concatenate([_packed(model(features[r : r + 1], z[k : k + 1])) for k, r in enumerate(rows)])
 
 
-def _mean_ssim(images: NDArray[np.float32]) -> float:
-    return float(np.mean([mean_ssim(images[:, k], PAIRS) for k in range(len(TISSUES))]))
+def _packed(maps: Tensor) -> NDArray[np.uint8]:
+    return (255.0 * maps[:, : len(TISSUES)]).round().byte().numpy()
+
+
+def _mean_ssim(images: NDArray[np.uint8]) -> float:
+    pairs = pairs_of(len(images), PAIRS)
+    return float(np.mean([ssim_of_pairs(images[:, k], pairs).mean() for k in range(len(TISSUES))]))
 
 
 def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
@@ -149,7 +152,7 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
         _left_out_errors(features[rows].numpy().astype(float), volumes[rows].numpy().astype(float)).T
     )
     z = model.draw(DRAWS, SEED)
-    chosen = rows[:: max(1, len(rows) // PEOPLE)]
+    chosen = rows[:: max(1, 3 * len(rows) // PEOPLE)]
     spread = np.mean(
         [np.cov(np.stack([_ml(model, features[r : r + 1], one) for one in z[:, None]]).T) for r in chosen],
         axis=0,

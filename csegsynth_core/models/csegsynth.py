@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -189,7 +189,8 @@ class TemplateGenerator(nn.Module):
     def _folding(self, white: Float[Tensor, "n 3 i4 j4 k4"]) -> Float[Tensor, "n 3 i4 j4 k4"]:
         """Random velocity, mm: white noise made smooth, without its part across the cortex, scaled by place."""
         i, j, k = (_smoothing(s, self.FOLD_WIDTH, str(white.device), white.dtype) for s in self.coarse)
-        smooth = torch.einsum("ai,bj,ck,nxijk->nxabc", i, j, k, white)
+        smooth = torch.matmul(j, torch.matmul(white, k.T))
+        smooth = torch.einsum("ai,nxijk->nxajk", i, smooth)
         across = self.folds[1:]
         smooth = smooth - across * (across * smooth).sum(dim=1, keepdim=True)
         return self.folds[0] * smooth
