@@ -24,12 +24,14 @@ from csegsynth_core.data.schema import Parsed
 from csegsynth_core.data.volume_centiles import VolumeCentiles
 from csegsynth_core.errors import CSegSynthError, TableError
 from csegsynth_core.group_means import FEWEST, PICTURE, Group, GroupMeans
+from csegsynth_core.models.csegsynth import CSegSynth
 from csegsynth_core.models.family import ConditionalModel, family
 from csegsynth_core.pack import COMPARISON, Pack, add_files, load_pack, save_pack
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint
+from train.calibrate import calibrate
 from train.evaluate import AGES, evaluate
-from train.people import gather, person_key
+from train.people import gather, maps_of, person_key
 
 ABOUT = {
     "ixi": {
@@ -81,6 +83,14 @@ _STARTS = (
 )
 
 
+_NOISE = (
+    "Noise beside the code was measured on the training people after training: folds slide along the surface by "
+    "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as real "
+    "ones are (mean SSIM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's size vary so that "
+    "volumes of draws spread as people do about ridge regression."
+)
+
+
 _MEANS = """`group_means.png` holds means of the maps of groups of training people and of a generated brain of each,
 under the same licence.
 """
@@ -111,12 +121,22 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     ages = training.data[schema.age.name].to_numpy(float) if schema.age else volumes["gm"].to_numpy() * 0
     sexes = list(training.data[schema.sex.name]) if schema.sex else None
     fitted = baselines.fit(people.encoder.encode(training).x.astype(float), volumes.to_numpy(float))
+    noise = {}
+    if isinstance(model, CSegSynth):
+        noise = calibrate(
+            model,
+            lambda rows: maps_of(cohort, rows, model.region, 1),
+            people.train.tolist(),
+            people.features,
+            people.volumes_ml[:, : len(TISSUES)],
+        )
     details = {
         "simulated": cohort.simulated,
         "created": datetime.now(UTC).date().isoformat(),
         "steps": int(state["done"]),
         "run": settings,
         "training": _training_of(run, state, settings),
+        **({"noise": noise} if noise else {}),
         "people": {
             "train": sorted(person_key(i) for i in training.ids),
             "validation": sorted(person_key(ids[int(r)]) for r in people.validation),
@@ -467,6 +487,8 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         f"{stages}; batch {settings['batch']}, seed {settings['seed']}. Averaged weights of the last step."
     )
     started = _STARTS.format(steps=settings["component_steps"]) if settings["component_steps"] else ""
+    if noise := pack.about.get("noise"):
+        started = f"{started} {_NOISE.format(**noise)}".strip()
     lines = "\n".join
     memory, beside = "", ""
     if copied:

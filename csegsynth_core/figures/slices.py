@@ -196,7 +196,9 @@ def slice_rgb(
     """
     if mode == CONTOURS:
         behind = view.cut((maps if baseline is None else baseline)[: len(TISSUES)], at)
-        return np.repeat(np.tensordot(behind, np.asarray(_GREY, np.float32), axes=(0, 0))[..., None], 3, axis=-1)
+        return np.repeat(
+            np.tensordot(behind, np.asarray(_GREY, np.float32), axes=(0, 0))[..., None], 3, axis=-1
+        )
     cut = view.cut(maps[: len(TISSUES)], at)
     if baseline is None:
         if mode == "tissues":

@@ -104,7 +104,9 @@ class ConditionalModel(nn.Module):
             return torch.zeros(1, self.config.latent + self.noise_width)
         parts = []
         for width, number in ((self.config.latent, seed), (self.noise_width, 2**31 + seed)):
-            generator = torch.Generator().manual_seed(number)  # row by row: more draws must not change the first
+            generator = torch.Generator().manual_seed(
+                number
+            )  # row by row: more draws must not change the first
             parts.append(torch.stack([torch.randn(width, generator=generator) for _ in range(n)]))
         return torch.cat(parts, dim=1)
 
