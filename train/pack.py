@@ -86,8 +86,8 @@ _STARTS = (
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
     "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as "
-    "real ones are (mean SSIM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's size vary so "
-    "that volumes of draws spread as people do about ridge regression."
+    "real ones are (mean SSIM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's size vary "
+    "so that volumes of draws spread as people do about ridge regression."
 )
 
 
