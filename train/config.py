@@ -144,7 +144,7 @@ class TrainConfig:
             from train.presets import settings
 
             return settings(model, preset)
-        ours = Weights(0.004, 0.1, 100.0, 0.03, 0.01, 1.0, 1.0)
+        ours = Weights(0.004, 0.03, 100.0, 0.03, 0.01, 1.0, 1.0)
         if preset == "compact":
             stages = (
                 Stage("pretrain", 2, 160, 3e-4),

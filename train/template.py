@@ -16,10 +16,11 @@ from csegsynth_core.data.align import block_average
 from csegsynth_core.models.csegsynth import Controls, Region, TemplateGenerator
 from csegsynth_core.tissue import TISSUES
 
-SHARPNESS = 3.0
-"""Exponent on ICBM152's tissue probabilities at 1 mm."""
-FLOOR = 0.003
-"""Least fraction kept before the logarithm, so that log-ratios stay finite."""
+SHARPNESS = 5.0
+"""Exponent on ICBM152's tissue probabilities at 1 mm: as many voxels of one tissue alone as real maps have."""
+FLOOR = 5e-4
+"""Least fraction kept before the logarithm, so that log-ratios stay finite: small, so that a voxel of one tissue
+remains one when the tissues' balance is shifted."""
 
 DEEP_FLOOR = 5e-5
 """The same where the template is background alone: further from any tissue, so that none leaks out there."""

@@ -51,7 +51,7 @@ class Config(Shapes):
         return cls("paper", features, latent=1024, width=32, code_width=4096)
 
     @classmethod
-    def compact(cls, features: int, *, latent: int = 64, width: int = 32, components: int = 48) -> Config:
+    def compact(cls, features: int, *, latent: int = 48, width: int = 32, components: int = 48) -> Config:
         """The shipped networks."""
         return cls(
             "compact",
