@@ -89,7 +89,9 @@ def _columns(pack: Pack, held: dict[str, Any]) -> list[str]:
 
 def _loader(pack: Pack, held: dict[str, Any]) -> None:
     """Scenarios from a file; it stays in this session's memory."""
-    st.caption("Columns: scenario, and features as in participants.tsv. Empty cells are as in the sidebar's person.")
+    st.caption(
+        "Columns: scenario, and features as in participants.tsv. Empty cells are as in the sidebar's person."
+    )
     key = f"{held['key']}-file-{held['turn']}"
 
     def take() -> None:

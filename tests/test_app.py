@@ -293,7 +293,9 @@ def test_many_features_stay_usable() -> None:
     assert sum(int(t.split(" · ")[1]) for t in titles) == len(many.schema.names)
     made = {w.key for w in (*app.slider, *app.selectbox)}
     top = compare.sidebar_order(many)[:10]
-    assert all(any(str(k).endswith(f"-{n}") for k in made) for n in top if many.encoder.ranges()[n].kind == "numeric")
+    assert all(
+        any(str(k).endswith(f"-{n}") for k in made) for n in top if many.encoder.ranges()[n].kind == "numeric"
+    )
     other = next(n for n in compare.sidebar_order(many)[10:] if many.encoder.ranges()[n].kind == "numeric")
     label = many.schema.feature(other).label
     _by_label(app.text_input, "Search").set_value(label.upper()).run()

@@ -41,6 +41,8 @@ from train.pictures import write_pictures
 
 logger = logging.getLogger(__name__)
 
+COMPARED = 6
+"""Validation people whose maps are compared voxel by voxel."""
 VALIDATION_SEED = 12345
 UNCONDITIONAL_DRAWS = 16
 """Brains that an unconditional model makes to be judged by their volumes."""
@@ -382,7 +384,20 @@ class Engine:
             stacked = torch.stack([predicted[:, k], true[:, k]])
             r = torch.corrcoef(stacked)[0, 1] if len(true) > 2 else torch.zeros(())
             report[f"validation_r_{name}"] = float(r.nan_to_num())  # nan: everybody has the same volume
-        return report
+        return report | {"validation_map_difference": self._map_difference(resolution)}
+
+    def _map_difference(self, resolution: int) -> float:
+        """Mean absolute difference of some validation people's maps and their brains without noise.
+
+        Volumes alone would not tell that a brain lies beside its place.
+        """
+        found = []
+        for row in self.people.validation[:COMPARED]:
+            y = self.features[int(row)][None]
+            typical = self.smooth(y, self.smooth.draw(1, 0).to(y.device), resolution)
+            real = maps_of(self.people.cohort, [int(row)], self.smooth.region, resolution)
+            found.append(float((typical.cpu() - real).abs().mean()))
+        return float(np.mean(found))
 
     def judge(self, report: dict[str, float]) -> bool:
         """Remember the best averaged weights; False when `patience` validations brought nothing better.
