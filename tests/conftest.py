@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tests.browser import Site, chromium_path, server
 
 os.environ["MPLBACKEND"] = "Agg"
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: each keeps to one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Floats = NDArray[np.float32]
 

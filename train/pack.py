@@ -244,8 +244,11 @@ def _training_of(run: Path, state: dict[str, Any], settings: dict[str, Any]) -> 
             Path(json.loads(first.read_text("utf-8"))["from"]) / "checkpoint.safetensors"
         )
         training["pretraining_steps"] = int(before["done"])
-        training["pretraining_seconds"] = round(float(before["seconds"][0]), 1)
-        training["seconds"] = round(training.get("seconds", 0.0) + training["pretraining_seconds"], 1)
+        if "seconds" in before:
+            training["pretraining_seconds"] = round(float(before["seconds"][0]), 1)
+            training["seconds"] = round(training.get("seconds", 0.0) + training["pretraining_seconds"], 1)
+        else:
+            training.pop("seconds", None)  # of one step alone they would mislead
     return training
 
 
@@ -610,7 +613,8 @@ All were given the same people, features and maps. Minutes and seconds are of th
 
 ## Limits
 {pack.about.get("limits", "")}
-- Folding patterns are those of one average template: do not use the maps to study sulcal variability.
+- Folds are those of one average template, displaced at random from draw to draw: nobody's own. Do not use the maps
+  to study sulcal variability.
 - Associations, not effects: changing a feature shows what people with that value look like.
 
 ## Again
