@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import time
@@ -13,6 +12,7 @@ import pandas as pd
 
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import load_pack
+from csegsynth_core.static_figures import COLUMN_MM
 from csegsynth_core.tissue import TISSUES
 from tests.browser import PATIENCE, go, says, settle, volumes, wait_for_brain
 
@@ -76,7 +76,7 @@ def test_a_new_user_finds_their_way(site, tmp_path) -> None:
         pdf = download(page, "PDF", tmp_path).read_bytes()
         width = float(re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", pdf)[1])
         assert pdf.startswith(b"%PDF-") and pdf.rstrip().endswith(b"%%EOF")
-        assert abs(width / 72 * 25.4 - 85) < 1  # one column
+        assert abs(width / 72 * 25.4 - COLUMN_MM) < 1
         page.keyboard.press("Escape")
         # Which feature matters most for CSF.
         go(page, "Feature influence", "Feature influence")
@@ -84,9 +84,9 @@ def test_a_new_user_finds_their_way(site, tmp_path) -> None:
         page.locator(".st-key-influence-measure").get_by_role("combobox").click()
         page.get_by_role("option", name="CSF", exact=True).click()
         says(page, "CSF volume")
-        with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
-            page.locator('[data-testid="stDownloadButton"] button:visible').first.click()
-        table = pd.read_csv(io.BytesIO(Path(waiting.value.path()).read_bytes()))
+        page.get_by_role("button", name="Export").click()
+        table = pd.read_csv(download(page, "CSV", tmp_path))
+        page.keyboard.press("Escape")
         csf = table[table["measure"] == "csf"]
         most = csf.loc[csf["per_sd_ml"].abs().idxmax(), "label"]
         assert most in page.locator(".st-key-influence-bars").inner_text()
