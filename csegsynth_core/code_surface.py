@@ -75,6 +75,7 @@ class CodeSurface:
         *,
         start: int,
         tolerance: float,
+        batch: int = BATCH,
         base: Floats | None = None,
     ) -> Floats:
         """Measures of every row.
@@ -83,6 +84,7 @@ class CodeSurface:
             decode: makes brains and measures them.
             start: rows to decode before the surface is put to the test; fewer if there are fewer.
             tolerance: of logarithms; a batch predicted within it is the last that is decoded.
+            batch: rows that are predicted and decoded at a time.
             base: known values of every row that are near those wanted; the surface then goes through differences.
 
         Returns:
@@ -92,10 +94,10 @@ class CodeSurface:
         about = np.zeros(1) if base is None else base
         values = decode(nodes) - (about if base is None else base[nodes])
         while len(nodes) < len(self.order):
-            batch = self.order[len(nodes) : len(nodes) + BATCH]
-            predicted = self.through(nodes, values)[batch]
-            found = decode(batch) - (about if base is None else base[batch])
-            nodes = np.concatenate([nodes, batch])
+            some = self.order[len(nodes) : len(nodes) + batch]
+            predicted = self.through(nodes, values)[some]
+            found = decode(some) - (about if base is None else base[some])
+            nodes = np.concatenate([nodes, some])
             values = np.concatenate([values, found])
             if np.abs(found - predicted).max() <= tolerance:
                 break

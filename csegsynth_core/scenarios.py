@@ -60,6 +60,7 @@ DRAW_TOLERANCE: Final = 0.02
 """The same for further draws. What is predicted then, between more of them, is far nearer."""
 
 _OWN_START, _DRAW_START = 12, 4  # brains decoded before predictions are put to the test
+_DRAW_BATCH = 2
 
 Progress = Callable[[float], None]
 """Is given the share of the work that is done, in [0, 1]."""
@@ -350,7 +351,7 @@ def _measure(
     z = torch.cat([pack.model.draw(1, plan.seed), pack.model.draw(plan.draws, plan.seed)[1:]])
     surface = CodeSurface(_codes(pack, rows, z[:1]), first)
     own_start, draw_start = (len(rows), len(rows)) if plan.exact else (_OWN_START, _DRAW_START)
-    some = min(own_start + 2 * BATCH, len(rows)), min(draw_start + BATCH, len(rows))
+    some = min(own_start + 2 * BATCH, len(rows)), min(draw_start + _DRAW_BATCH, len(rows))
     meter = _Meter(pack, progress, (known is None) * some[0] + (plan.draws - 1) * some[1])
     own = known
     if own is None:
@@ -358,7 +359,9 @@ def _measure(
     out = [own]
     for one in z[1:, None]:
         decode = meter.reader(rows, one)
-        out.append(surface.read(decode, start=draw_start, tolerance=DRAW_TOLERANCE, base=own))
+        out.append(
+            surface.read(decode, start=draw_start, tolerance=DRAW_TOLERANCE, batch=_DRAW_BATCH, base=own)
+        )
     progress(1.0)
     return np.exp(np.stack(out))
 
