@@ -41,8 +41,8 @@ with left:
     with shown:
         st.markdown(
             "**Bands** are named for what they are: 95 % bootstrap interval of a mean over people; spread over "
-            "latent draws (the model's own, narrower than the spread of people); centiles of training people by age "
-            "and sex.  \n"
+            "latent draws (the model's own; where a pack's noise was calibrated, about as wide as training people "
+            "spread around what their features predict); centiles of training people by age and sex.  \n"
             "**Contrasts** between levels of a feature are finite differences, not gradients."
         )
 with right:
