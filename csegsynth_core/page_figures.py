@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from csegsynth_core import compare, coverage, figures, grid, measured, saliency
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.volume_centiles import CENTILES, KINDS, TOTAL
 from csegsynth_core.figure_export import ExportFigure, note
-from csegsynth_core.figures import Display, Plane, VolumeRow, Voxel
+from csegsynth_core.figures import CONTOURS, Display, Plane, VolumeRow, Voxel
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.static_brains import (
@@ -36,6 +36,9 @@ from csegsynth_core.static_charts import (
     volumes_file,
 )
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
+
+if TYPE_CHECKING:
+    from csegsynth_core.surface import Surface
 
 BLACK: Final = "#000000"
 SUM_COLOUR: Final = "#8A97A6"
@@ -99,14 +102,18 @@ def person_figures(
     smooth: bool = True,
     spread: Callable[[], Mapping[str, tuple[float, float]]] | None = None,
     draws: int = 0,
+    behind: Callable[[], Maps] | None = None,
+    meshes: Callable[[], tuple[Surface, Maps, Surface]] | None = None,
 ) -> list[ExportFigure]:
-    """Figures of the Individual page: planes, the difference to the baseline, volumes among their centiles.
+    """Figures of the Individual page: planes, contours, difference to the baseline, surface, volumes and centiles.
 
     Args:
         label: who the baseline is.
         mode: what the planes show, one of `figures.MODES`.
         tissue: whose difference is shown.
         spread: gives the spread of each volume over `draws` latent draws, mL.
+        behind: gives the maps of the average brain that contours are drawn over.
+        meshes: gives the cortex, the depth of its folds in mm, and the ventricles.
     """
     said = note(pack)
     shown: dict[str, Any] = {"at": at, "display": display, "smooth": smooth}
@@ -119,9 +126,72 @@ def person_figures(
             said, mode=tissue, baseline=baseline.maps, **shown,
         ),
     ]  # fmt: skip
+    if behind is not None:
+        out.append(_contours(person.maps, behind, said, **shown))
+    if meshes is not None:
+        out += [_surface(name, person, baseline, meshes, said) for name in ("folds", "moved", "inside")]
     if pack.schema.age is not None:
         out.append(_volumes(pack, person, baseline, label, spread, draws))
     return out
+
+
+def _contours(
+    maps: Maps, behind: Callable[[], Maps], said: str, *, at: Voxel, display: Display, smooth: bool
+) -> ExportFigure:
+    look: dict[str, Any] = {"mode": CONTOURS, "display": display, "smooth": smooth}
+    return ExportFigure(
+        "contours",
+        "Contours over the typical brain",
+        lambda form, width: planes_file(
+            maps, at, **look, baseline=behind(), form=form, width_mm=width, note=said
+        ),
+        lambda: planes_table(maps, at, behind()),
+        lambda: figures.planes_figure(maps, at, **look, baseline=behind()).update_layout(height=420),
+        BLACK,
+    )
+
+
+_SURFACES: Final = {
+    "folds": ("Surface, folding", "depth_mm"),
+    "moved": ("Surface, change to the baseline", "moved_mm"),
+    "inside": ("Surface, ventricles inside", "depth_mm"),
+}
+
+
+def _surface(
+    name: str,
+    person: Brain,
+    baseline: Brain,
+    meshes: Callable[[], tuple[Surface, Maps, Surface]],
+    said: str,
+) -> ExportFigure:
+    title, column = _SURFACES[name]
+
+    def parts() -> tuple[Surface, Maps, dict[str, Any]]:
+        from csegsynth_core.surface import moved_mm  # imports scipy's image functions
+
+        cortex, depth, ventricles = meshes()
+        if name == "moved":
+            return cortex, moved_mm(cortex, person.maps, baseline.maps), {"moved": True}
+        return cortex, depth, {"inner": [(ventricles, *figures.VENTRICLES)] if name == "inside" else []}
+
+    def file(form: str, width: float) -> bytes:
+        from csegsynth_core.static_surface import surface_file
+
+        cortex, values, look = parts()
+        return surface_file(cortex, values, **look, form=form, width_mm=width, note=said)
+
+    def table() -> pd.DataFrame:
+        from csegsynth_core.static_surface import surface_table
+
+        cortex, values, _ = parts()
+        return surface_table(cortex, values, column)
+
+    def turned() -> Any:
+        cortex, values, look = parts()
+        return figures.surface_figure(cortex, values, **look).update_layout(height=520)
+
+    return ExportFigure(f"surface_{name}", title, file, table, turned, BLACK)
 
 
 def _planes(

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from csegsynth_core import grid
 from csegsynth_core.data.pictures import hex_rgb
+from csegsynth_core.figures.contours import LINE_COLOURS, OUTLINE_NAMES, OUTLINES, tissue_outline
 from csegsynth_core.figures.slices import (
+    CONTOURS,
     PLANES,
     Display,
     Plane,
@@ -51,7 +53,7 @@ def planes_file(
     """Sagittal, coronal and axial plane through a voxel, with sides, place in mm, scale and colour key.
 
     Args:
-        maps, at, display, mode, baseline, change: as for `figures.planes_figure`.
+        maps, at, display, mode, baseline, change: as for `figures.planes_figure`, contours included.
         smooth: interpolate between voxels; otherwise voxels show.
         form: `svg`, `pdf` or `png` (300 dpi).
         width_mm: 88 for a column, 180 for a page.
@@ -64,8 +66,11 @@ def planes_file(
     across = sum(v.size_mm[0] for v in views)
     scale = (width_mm - 2 * _EDGE - _GAP * (len(views) - 1)) / across
     tall = max(v.size_mm[1] for v in views) * scale
-    limit = None if baseline is None else difference_limit(maps[index(mode)] - baseline[index(mode)])
-    composite = limit is None and mode == "tissues"
+    lines = mode == CONTOURS
+    limit = None
+    if baseline is not None and not lines:
+        limit = difference_limit(maps[index(mode)] - baseline[index(mode)])
+    composite = limit is None and mode in ("tissues", CONTOURS)
     height = _TITLE + tall + (_SAMPLES if composite else _BAR) + (_NOTE if note else 0)
 
     def draw(figure: Any) -> None:
@@ -75,6 +80,8 @@ def planes_file(
             ax = _axes(figure, left, _TITLE + (tall - h), w, h)
             rgb = slice_rgb(maps, one, at[one.through], mode=mode, baseline=baseline, limit=limit)
             _slice(ax, one, rgb, smooth)
+            if lines:
+                _outlines(ax, maps, one, at[one.through])
             _title(ax, one, at)
             if n == len(views) - 1:
                 _scale_bar(ax, one)
@@ -177,6 +184,18 @@ def _slice(ax: Any, one: View, rgb: NDArray[np.float32], smooth: bool) -> None:
         )
 
 
+def _outlines(ax: Any, maps: Maps, one: View, at: int) -> None:
+    """Outlines of the tissues over a slice."""
+    cut = one.cut(maps[: len(ALL)], at)
+    width, height = one.size_mm
+    rows, columns = cut.shape[1:]
+    across = (np.arange(columns) + 0.5) * width / columns
+    up = height - (np.arange(rows) + 0.5) * height / rows
+    for name in reversed(OUTLINES):
+        ax.plot(*tissue_outline(cut, name, across, up), color=LINE_COLOURS[name], lw=0.6)
+    ax.set(xlim=(0, width), ylim=(0, height))
+
+
 def _title(ax: Any, one: View, at: Voxel) -> None:
     ax.set_title(_place(one, at), pad=2, fontweight="normal")
 
@@ -196,7 +215,16 @@ def _scale_bar(ax: Any, one: View) -> None:
 
 
 def _key(figure: Any, top: float, mode: str, limit: float | None, change: str, width_mm: float) -> None:
-    """What the colours mean: samples of the tissues, or a colour bar."""
+    """What the colours mean: samples of the tissues, of the outlines, or a colour bar."""
+    if mode == CONTOURS:
+        ax = _axes(figure, _EDGE, top, width_mm - 2 * _EDGE, 3.5)
+        ax.set_axis_off()
+        ax.set(xlim=(0, width_mm), ylim=(0, 1))
+        for n, outline in enumerate(OUTLINES):
+            x = (0.0, 0.24, 0.74)[n] * min(width_mm, 100.0)
+            ax.plot([x + 0.5, x + 3], [0.5, 0.5], color=LINE_COLOURS[outline], lw=1.2)
+            ax.text(x + 4, 0.5, OUTLINE_NAMES[outline], va="center", fontsize=6, color=INK)
+        return
     if limit is None and mode == "tissues":
         ax = _axes(figure, _EDGE, top, width_mm - 2 * _EDGE, 3.5)
         ax.set_axis_off()

@@ -10,7 +10,7 @@ from csegsynth_core import figures, page_export, page_figures
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import TISSUES
-from pages import _figure_export, _link, _state, _volumes
+from pages import _figure_export, _link, _state, _surface, _viewer, _volumes
 
 
 def popover(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
@@ -32,6 +32,8 @@ def popover(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
         smooth=not display.get("voxels", False),
         spread=lambda: _volumes.draws_of(pack, _state.memory(pack)["person"], person.seed),
         draws=_volumes.DRAWS,
+        behind=lambda: _viewer.average(pack, person).maps,
+        meshes=lambda: _surface.meshes(person),
     )
     _figure_export.popover(
         pack,

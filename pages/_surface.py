@@ -69,6 +69,11 @@ def read_out(person: Brain) -> str:
     )
 
 
+def meshes(brain: Brain) -> Any:
+    """Cortex, depth of its folds, ventricles; computed once."""
+    return _meshes(*_identity(brain), brain)
+
+
 def _identity(brain: Brain) -> tuple[str, tuple[tuple[str, Any], ...], int]:
     return brain.pack_hash, tuple(brain.features.items()), brain.seed
 

@@ -61,7 +61,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
 
 def _draw(pack, person, baseline, label, view, mode, at, display, smooth) -> None:  # type: ignore[no-untyped-def]
     """The figure of planes."""
-    behind = _average(pack, person).maps if mode == figures.CONTOURS else None
+    behind = average(pack, person).maps if mode == figures.CONTOURS else None
     if view == "pair":
         titles = (_title("This person", pack, person), _title(label.capitalize(), pack, baseline))
         figure = figures.pair_figure(
@@ -92,7 +92,7 @@ def _choice(label: str, key: str, names: dict[str, str], first: int = 0) -> str:
     return held[key]
 
 
-def _average(pack: Pack, person: Brain) -> Brain:
+def average(pack: Pack, person: Brain) -> Brain:
     """The brain that is typical for the person's sex in the pack."""
     one = pack.schema.sex
     sex = str(person.features[one.name]) if one else None

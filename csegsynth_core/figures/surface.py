@@ -31,19 +31,19 @@ CAMERAS: Final[dict[Side, tuple[tuple[float, float, float], tuple[float, float, 
 _TEXT: Final = "#C9D3DE"
 _DISTANCE: Final = 2.5
 _ZOOM: Final = 2.1
-_FOLDS: Final[tuple[tuple[float, str], ...]] = ((0.0, "#D9CFC6"), (0.35, "#A99B90"), (1.0, "#4A423D"))
-_MOVED: Final[tuple[tuple[float, str], ...]] = (
+FOLDS: Final[tuple[tuple[float, str], ...]] = ((0.0, "#D9CFC6"), (0.35, "#A99B90"), (1.0, "#4A423D"))
+MOVED: Final[tuple[tuple[float, str], ...]] = (
     (0.0, "#2A6FC9"), (0.25, "#8DB8EA"), (0.5, "#DAD7D3"), (0.75, "#F0A184"), (1.0, "#C23B22"),
 )  # fmt: skip
-_NONE: Final = "#7E8894"
+NOT_KNOWN: Final = "#7E8894"
 _LIGHT: Final = {"ambient": 0.4, "diffuse": 0.72, "specular": 0.08, "roughness": 0.7, "fresnel": 0.05}
 _LAMP: Final = {
     "x": -4e4,
     "y": 7e4,
     "z": -1e5,
 }  # on the screen: from the left above the eye, wherever the eye is
-_DEEPEST_MM: Final = 10.0
-_ENDS: Final = (("L", "R"), ("P", "A"), ("I", "S"))
+DEEPEST_MM: Final = 10.0
+ENDS: Final = (("L", "R"), ("P", "A"), ("I", "S"))
 _STEPS_MM: Final = (0.5, 1.0, 2.0, 3.0, 5.0)
 
 
@@ -67,17 +67,17 @@ def surface_figure(
         note: a few words in the corner.
     """
     if moved:
-        limit = _limit(values)
-        scale, low, high = _MOVED, -limit, limit
+        limit = value_limit(values)
+        scale, low, high = MOVED, -limit, limit
         title, ticks = "moved outwards from the baseline, mm", [-limit, 0, limit]
     else:
-        scale, low, high = _FOLDS, 0.0, _DEEPEST_MM
-        title, ticks = "depth below the hull, mm", [0, _DEEPEST_MM / 2, _DEEPEST_MM]
+        scale, low, high = FOLDS, 0.0, DEEPEST_MM
+        title, ticks = "depth below the hull, mm", [0, DEEPEST_MM / 2, DEEPEST_MM]
     known = np.isfinite(values)
     share = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1)
     shade = np.rint(share * 253).astype(np.uint8) + 1
     shade[~known] = 0
-    stops = [[0, _NONE], [0.5 / 254, _NONE], *[[(1 + 253 * at) / 254, c] for at, c in scale]]
+    stops = [[0, NOT_KNOWN], [0.5 / 254, NOT_KNOWN], *[[(1 + 253 * at) / 254, c] for at, c in scale]]
     stops.insert(2, [0.5 / 254, scale[0][1]])
     bar = {
         "title": {"text": title, "side": "top", "font": {"size": 12, "color": _TEXT}},
@@ -144,7 +144,7 @@ def _mesh(surface: Surface) -> dict[str, Any]:
     }
 
 
-def _limit(values: NDArray[np.float32]) -> float:
+def value_limit(values: NDArray[np.float32]) -> float:
     """A round end of the symmetric scale: all but the top 10 % of the moves, which are in sulci that open."""
     size = np.abs(values[np.isfinite(values)])
     wanted = float(np.quantile(size, 0.9)) if size.size else 0.0
@@ -154,7 +154,7 @@ def _limit(values: NDArray[np.float32]) -> float:
 def _letters(middle: NDArray[Any], half: NDArray[Any]) -> dict[str, Any]:
     """Orientation letters around the brain, in space: they turn with it."""
     spots, texts = [], []
-    for axis, (low, high) in enumerate(_ENDS):
+    for axis, (low, high) in enumerate(ENDS):
         for sign, letter in ((-1, low), (1, high)):
             spot = middle.astype(float).copy()
             spot[axis] += sign * (float(half[axis]) + 8)
