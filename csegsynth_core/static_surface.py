@@ -126,7 +126,11 @@ def _triangles(
     painted = np.column_stack([shaded, np.full(len(seen), alpha)])
     ax.add_collection(
         PolyCollection(
-            list(flat), facecolors=painted, edgecolors=painted if alpha == 1 else "none", lw=0.15, rasterized=True
+            list(flat),
+            facecolors=painted,
+            edgecolors=painted if alpha == 1 else "none",
+            lw=0.15,
+            rasterized=True,
         )
     )
 

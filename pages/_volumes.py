@@ -12,6 +12,7 @@ from csegsynth_core import figures
 from csegsynth_core.data.volume_centiles import CENTILES, TOTAL
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
+from csegsynth_core.page_figures import alike
 from csegsynth_core.tissue import ALL
 from csegsynth_core.uncertainty import quick_draw_spread
 from pages import _state
@@ -21,13 +22,13 @@ DRAWS = 10
 
 _ROW_PX = 38
 _SPREAD = f"Spread over {DRAWS} latent draws of this person: what the model leaves open"
-_PEOPLE = {"female": "women", "male": "men"}
 
 
 def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     """Table of volumes beside strips of centiles; returns the table's place and what `spread` needs."""
     names = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {TOTAL: ("WM+GM+CSF", "sum", "#8A97A6")}
-    age, sex, who = _alike(pack, person)
+    age, sex, who = alike(pack, person)
+    among = html.escape(f"among {who}" if who else "")
     rows, strips = [], []
     for key, (short, title, colour) in names.items():
         ml = person.total_ml if key == TOTAL else person.volumes_ml[key]
@@ -50,7 +51,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     table = (
         f'<table class="volumes"><thead><tr><th>Volume</th><td>mL</td><td title="{_SPREAD}">5–95 % of draws</td>'
         f'<td>% of sum</td><td title="{html.escape(label)}">Δ mL</td>'
-        f'<td class="words">{html.escape(who)}</td></tr></thead>'
+        f'<td class="words">{among}</td></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
     place = left.empty()
@@ -85,22 +86,10 @@ def fill_spread(place: Any, table: str, spread: dict[str, tuple[float, float]]) 
     place.html(re.sub("@([a-z+]+)@", lambda m: "{:.0f}–{:.0f}".format(*spread[m[1]]), table))
 
 
-def _alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
-    """Age and sex for the centiles, and what to call these people."""
-    if pack.schema.age is None:
-        return None, None, ""
-    age = float(person.features[pack.schema.age.name])
-    one = pack.schema.sex
-    sex = str(person.features[one.name]) if one else None
-    own = sex if sex in pack.centiles.sexes else None
-    people = _PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
-    return age, own, f"among {people} aged {age:.0f} (n = {pack.centiles.people(own)})"
-
-
 def notes(pack: Pack, person: Brain, extra: list[str]) -> None:
     """Features that were filled in, out of range or rare: one strip above the result."""
     items = [(pack.schema.feature(k).label, _flag(pack, person, k, v)) for k, v in person.flags.items()]
-    age, sex, _ = _alike(pack, person)
+    age, sex, _ = alike(pack, person)
     low, high = pack.centiles.ages(sex)
     if age is not None and not low <= age <= high:
         extra = [*extra, f"centiles are those of the nearest reference age ({low:.0f}–{high:.0f} years)"]

@@ -119,17 +119,8 @@ class _Filled:
         return np.concatenate([np.ones((len(people), 1)), columns], axis=1)
 
     def _design(self, people: People) -> Floats:
-        values, columns = self.variables(people), []
-        for one in people_module.EQUATIONS:
-            if one.feature is None:
-                continue
-            x = values[one.name]
-            if one.form == "choice":
-                columns += [(x == level).astype(float) for level in range(1, len(one.levels))]
-            else:
-                columns.append(x)
-            if one.form == "skewed":
-                columns.append(np.log1p(np.maximum(x, 0.0)))
+        values = self.variables(people)
+        columns = people_module.feature_columns(values)
         age = (values["age"] - 53.0) / 20.0
         columns += [age**2, age**3]
         return np.stack(columns, axis=1)

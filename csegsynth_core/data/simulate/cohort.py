@@ -348,17 +348,7 @@ def best_r2(n: int = 20_000, *, seed: int = 0) -> dict[str, float]:
 
 def _design(people: People) -> NDArray[np.float64]:
     values = people.variables
-    columns = []
-    for one in people_module.EQUATIONS:
-        if one.feature is None:
-            continue
-        x = values[one.name]
-        if one.form == "choice":
-            columns += [(x == level).astype(float) for level in range(1, len(one.levels))]
-        else:
-            columns.append(x)
-        if one.form == "skewed":
-            columns.append(np.log1p(np.maximum(x, 0.0)))
+    columns = people_module.feature_columns(values)
     age = (values["age"] - 53.0) / 20.0
     columns += [age**2, age**3, (values["sleep_hours"] - 7.0) ** 2]
     columns += [age * values[n] for n in dict.fromkeys(e.feature for e in EFFECTS if e.with_age)]

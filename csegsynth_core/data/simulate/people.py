@@ -243,6 +243,22 @@ def latent_table(people: People) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(people.ids, name="participant_id"))
 
 
+def feature_columns(values: Values) -> list[Numbers]:
+    """What a regression on everything that is recorded looks at, each (n,): features, their levels, their bends."""
+    columns: list[Numbers] = []
+    for one in EQUATIONS:
+        if one.feature is None:
+            continue
+        x = values[one.name]
+        if one.form == "choice":
+            columns += [(x == level).astype(float) for level in range(1, len(one.levels))]
+        else:
+            columns.append(x)
+        if one.form == "skewed":
+            columns.append(np.log1p(np.maximum(x, 0.0)))
+    return columns
+
+
 def _coded(name: str, value: object, people: int) -> Numbers:
     one = BY_NAME.get(name)
     if one is None or one.feature is None:
