@@ -404,8 +404,8 @@ def _codes(
     condition = getattr(pack.model, "condition", None)
     if condition is None:
         return y.numpy()
-    with torch.inference_mode():
-        codes: Tensor = condition(z.expand(len(y), -1), y)
+    with torch.inference_mode():  # noise behind the code is the same for all
+        codes: Tensor = condition(z[:, : pack.model.config.latent].expand(len(y), -1), y)
     return codes.numpy()
 
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from csegsynth_core.models.blocks import CodeDiscriminator
-from csegsynth_core.models.csegsynth import (
-    CompactTrunk,
-    Config,
-    PaperGenerator,
-    PaperTrunk,
-    Score,
-    TemplateGenerator,
-)
-from csegsynth_core.models.family import ConditionalModel, Offset, Region
+from csegsynth_core.models.csegsynth import Config, discriminator_of, encoder_of, generator_of
+from csegsynth_core.models.family import ConditionalModel, Offset
 
 
 class AlphaGan(ConditionalModel):
@@ -32,30 +25,11 @@ class AlphaGan(ConditionalModel):
     def __init__(self, config: Config, *, training_networks: bool = True) -> None:
         super().__init__()
         self.config = config
-        compact = config.preset == "compact"
-        self.generator: TemplateGenerator | PaperGenerator = (
-            TemplateGenerator(config) if compact else PaperGenerator(config)
-        )
+        self.generator = generator_of(config)
         if training_networks:
-            self.encoder: nn.Module = (
-                CompactTrunk(config.latent, config.width, pool=False)
-                if compact
-                else PaperTrunk(config.latent, config.width)
-            )
-            self.discriminator = Score(
-                CompactTrunk(1, config.width, pool=True) if compact else PaperTrunk(1, config.width)
-            )
+            self.encoder = encoder_of(config)
+            self.discriminator = discriminator_of(config)
             self.code_discriminator = CodeDiscriminator(config.latent, config.code_width)
-
-    @property
-    def region(self) -> Region:
-        """The part of the grid that the networks see."""
-        return self.generator.region
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """What the generator takes."""
-        return self.generator.resolutions
 
     def forward(
         self,

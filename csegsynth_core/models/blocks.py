@@ -52,10 +52,23 @@ class ConvNeXt3d(nn.Module):
         return x + (self.scale * out).permute(0, 4, 1, 2, 3)
 
 
+def feed_forward(features: int, out: int, dropout: float = 0.0) -> nn.Sequential:
+    """Three linear layers with LeakyReLU between them, widths F → 64 → 256 → out as in the reference."""
+    return nn.Sequential(
+        nn.Linear(features, 64),
+        nn.LeakyReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(64, 256),
+        nn.LeakyReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(256, out),
+    )
+
+
 class PriorNetwork(nn.Module):
     """P_ψ: features to the shift of the noise vector, ẑ_cnd = ẑ_rnd + FFN_prior(y) (paper, section IV-C4).
 
-    Three linear layers with LeakyReLU between them, widths F → 64 → 256 → latent as in the reference.
+    See `feed_forward` for its layers.
 
     With `straight` two things are ours. A linear layer beside the others: with a few hundred people most of what
     can be learned is linear, and ridge regression finds it at once (`start_at`). And
@@ -74,15 +87,7 @@ class PriorNetwork(nn.Module):
 
     def __init__(self, features: int, latent: int, dropout: float = 0.0, *, straight: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(features, 64),
-            nn.LeakyReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(64, 256),
-            nn.LeakyReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(256, latent),
-        )
+        self.layers = feed_forward(features, latent, dropout)
         self.straight = nn.Linear(features, latent) if straight else None
         if straight:
             self.register_buffer("spread", torch.eye(latent))

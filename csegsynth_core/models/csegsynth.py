@@ -487,6 +487,25 @@ class Score(nn.Module):
         return self.trunk(x).squeeze(-1)
 
 
+def generator_of(config: Config) -> TemplateGenerator | PaperGenerator:
+    """G_θ of a preset."""
+    return TemplateGenerator(config) if config.preset == "compact" else PaperGenerator(config)
+
+
+def encoder_of(config: Config) -> nn.Module:
+    """E_φ of a preset."""
+    if config.preset == "compact":
+        return CompactTrunk(config.latent, config.width, pool=False)
+    return PaperTrunk(config.latent, config.width)
+
+
+def discriminator_of(config: Config) -> nn.Module:
+    """D_ω of a preset."""
+    if config.preset == "compact":
+        return Score(CompactTrunk(1, config.width, pool=True))
+    return Score(PaperTrunk(1, config.width))
+
+
 class CSegSynth(ConditionalModel):
     """The five networks of CSegSynth (paper, Fig. 6b). Use `training_networks=False` to load for generation.
 
@@ -502,29 +521,13 @@ class CSegSynth(ConditionalModel):
     def __init__(self, config: Config, *, training_networks: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.generator = generator_of(config)
         compact = config.preset == "compact"
-        self.generator: TemplateGenerator | PaperGenerator = (
-            TemplateGenerator(config) if compact else PaperGenerator(config)
-        )
         self.prior = PriorNetwork(config.features, config.latent, config.dropout, straight=compact)
         if training_networks:
-            if compact:
-                self.encoder: nn.Module = CompactTrunk(config.latent, config.width, pool=False)
-                self.discriminator: nn.Module = Score(CompactTrunk(1, config.width, pool=True))
-            else:
-                self.encoder = PaperTrunk(config.latent, config.width)
-                self.discriminator = Score(PaperTrunk(1, config.width))
+            self.encoder = encoder_of(config)
+            self.discriminator = discriminator_of(config)
             self.code_discriminator: nn.Module = CodeDiscriminator(config.latent, config.code_width)
-
-    @property
-    def region(self) -> Region:
-        """The part of the grid that the networks see."""
-        return self.generator.region
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """What the generator takes."""
-        return self.generator.resolutions
 
     @property
     def noise_width(self) -> int:

@@ -76,13 +76,15 @@ class ConditionalModel(nn.Module):
 
     @property
     def region(self) -> Region:
-        """The part of the grid that the networks see."""
-        return grid.BOX
+        """The part of the grid that the networks see: what the first of `generating` says, or the brains' box."""
+        region: Region = getattr(getattr(self, self.generating[0]), "region", grid.BOX)
+        return region
 
     @property
     def resolutions(self) -> tuple[int, ...]:
         """What `forward` takes: 1 all voxels; 2 every second one along each axis, for less work."""
-        return (1,)
+        found: tuple[int, ...] = getattr(getattr(self, self.generating[0]), "resolutions", (1,))
+        return found
 
     @property
     def conditional(self) -> bool:

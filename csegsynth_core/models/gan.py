@@ -7,7 +7,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from csegsynth_core.models.family import ConditionalModel, Offset, Region
+from csegsynth_core.models.family import ConditionalModel, Offset
 from csegsynth_core.models.voxel import Conditioner, VoxelShapes, critic_of, decoder_of
 
 
@@ -24,16 +24,6 @@ class Gan(ConditionalModel):
         self.generator = decoder_of(config)
         if training_networks:
             self.discriminator = critic_of(config)
-
-    @property
-    def region(self) -> Region:
-        """The part of the grid that the networks see."""
-        return self.generator.region
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """What the generator takes."""
-        return self.generator.resolutions
 
     def forward(
         self,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from csegsynth_core.models.family import ConditionalModel, Offset, Region
+from csegsynth_core.models.family import ConditionalModel, Offset
 from csegsynth_core.models.voxel import Conditioner, VoxelShapes, decoder_of, head_of, trunk_of
 
 Gaussian = tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"]]
@@ -51,16 +51,6 @@ class Vae(ConditionalModel):
             self.log_variance = head_of(config)
             if config.preset != "paper":  # ours: codes that say something from the first step on
                 nn.init.constant_(self.log_variance[-1].bias, START_LOG_VARIANCE)  # type: ignore[index,arg-type]
-
-    @property
-    def region(self) -> Region:
-        """The part of the grid that the networks see."""
-        return self.decoder.region
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """What the decoder takes."""
-        return self.decoder.resolutions
 
     def encode(self, x: Float[Tensor, "n 4 i j k"], y: Float[Tensor, "n features"]) -> Gaussian:
         """q_φ(z | x): mean and log-variance of a brain's code."""

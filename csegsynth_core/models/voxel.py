@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from csegsynth_core import grid
-from csegsynth_core.models.blocks import ChannelNorm, ConvNeXt3d, convolve, shuffle_up
+from csegsynth_core.models.blocks import ChannelNorm, ConvNeXt3d, convolve, feed_forward, shuffle_up
 from csegsynth_core.models.csegsynth import CompactTrunk, PaperGenerator, PaperTrunk, Score
 from csegsynth_core.models.csegsynth import Config as PaperShapes
 from csegsynth_core.models.family import Offset, Region, Shapes, extent
@@ -120,7 +120,7 @@ class VoxelDecoder(nn.Module):
 class Conditioner(nn.Module):
     """FFN(y), which is added to a code or to what makes one (paper, sections IV-C1 and IV-C2).
 
-    Linear layers with LeakyReLU between them, widths F → 64 → 256 → out as in the reference.
+    See `feed_forward` for its layers.
 
     Args:
         straight: ours, for few people: a linear layer beside them, and a last layer that starts near zero, so that
@@ -129,15 +129,7 @@ class Conditioner(nn.Module):
 
     def __init__(self, features: int, out: int, dropout: float = 0.0, *, straight: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(features, 64),
-            nn.LeakyReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(64, 256),
-            nn.LeakyReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(256, out),
-        )
+        self.layers = feed_forward(features, out, dropout)
         self.straight = nn.Linear(features, out) if straight else None
         if self.straight is not None:
             for layer in (self.straight, self.layers[-1]):
