@@ -12,6 +12,7 @@ from pathlib import Path
 
 from csegsynth_core import __version__
 from csegsynth_core.errors import CSegSynthError, SourceError
+from csegsynth_core.memory import keep_freed_memory
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -289,4 +290,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     raise SystemExit(main())

@@ -82,12 +82,18 @@ def region_volumes_ml(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n regions
     Args:
         x: tissue fractions, channels in the order of `TISSUES` (more are ignored); see `at_4mm` for shapes.
     """
+    return torch.stack(list(each_region_ml(x).values()), dim=1)
+
+
+def each_region_ml(x: Float[Tensor, "n c i j k"]) -> dict[str, Float[Tensor, " n"]]:
+    """The same, each region by itself: its gradient goes back through the parcels of its own tissues alone."""
     maps = at_4mm(x)
-    shares = network()(maps)
-    tissue = [TISSUES.index(t) for t in PARCELS.values()]
-    parcels = (maps[:, tissue] * shares).sum(dim=(2, 3, 4)) * _ML
-    names = list(PARCELS)
-    return torch.stack([parcels[:, [names.index(p) for p in r.parcels]].sum(dim=1) for r in REGIONS], dim=1)
+    parcels: dict[str, Tensor] = {}
+    for tissue, shares in network().by_tissue(maps).items():
+        one = TISSUES.index(tissue)
+        found = (maps[:, one : one + 1] * shares).sum(dim=(2, 3, 4)) * _ML
+        parcels |= zip((p for p, t in PARCELS.items() if t == tissue), found.unbind(dim=1), strict=True)
+    return {r.name: torch.stack([parcels[p] for p in r.parcels]).sum(dim=0) for r in REGIONS}
 
 
 def region_table(maps: NDArray[np.float32]) -> dict[str, float]:

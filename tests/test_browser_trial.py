@@ -29,10 +29,19 @@ def download(page: Any, name: str, folder: Path) -> Path:
 
 
 def step(page: Any, label: str, key: str, times: int = 1) -> None:
-    """Move a slider of the sidebar by keyboard."""
-    page.get_by_role("slider", name=re.compile(f"^{label} ")).first.focus()
+    """Move a slider of the sidebar by keyboard, until the address says where it stands."""
+    slider = page.get_by_role("slider", name=re.compile(f"^{label} ")).first
+    before = slider.input_value()
+    slider.focus()
     for _ in range(times):
         page.keyboard.press(key)
+    now = slider.input_value()
+    assert now != before
+    page.wait_for_function(
+        "([name, value]) => parseFloat(new URLSearchParams(location.search).get(name)) === parseFloat(value)",
+        arg=[f"p.{label.lower().replace(' ', '_')}", now],
+        timeout=30_000 * PATIENCE,
+    )
     settle(page)
 
 

@@ -237,11 +237,9 @@ def test_natural_units_show_gradients_and_contrasts_apart(toy, people) -> None:
 
 
 def test_further_measures_can_be_added(toy, people) -> None:
-    def halves(maps: torch.Tensor, resolution: int) -> torch.Tensor:
+    def halves(maps: torch.Tensor, resolution: int) -> list[torch.Tensor]:
         middle = maps.shape[2] // 2
-        return torch.stack(
-            [volumes_ml(part, resolution)[:, 1] for part in (maps[:, :, :middle], maps[:, :, middle:])], dim=1
-        )
+        return [volumes_ml(part, resolution)[:, 1] for part in (maps[:, :, :middle], maps[:, :, middle:])]
 
     regional = saliency.Measures(("gm_left", "gm_right"), halves)
     found = saliency.gradients(toy, people, draws=1, measures=(saliency.TISSUE_VOLUMES, regional))

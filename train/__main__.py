@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.memory import keep_freed_memory
 from csegsynth_core.models.family import UNCONDITIONAL
 
 
@@ -251,4 +252,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory(4096)
     raise SystemExit(main())
