@@ -21,7 +21,7 @@ from train.config import Stage, TrainConfig
 from train.engine import Batch, Engine, Method, Phase
 from train.people import People, maps_of
 from train.principal import fit_people, start_at_components
-from train.ridge import fit_sparing
+from train.ridge import fit_codes
 from train.template import set_template, start_at_average
 
 logger = logging.getLogger(__name__)
@@ -123,12 +123,7 @@ class CSegSynthMethod(Method):
         rows = self.people.train
         batches = np.array_split(rows, max(1, len(rows) // self.config.batch))
         codes = torch.cat([self.model.encoder(engine.maps(some)) for some in batches])
-        encoder = self.people.encoder
-        roles = {one.name for one in (encoder.schema.age, encoder.schema.sex) if one}
-        spared = np.asarray([owner in roles for owner in encoder.owners])
-        known = engine.features[torch.from_numpy(rows)].cpu().numpy().astype(float)
-        weight, bias = fit_sparing(known, codes.cpu().numpy().astype(float), spared)
-        self.model.prior.start_at(torch.from_numpy(weight), torch.from_numpy(bias))
+        self.model.prior.start_at(*fit_codes(self.people, codes))
         engine.restart_average("prior")
 
     # ------------------------------------------------------------- one step

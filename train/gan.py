@@ -20,7 +20,8 @@ from csegsynth_core.models.voxel import VoxelDecoder
 from csegsynth_core.volumes import volumes_ml
 from train.config import Stage
 from train.engine import Batch, Engine, Method, Phase
-from train.start import mean_maps
+from train.ridge import fit_codes
+from train.start import codes_of_people, start_decoder
 
 
 @contextmanager
@@ -60,9 +61,16 @@ class GanMethod(Method):
         self.optimisers["critic"].param_groups[0]["lr"] = fall * self.config.critic_rate
 
     def start(self, engine: Engine, *, progress: bool) -> None:
-        """Generate the mean training brain at first (`compact`)."""
+        """Generate mixtures of principal components at first (`compact`)."""
         if isinstance(self.model.generator, VoxelDecoder):
-            self.model.generator.output.start_at(mean_maps(engine))
+            start_decoder(engine, self.model.generator)
+
+    def before_step(self, engine: Engine, stage: Stage, within: int) -> None:
+        """Start FFN_cgan (not the paper's preset's) at what features tell of people's codes."""
+        if stage.kind == "finetune" and within == 0 and self.model.conditioner.straight is not None:
+            codes = codes_of_people(engine, self.model.generator)
+            self.model.conditioner.start_at(*fit_codes(self.people, codes))
+            engine.restart_average("conditioner")
 
     def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
         """L_dis (Eq. 3, 11), and in its turn L_gen (Eq. 4) or L_cgen (Eq. 10)."""

@@ -57,11 +57,11 @@ def _c_vae(preset: str) -> TrainConfig:
         return _plain(
             "c_vae", preset, stages, weights, batch=7, prior_rate=1e-4, select="best", pictures_every=1000
         )
-    weights = Weights(0.0, 0.0, 1.0, 1e-4, 0.0, 0.0, 0.0, kl=3e-6)
+    weights = Weights(0.0, 0.0, 1.0, 1e-4, 0.0, 0.0, 0.0, kl=3e-5)
     steps = (2, 2) if preset == "tiny" else (1500, 1500)
     stages = [
-        Stage("pretrain", 1, steps[0], 2e-3, share=0.5),
-        Stage("finetune", 1, steps[1], 1e-3, share=0.5),
+        Stage("pretrain", 1, steps[0], 3e-4, share=0.5),
+        Stage("finetune", 1, steps[1], 3e-4, share=0.5),
     ]
     return _plain(
         "c_vae",
@@ -70,7 +70,7 @@ def _c_vae(preset: str) -> TrainConfig:
         weights,
         batch=4,
         prior_rate=1e-3,
-        warm_up=0 if preset == "tiny" else 400,
+        warm_up=0 if preset == "tiny" else 100,
         pictures_every=100,
         validate_every=100,
         validation_draws=1,

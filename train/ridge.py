@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
+from torch import Tensor
+
+from train.people import People
 
 Floats = NDArray[np.float64]
 PENALTIES = np.logspace(0, 4, 33)
@@ -35,3 +39,20 @@ def fit_sparing(x: Floats, y: Floats, spared: NDArray[np.bool_]) -> tuple[Floats
     rest = np.linalg.lstsq(free, y - others @ out[:, ~spared].T, rcond=None)[0]
     out[:, spared] = rest[1:].T
     return out, rest[0]
+
+
+def fit_codes(people: People, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Ridge regression of the training people's codes on their features; age and sex bear no penalty.
+
+    Args:
+        codes: (training people, codes), in the order of `people.train`.
+
+    Returns:
+        Coefficients (codes, features) and intercepts (codes,).
+    """
+    encoder = people.encoder
+    roles = {one.name for one in (encoder.schema.age, encoder.schema.sex) if one}
+    spared = np.asarray([owner in roles for owner in encoder.owners])
+    known = people.features[torch.from_numpy(people.train)].numpy().astype(float)
+    weight, bias = fit_sparing(known, codes.cpu().numpy().astype(float), spared)
+    return torch.from_numpy(weight), torch.from_numpy(bias)

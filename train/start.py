@@ -1,12 +1,41 @@
-"""Where the voxel-decoding models start."""
+"""Where the voxel-decoding models start: at the mean brain, and at principal components of brains at 8 mm.
+
+From a random start the decoder first learns what all brains have in common, does without its code meanwhile, and the
+code collapses: on two cores that would take hours. CSegSynth starts at principal components too (`train.principal`).
+"""
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from csegsynth_core.models.csegsynth import CompactTrunk
+from csegsynth_core.models.voxel import VoxelDecoder
+from csegsynth_core.tissue import TISSUES
 from train.engine import Engine
+
+PEOPLE_PER_COMPONENT = 3
+"""At least so many training people for each component."""
+LEAST_FRACTION = 0.05
+"""Fractions below it count as it in the log-ratios of one brain."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of the training people's tissues at 8 mm."""
+
+    mean: Float[Tensor, "4 i j k"]
+    """Mean maps."""
+    centre: Float[Tensor, " v"]
+    """Mean of the tissues at 8 mm, flat."""
+    score: Float[Tensor, "components v"]
+    """What makes a score, of variance 1, of tissues at 8 mm less their mean."""
+    ratios: Float[Tensor, "components v"]
+    """What a unit of each score adds to the log-ratios tissue : background at 8 mm."""
 
 
 def mean_maps(engine: Engine) -> Float[Tensor, "4 i j k"]:
@@ -16,3 +45,65 @@ def mean_maps(engine: Engine) -> Float[Tensor, "4 i j k"]:
     for row in rows:
         total = total + engine.maps([int(row)])[0]
     return total / len(rows)
+
+
+@torch.no_grad()
+def components(engine: Engine, most: int) -> Components:
+    """Components of everybody but the validation people, `most` at most."""
+    rows = [int(row) for row in engine.rows(engine.config.stages[0])]
+    mean = mean_maps(engine)
+    seen, ratios = (torch.cat(t) for t in zip(*(_at_8mm(engine.maps([row])) for row in rows), strict=True))
+    centre = seen.mean(dim=0)
+    _, spread, directions = torch.linalg.svd(seen - centre, full_matrices=False)
+    count = max(1, min(most, len(rows) // PEOPLE_PER_COMPONENT))
+    score = directions[:count] * (len(rows) ** 0.5 / spread[:count, None].clamp_min(1e-6))
+    scores = (seen - centre) @ score.T
+    return Components(mean, centre, score, scores.T @ (ratios - ratios.mean(dim=0)) / len(rows))
+
+
+def _at_8mm(maps: Float[Tensor, "1 4 i j k"]) -> tuple[Float[Tensor, "1 v"], Float[Tensor, "1 v"]]:
+    """Tissues and their log-ratios, flat."""
+    held = maps.clamp_min(LEAST_FRACTION).log()
+    both = maps[:, : len(TISSUES)], held[:, : len(TISSUES)] - held[:, -1:]
+    tissues, ratios = (F.avg_pool3d(x, 4).flatten(1) for x in both)
+    return tissues, ratios
+
+
+def start_decoder(engine: Engine, decoder: VoxelDecoder) -> Components:
+    """Make a decoder's straight way that of the components."""
+    found = components(engine, decoder.straight.in_features)
+    decoder.start_at(found.mean, found.ratios)
+    return found
+
+
+@torch.no_grad()
+def start_encoder(trunk: CompactTrunk, mean: nn.Linear, log_variance: nn.Linear, found: Components) -> None:
+    """Make an encoder's mean the scores. Codes beyond the components say nothing at first.
+
+    The numbers between trunk and heads pass through a GELU; since GELU(a) − GELU(−a) = a, a pair of them carries a
+    score unchanged.
+
+    Args:
+        mean: last layer of the head of means, 2 × components inputs or more; fewer carry the first components alone.
+        log_variance: last layer of the other head.
+    """
+    count = min(len(found.score), mean.in_features // 2)
+    weight, bias = torch.zeros_like(trunk.straight.weight), torch.zeros_like(trunk.straight.bias)
+    weight[:count], weight[count : 2 * count] = found.score[:count], -found.score[:count]
+    bias[: 2 * count] = -(weight[: 2 * count] @ found.centre)
+    trunk.start_at(weight, bias)
+    for tensor in (mean.weight, mean.bias, log_variance.weight):
+        nn.init.zeros_(tensor)
+    k = torch.arange(count)
+    mean.weight[k, k], mean.weight[k, count + k] = 1.0, -1.0
+    log_variance.bias[count:] = 0.0
+
+
+@torch.no_grad()
+def codes_of_people(engine: Engine, decoder: VoxelDecoder) -> Float[Tensor, "n latent"]:
+    """Codes of the training people by the decoder's straight way alone: least squares, nothing where it is empty."""
+    ratios = torch.cat([_at_8mm(engine.maps([int(row)]))[1] for row in engine.people.train])
+    weight = decoder.straight.weight
+    gram = weight.T @ weight
+    some = 1e-3 * gram.diagonal().max() * torch.eye(len(gram), device=gram.device)
+    return torch.linalg.solve(gram + some, weight.T @ (ratios - ratios.mean(dim=0)).T).T

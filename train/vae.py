@@ -13,7 +13,11 @@ from csegsynth_core.volumes import volumes_ml
 from train.config import Stage
 from train.csegsynth import STRAIGHT_RATE
 from train.engine import Batch, Engine, Method, Phase
-from train.start import mean_maps
+from train.ridge import fit_codes
+from train.start import start_decoder, start_encoder
+
+DECODER_RATE = 5.0
+"""Of the decoder's linear part, relative to the stage's rate."""
 
 UNCONDITIONAL = ("encoder", "mean", "log_variance", "decoder")
 CONDITIONAL = ("prior", "condition_encoder", "condition_decoder")
@@ -26,25 +30,44 @@ class VaeMethod(Method):
 
     def make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """AdamW, as in the paper; weight decay on the layers that take features."""
-        straight = {id(p) for n, p in self.model.encoder.named_parameters() if n.startswith("straight.")}
-        known = self.parameters_of(*UNCONDITIONAL)
-        groups = [
-            {"params": [p for p in known if id(p) not in straight], "weight_decay": 0.0},
-            {"params": [p for p in known if id(p) in straight], "weight_decay": 0.0},
-            {"params": self.parameters_of(*CONDITIONAL), "weight_decay": self.config.prior_decay},
-        ]
+        reads = [p for n, p in self.model.encoder.named_parameters() if n.startswith("straight.")]
+        writes = [p for n, p in self.model.decoder.named_parameters() if n.startswith("straight.")]
+        apart = {id(p) for p in (*reads, *writes)}
+        rest = [p for p in self.parameters_of(*UNCONDITIONAL) if id(p) not in apart]
+        groups = [{"params": group, "weight_decay": 0.0} for group in (rest, reads, writes)]
+        groups += [{"params": self.parameters_of(*CONDITIONAL), "weight_decay": self.config.prior_decay}]
         return {"main": torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99))}
 
     def set_rates(self, stage: Stage, fall: float) -> None:
-        """The stage's rate, less for the encoder's linear part; `prior_rate` for the layers that take features."""
-        rates = (stage.rate, STRAIGHT_RATE * stage.rate, self.config.prior_rate)
+        """The stage's rate, less for the encoder's linear part and more for the decoder's; `prior_rate` for the
+        layers that take features."""
+        rates = (stage.rate, STRAIGHT_RATE * stage.rate, DECODER_RATE * stage.rate, self.config.prior_rate)
         for group, rate in zip(self.optimisers["main"].param_groups, rates, strict=True):
             group["lr"] = fall * rate
 
     def start(self, engine: Engine, *, progress: bool) -> None:
-        """Decode the mean training brain at first (`compact`)."""
+        """Encode and decode principal components at first (`compact`)."""
         if isinstance(self.model.decoder, VoxelDecoder):
-            self.model.decoder.output.start_at(mean_maps(engine))
+            found = start_decoder(engine, self.model.decoder)
+            start_encoder(self.model.encoder, self.model.mean[-1], self.model.log_variance[-1], found)
+
+    def before_step(self, engine: Engine, stage: Stage, within: int) -> None:
+        """Start the prior network (not the paper's preset's) at what features tell of the encoder's codes."""
+        if stage.kind == "finetune" and within == 0 and self.model.prior.both.straight is not None:
+            self._start_prior(engine)
+
+    @torch.no_grad()
+    def _start_prior(self, engine: Engine) -> None:
+        model, people = self.model, self.people
+        y = engine.features[torch.from_numpy(people.train)]
+        seen = [model.encode(engine.maps([int(r)]), y[[k]]) for k, r in enumerate(people.train)]
+        mean, log_variance = (torch.cat(part) for part in zip(*seen, strict=True))
+        weight, bias = (t.to(mean) for t in fit_codes(people, mean))
+        left = (mean - y @ weight.T - bias).square().mean(dim=0) + log_variance.exp().mean(dim=0)
+        model.prior.both.start_at(
+            torch.cat([weight, torch.zeros_like(weight)]), torch.cat([bias, left.clamp_min(1e-3).log()])
+        )
+        engine.restart_average("prior")
 
     def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
         """KL and reconstruction; with features also the volume term."""

@@ -67,7 +67,7 @@ class Cohort:
             ) from error
         table, features = folder / "participants.tsv", None
         if table.is_file():
-            features = read_table(table).set_index("participant_id")
+            features = read_table(table).set_index("participant_id").copy()  # in one piece
             if len(features.columns) == 0:
                 features = None
         meta = folder / "participants.json"

@@ -2,8 +2,8 @@
 
 `paper` has the reference's networks on the whole grid (paper, Fig. 5). `compact` is made for a CPU: the same plan
 (a vector grows into maps by upsampling and convolutions) inside the box that brains occupy, with its last features
-at 4 mm, each of which is shuffled into 2×2×2 voxels of 2 mm (Shi et al. 2016), and an output bias that starts at
-the log-ratios of the mean training maps. No template, no deformation.
+at 4 mm, each of which is shuffled into 2×2×2 voxels of 2 mm (Shi et al. 2016), an output bias that starts at the
+log-ratios of the mean training maps, and a linear way from the code to log-ratios at 8 mm. No template is deformed.
 """
 
 from __future__ import annotations
@@ -70,22 +70,37 @@ class SubPixel(nn.Module):
         self.average.copy_(held[:-1].log() - held[-1:].log())
 
     def forward(
-        self, x: Float[Tensor, "n c i2 j2 k2"], resolution: int = 1, offset: Offset = (0, 0, 0)
+        self,
+        x: Float[Tensor, "n c i2 j2 k2"],
+        resolution: int = 1,
+        offset: Offset = (0, 0, 0),
+        ratios: Float[Tensor, "n 3 i4 j4 k4"] | None = None,
     ) -> Float[Tensor, "n 4 i j k"]:
-        """Fractions of all voxels, or with `resolution` 2 of every second one from `offset` on."""
+        """Fractions of all voxels, or with `resolution` 2 of every second one from `offset` on.
+
+        Args:
+            ratios: log-ratios tissue : background at 8 mm to be added.
+        """
         x = convolve(self.head, x)
-        average: Tensor = self.average
+        added: Tensor = self.average
+        if ratios is not None:
+            size = list(added.shape[1:])
+            added = added + F.interpolate(ratios, size=size, mode="trilinear", align_corners=False)
         if resolution == 1:
             x = shuffle_up(x)
         else:
             i, j, k = offset
             x = x[:, 4 * i + 2 * j + k :: 8]
-            average = average[:, i::2, j::2, k::2]
-        return torch.softmax(x + F.pad(average, (0, 0) * 3 + (0, 1)), dim=1)
+            added = added[..., i::2, j::2, k::2]
+        return torch.softmax(x + F.pad(added, (0, 0) * 3 + (0, 1)), dim=1)
 
 
 class VoxelDecoder(nn.Module):
-    """A code to tissue maps by upsampling and convolutions: 32 mm → 16 → 8 → 4 → (shuffle) 2 mm."""
+    """A code to tissue maps by upsampling and convolutions: 32 mm → 16 → 8 → 4 → (shuffle) 2 mm.
+
+    Beside them a straight way from the code to log-ratios at 8 mm, as the compact generator of CSegSynth has. Without
+    it nothing of the code reaches the maps within minutes of training: what all brains have in common comes first.
+    """
 
     region: Region = grid.BOX
     resolutions = (1, 2)
@@ -102,11 +117,24 @@ class VoxelDecoder(nn.Module):
         self.convolutions = nn.ModuleList([nn.Conv3d(a, b, 3, padding=1) for a, b in pairwise(widths)])
         self.block = ConvNeXt3d(deep, (3, 3, 3), expansion=2, scale=0.1)
         self.output = SubPixel(width)
+        self.coarse = self.sizes[1]
+        self.straight = nn.Linear(
+            latent, len(TISSUES) * self.coarse[0] * self.coarse[1] * self.coarse[2], bias=False
+        )
+        nn.init.zeros_(self.straight.weight)
+
+    @torch.no_grad()
+    def start_at(self, mean: Float[Tensor, "4 i j k"], ratios: Float[Tensor, "components v"]) -> None:
+        """Start at mean maps, and at log-ratios at 8 mm (flat) for each of the first numbers of a code."""
+        self.output.start_at(mean)
+        nn.init.normal_(self.output.head.weight, std=1e-4)
+        self.straight.weight[:, : len(ratios)] = ratios.T
 
     def forward(
         self, z: Float[Tensor, "n latent"], resolution: int = 1, offset: Offset = (0, 0, 0)
     ) -> Float[Tensor, "n 4 i j k"]:
         """Tissue fractions inside `region`; see `SubPixel` for `resolution` and `offset`."""
+        ratios = self.straight(z).unflatten(1, (len(TISSUES), *self.coarse))
         x = self.expand(z).unflatten(1, (-1, *self.start)).contiguous(memory_format=torch.channels_last_3d)
         x = F.gelu(self.norms[0](x))
         for k, (layer, size) in enumerate(zip(self.convolutions, self.sizes, strict=True)):
@@ -114,7 +142,7 @@ class VoxelDecoder(nn.Module):
             x = F.gelu(self.norms[k + 1](convolve(layer, x)))  # type: ignore[arg-type]
             if k == 0:
                 x = self.block(x)
-        return self.output(x, resolution, offset)
+        return self.output(x, resolution, offset, ratios)
 
 
 class Conditioner(nn.Module):
@@ -135,6 +163,20 @@ class Conditioner(nn.Module):
             for layer in (self.straight, self.layers[-1]):
                 nn.init.normal_(layer.weight, std=1e-3)  # type: ignore[arg-type]
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def start_at(self, weight: Float[Tensor, "out features"], bias: Float[Tensor, " out"]) -> None:
+        """Make it this linear function, to be trained from there.
+
+        Raises:
+            ValueError: it has no linear layer.
+        """
+        if self.straight is None:
+            raise ValueError("a conditioner without its linear layer cannot start at a linear function")
+        self.straight.weight.copy_(weight)
+        self.straight.bias.copy_(bias)
+        for tensor in (self.layers[-1].weight, self.layers[-1].bias):
+            nn.init.zeros_(tensor)  # type: ignore[arg-type]
 
     def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n out"]:
         out: Tensor = self.layers(y)

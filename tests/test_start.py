@@ -1,0 +1,57 @@
+"""Where the voxel-decoding models start: principal components at 8 mm, read by encoder and drawn by decoder."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from csegsynth_core.losses import reconstruction_bce
+from tests.toy import make_cohort
+from train.config import TrainConfig
+from train.engine import build, open_people
+from train.start import components
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("toy"), people=24)
+
+
+def started(cohort, model):
+    config = replace(TrainConfig.named("tiny", model), pictures_every=0)
+    engine = build(open_people(cohort, config), config)
+    engine.method.start(engine, progress=False)
+    rows = [int(r) for r in engine.rows(config.stages[0])]
+    return engine, engine.maps(rows)
+
+
+@torch.no_grad()
+def test_the_vae_reads_and_draws_components(cohort) -> None:
+    engine, maps = started(cohort, "vae")
+    model, y = engine.model.eval(), torch.zeros(len(maps), 0)
+    found = components(engine, model.decoder.straight.in_features)
+    count = len(found.score)
+    assert count == len(maps) // 3
+    mean, log_variance = model.encode(maps, y)
+    read = min(count, model.config.hidden // 2)
+    assert torch.allclose(mean[:, :read].var(dim=0, unbiased=False), torch.ones(read), atol=1e-3)
+    assert torch.corrcoef(mean[:, :read].T).fill_diagonal_(0).abs().max() < 1e-3
+    assert (mean[:, read:] == 0).all() and (log_variance[:, read:] == 0).all()
+    assert (log_variance[:, :read] < -3).all()
+    average = model.decode(torch.zeros_like(mean), y)
+    assert (average - found.mean).abs().mean() < 1e-3
+    own = [
+        float(reconstruction_bce(x[None], real[None]))
+        for x, real in zip(model.decode(mean, y), maps, strict=True)
+    ]
+    shared = [float(reconstruction_bce(average[:1], real[None])) for real in maps]
+    assert sum(a < b for a, b in zip(own, shared, strict=True)) >= 0.9 * len(maps)
+
+
+@torch.no_grad()
+def test_the_gan_draws_components(cohort) -> None:
+    engine, maps = started(cohort, "gan")
+    z = torch.randn(16, engine.model.config.latent)
+    made = engine.model.eval()(torch.zeros(16, 0), z)
+    assert torch.allclose(made.sum(dim=1), torch.ones_like(made[:, 0]), atol=1e-5)
+    assert made.std(dim=0).mean() > 0.2 * maps.std(dim=0).mean()
