@@ -55,3 +55,19 @@ def test_the_gan_draws_components(cohort) -> None:
     made = engine.model.eval()(torch.zeros(16, 0), z)
     assert torch.allclose(made.sum(dim=1), torch.ones_like(made[:, 0]), atol=1e-5)
     assert made.std(dim=0).mean() > 0.2 * maps.std(dim=0).mean()
+
+
+@torch.no_grad()
+def test_the_autoencoder_reads_and_draws_components_of_blocks(cohort) -> None:
+    engine, maps = started(cohort, "ldm")
+    autoencoder = engine.model.autoencoder.eval()
+    latents, deviation = autoencoder.encode(maps)
+    assert latents.std() == pytest.approx(1.0, abs=0.05)
+    assert latents.mean(dim=0).abs().max() < 1e-3
+    assert (deviation < 0.2).all()
+    average = autoencoder.decode(torch.zeros_like(latents[:1]))
+    assert (average[0] - maps.mean(dim=0)).abs().mean() < 1e-3
+    drawn = zip(autoencoder.decode(latents), maps, strict=True)
+    own = [float(reconstruction_bce(x[None], real[None])) for x, real in drawn]
+    shared = [float(reconstruction_bce(average, real[None])) for real in maps]
+    assert sum(a < b for a, b in zip(own, shared, strict=True)) >= 0.9 * len(maps)

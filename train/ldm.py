@@ -13,6 +13,7 @@ from csegsynth_core.losses import (
     latent_kl,
     least_squares,
     noise_error,
+    reconstruction_bce,
     reconstruction_l1,
 )
 from csegsynth_core.models.ldm import STEPS
@@ -20,7 +21,7 @@ from csegsynth_core.regions import at_4mm, network
 from train.config import Stage
 from train.engine import Batch, Engine, Method, Phase
 from train.gan import frozen
-from train.start import mean_maps
+from train.start import start_autoencoder
 
 DIFFUSION = ("unet", "constant")
 
@@ -56,9 +57,9 @@ class LdmMethod(Method):
             group["lr"] = fall * rate
 
     def start(self, engine: Engine, *, progress: bool) -> None:
-        """Decode the mean training brain at first (`compact`)."""
+        """Make components of small blocks of a brain, and decode them, at first (`compact`)."""
         if self.model.autoencoder.output is not None:
-            self.model.autoencoder.output.start_at(mean_maps(engine))
+            start_autoencoder(engine, self.model.autoencoder)
 
     def needs_maps(self, stage: Stage) -> bool:
         """Diffusion sees latents alone."""
@@ -94,8 +95,10 @@ class LdmMethod(Method):
         w, model, real = self.config.weights, self.model, batch.real
         mean, deviation = model.autoencoder.encode(real)
         made = model.autoencoder.decode(mean + deviation * batch.normal_like(mean))
+        # L1 in the paper; among few voxels of CSF its optimum, the median, is none: `compact` takes cross-entropy.
+        distance = reconstruction_l1 if model.config.preset == "paper" else reconstruction_bce
         terms = {
-            "reconstruction": w.reconstruction * reconstruction_l1(made, real),
+            "reconstruction": w.reconstruction * distance(made, real),
             "kl": w.kl * latent_kl(mean, deviation),
         }
         if w.perceptual:

@@ -141,7 +141,7 @@ def _c_ldm(preset: str) -> TrainConfig:
         )
     steps = (2, 2, 2) if preset == "tiny" else (1200, 8000, 8000)
     stages = [
-        Stage("autoencoder", 1, steps[0], 1e-3, share=0.4),
+        Stage("autoencoder", 1, steps[0], 3e-4, share=0.4),
         Stage("pretrain", 1, steps[1], 1e-3, share=0.3),
         Stage("finetune", 1, steps[2], 5e-4, share=0.3),
     ]

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from csegsynth_core.models.blocks import shuffle_down
 from csegsynth_core.models.csegsynth import CompactTrunk
-from csegsynth_core.models.voxel import VoxelDecoder
+from csegsynth_core.models.ldm import TissueAutoencoder
+from csegsynth_core.models.voxel import VoxelDecoder, ratios_at_8mm
 from csegsynth_core.tissue import TISSUES
 from train.engine import Engine
 
 PEOPLE_PER_COMPONENT = 3
 """At least so many training people for each component."""
-LEAST_FRACTION = 0.05
-"""Fractions below it count as it in the log-ratios of one brain."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,7 @@ def components(engine: Engine, most: int) -> Components:
 
 def _at_8mm(maps: Float[Tensor, "1 4 i j k"]) -> tuple[Float[Tensor, "1 v"], Float[Tensor, "1 v"]]:
     """Tissues and their log-ratios, flat."""
-    held = maps.clamp_min(LEAST_FRACTION).log()
-    both = maps[:, : len(TISSUES)], held[:, : len(TISSUES)] - held[:, -1:]
-    tissues, ratios = (F.avg_pool3d(x, 4).flatten(1) for x in both)
-    return tissues, ratios
+    return F.avg_pool3d(maps[:, : len(TISSUES)], 4).flatten(1), ratios_at_8mm(maps).flatten(1)
 
 
 def start_decoder(engine: Engine, decoder: VoxelDecoder) -> Components:
@@ -107,3 +104,22 @@ def codes_of_people(engine: Engine, decoder: VoxelDecoder) -> Float[Tensor, "n l
     gram = weight.T @ weight
     some = 1e-3 * gram.diagonal().max() * torch.eye(len(gram), device=gram.device)
     return torch.linalg.solve(gram + some, weight.T @ (ratios - ratios.mean(dim=0)).T).T
+
+
+@torch.no_grad()
+def start_autoencoder(engine: Engine, autoencoder: TissueAutoencoder) -> None:
+    """Make an autoencoder's straight way, both directions, the principal components of small blocks.
+
+    A block is 2×2×2 voxels of 8 mm: 24 log-ratios, less their mean over people, become as many numbers as the latent
+    volume has channels; components are the same for every block and person.
+    """
+    rows = [int(row) for row in engine.rows(engine.config.stages[0])]
+    centre = torch.stack([ratios_at_8mm(engine.maps([row]))[0] for row in rows]).mean(dim=0)
+    total = torch.zeros((), device=centre.device)
+    for row in rows:
+        blocks = shuffle_down(ratios_at_8mm(engine.maps([row])) - centre)[0].flatten(1)
+        total = total + blocks @ blocks.T / (len(rows) * blocks.shape[1])
+    values, vectors = torch.linalg.eigh(total)
+    count = autoencoder.reads.out_channels
+    directions, spread = vectors[:, -count:].T, values[-count:].clamp_min(1e-6).sqrt()
+    autoencoder.start_at(mean_maps(engine), centre, directions, spread)

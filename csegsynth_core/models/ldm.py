@@ -21,11 +21,11 @@ from monai.networks.schedulers.ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from csegsynth_core import grid
-from csegsynth_core.models.blocks import shuffle_down
+from csegsynth_core.models.blocks import shuffle_down, shuffle_up
 from csegsynth_core.models.csegsynth import CompactTrunk, PaperTrunk, Score
 from csegsynth_core.models.family import WHOLE, ConditionalModel, Offset, Region, Shapes, extent
-from csegsynth_core.models.voxel import Conditioner, SubPixel
-from csegsynth_core.tissue import CHANNELS
+from csegsynth_core.models.voxel import START_LOG_VARIANCE, Conditioner, SubPixel, ratios_at_8mm
+from csegsynth_core.tissue import CHANNELS, TISSUES
 
 STEPS = 1000
 """T of Eq. 5 and 12."""
@@ -83,8 +83,11 @@ class TissueAutoencoder(nn.Module):
     """MONAI's `AutoencoderKL` for tissue maps: voxels to a latent volume at 16 mm, and back through softmax.
 
     `paper` takes voxels of 2 mm as they are and halves them three times. `compact` takes blocks of 2×2×2 voxels as
-    channels, halves twice, and ends in `SubPixel`.
+    channels, halves twice, and ends in `SubPixel`; beside it a linear way leads from log-ratios at 8 mm to the latent
+    volume and back, since the networks alone would learn nothing of it within minutes.
     """
+
+    centre: Float[Tensor, "3 i4 j4 k4"]
 
     def __init__(self, config: LdmShapes) -> None:
         super().__init__()
@@ -104,10 +107,41 @@ class TissueAutoencoder(nn.Module):
             with_decoder_nonlocal_attn=False,
         )
         self.output = SubPixel(config.width) if self.blocks else None
+        if self.blocks:
+            small = 8 * len(TISSUES)
+            self.reads = nn.Conv3d(small, config.latent_channels, 1, bias=False)
+            self.writes = nn.Conv3d(config.latent_channels, small, 1, bias=False)
+            self.register_buffer(
+                "centre", torch.zeros(len(TISSUES), *(s // 4 for s in extent(config.region)))
+            )
+
+    @torch.no_grad()
+    def start_at(
+        self,
+        mean: Float[Tensor, "4 i j k"],
+        centre: Float[Tensor, "3 i4 j4 k4"],
+        directions: Float[Tensor, "c 24"],
+        spread: Float[Tensor, " c"],
+    ) -> None:
+        """Start at mean maps, and at components of blocks of log-ratios about `centre`, to be trained from there."""
+        assert self.output is not None  # noqa: S101 - `paper` has no straight way
+        self.output.start_at(mean)
+        nn.init.normal_(self.output.head.weight, std=1e-4)
+        self.centre.copy_(centre)
+        self.reads.weight.copy_((directions / spread[:, None])[..., None, None, None])
+        self.writes.weight.copy_((directions * spread[:, None]).T[..., None, None, None])
+        mu, log_sigma = self.network.quant_conv_mu.conv, self.network.quant_conv_log_sigma.conv
+        for layer in (mu, log_sigma):
+            assert isinstance(layer, nn.Conv3d) and layer.bias is not None  # noqa: S101 - MONAI's are
+            nn.init.zeros_(layer.weight)
+            nn.init.constant_(layer.bias, 0.0 if layer is mu else START_LOG_VARIANCE)
 
     def encode(self, x: Float[Tensor, "n 4 i j k"]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of a brain's latent volume, each (n, c, i8, j8, k8)."""
-        return self.network.encode(shuffle_down(x) if self.blocks else x)
+        if not self.blocks:
+            return self.network.encode(x)
+        mean, deviation = self.network.encode(shuffle_down(x))
+        return mean + self.reads(shuffle_down(ratios_at_8mm(x) - self.centre)), deviation
 
     def decode(
         self, latents: Float[Tensor, "n c i8 j8 k8"], resolution: int = 1, offset: Offset = (0, 0, 0)
@@ -116,7 +150,7 @@ class TissueAutoencoder(nn.Module):
         x = self.network.decode(latents)
         if self.output is None:
             return torch.softmax(x, dim=1)
-        return self.output(x, resolution, offset)
+        return self.output(x, resolution, offset, shuffle_up(self.writes(latents)))
 
     def encode_stage_2_inputs(self, x: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n c i8 j8 k8"]:
         """A sample of the latent volume: the name that MONAI's inferer calls."""

@@ -9,13 +9,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from csegsynth_core.models.family import ConditionalModel, Offset
-from csegsynth_core.models.voxel import Conditioner, VoxelShapes, decoder_of, head_of, trunk_of
+from csegsynth_core.models.voxel import (
+    START_LOG_VARIANCE,
+    Conditioner,
+    VoxelShapes,
+    decoder_of,
+    head_of,
+    trunk_of,
+)
 
 Gaussian = tuple[Float[Tensor, "n latent"], Float[Tensor, "n latent"]]
 """Mean and log-variance."""
-
-START_LOG_VARIANCE = -4.0
-"""Of q_φ at first, in all presets but the paper's: with 1 the decoder learns to ignore codes before it needs them."""
 
 
 class GaussianPrior(nn.Module):

@@ -27,6 +27,18 @@ LEAST_FRACTION = 1e-4
 """Least mean fraction that the output bias starts at."""
 
 
+START_LOG_VARIANCE = -4.0
+"""Of codes at first, except in `paper`: with 1 the decoder learns to ignore codes before it needs them."""
+LEAST_OF_ONE = 0.05
+"""Fractions of one brain below it count as it in `ratios_at_8mm`."""
+
+
+def ratios_at_8mm(maps: Float[Tensor, "n 4 i j k"]) -> Float[Tensor, "n 3 i4 j4 k4"]:
+    """Log-ratios tissue : background of brains, averaged over 8 mm: what a linear model of them can be made of."""
+    held = maps.clamp_min(LEAST_OF_ONE).log()
+    return F.avg_pool3d(held[:, :-1] - held[:, -1:], 4)
+
+
 @dataclass(frozen=True)
 class VoxelShapes(Shapes):
     """Shapes of VAE, GAN and their conditional forms."""
@@ -44,7 +56,7 @@ class VoxelShapes(Shapes):
         if preset == "paper":
             return cls("paper", features, latent=1024, width=32, hidden=1024)
         if preset == "compact":
-            return cls("compact", features, latent=64, width=32, hidden=128, dropout=0.1)
+            return cls("compact", features, latent=36, width=32, hidden=128, dropout=0.1)
         return cls("tiny", features, latent=16, width=8, hidden=16)
 
 
