@@ -42,7 +42,7 @@ METHODS: Final[dict[str, str]] = {
     "c_vae": "C-VAE",
     "c_gan": "C-GAN",
     "c_ldm": "C-LDM",
-    "linear_gaussian": "Linear-Gaussian (PCA)",
+    "linear_gaussian": "Linear-Gaussian",
     "linear": "Linear regression",
     "polynomial": "Cubic regression",
     "svr": "Support-vector regression",

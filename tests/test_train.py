@@ -248,7 +248,7 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     assert told["linear_gaussian"]["components"] == 4 and told["csegsynth"]["training_minutes"] >= 0
     rows = [line.replace(r"\|", "") for line in again.card.splitlines() if "ΔSSIM" in line]
     assert len(rows) == 3 and all(row.count("|") == 6 for row in rows)
-    assert "| Linear-Gaussian (PCA) |" in again.card and max(map(len, _prose(again.card))) <= 120
+    assert "| Linear-Gaussian |" in again.card and max(map(len, _prose(again.card))) <= 120
     with torch.inference_mode():  # means over draws of each person's own noise, as said
         people = people_of(again, opened, "test")
         x = torch.from_numpy(pack.encoder.encode(people).x[:1])
@@ -261,7 +261,7 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     page = as_html(found, again, opened)
     assert page.count("<img ") == 3 * 3 and "https://" not in page and "<script" not in page
     assert (
-        "Linear-Gaussian (PCA)" in page and f"{found['volumes']['ridge']['gm']['mape']['value']:.1f}" in page
+        "Linear-Gaussian" in page and f"{found['volumes']['ridge']['gm']['mape']['value']:.1f}" in page
     )
     assert "Table III: Kendall" in as_text(found)
     about = json.loads((folder / "comparison" / "linear_gaussian" / "pack.json").read_text())
