@@ -260,9 +260,7 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     assert drawn.volumes[0, :, 1].mean() == pytest.approx(float(ml), rel=1e-3)
     page = as_html(found, again, opened)
     assert page.count("<img ") == 3 * 3 and "https://" not in page and "<script" not in page
-    assert (
-        "Linear-Gaussian" in page and f"{found['volumes']['ridge']['gm']['mape']['value']:.1f}" in page
-    )
+    assert "Linear-Gaussian" in page and f"{found['volumes']['ridge']['gm']['mape']['value']:.1f}" in page
     assert "Table III: Kendall" in as_text(found)
     about = json.loads((folder / "comparison" / "linear_gaussian" / "pack.json").read_text())
     about["people"]["train"] = about["people"]["train"][1:]
