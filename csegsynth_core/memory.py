@@ -20,9 +20,10 @@ def keep_freed_memory(mib: int = 512) -> bool:
 
     Networks on 3-D maps take and free blocks of tens of MiB thousands of times. By default glibc maps each of them
     anew, and the system fills it with zeros page by page: up to a third of the time of a training step. One arena for
-    all threads, since an app's sessions run in short-lived ones, each of which would keep memory of its own.
+    all threads: each would keep memory of its own.
 
-    To be called once, before other threads start. Changes nothing on systems without glibc.
+    To be called once, before other threads start: for commands, not for the app, whose server has threads before our
+    code runs (tried: more memory, nothing gained). Changes nothing on systems without glibc.
 
     Returns:
         Whether it could be set.

@@ -70,10 +70,14 @@ TISSUE_VOLUMES: Final = Measures(
 """Volumes of the three tissues. Their sum `wm+gm+csf` is added to every result at no cost."""
 
 WHOLE_REGIONS: Final = REGIONS[:5]
-REGION_VOLUMES: Final = Measures(
-    tuple(r.name for r in WHOLE_REGIONS),
-    lambda maps, _: [volume for _, volume in zip(WHOLE_REGIONS, each_region_ml(maps).values(), strict=False)],
-)
+
+
+def _whole_regions(maps: Float[Tensor, "n 4 i j k"], resolution: int) -> list[Float[Tensor, " n"]]:
+    found = each_region_ml(maps)
+    return [found[r.name] for r in WHOLE_REGIONS]
+
+
+REGION_VOLUMES: Final = Measures(tuple(r.name for r in WHOLE_REGIONS), _whole_regions)
 """Volumes of the regions that divide the brain, as the parcellation network reads them."""
 
 EVERYTHING: Final = (TISSUE_VOLUMES, REGION_VOLUMES)

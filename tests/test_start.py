@@ -25,6 +25,13 @@ def started(cohort, model):
     return engine, engine.maps(rows)
 
 
+def nearer_than(average, made, maps):
+    """How many brains of their own are nearer to the real ones than the average is."""
+    own = [float(reconstruction_bce(x[None], real[None])) for x, real in zip(made, maps, strict=True)]
+    shared = [float(reconstruction_bce(average[:1], real[None])) for real in maps]
+    return sum(a < b for a, b in zip(own, shared, strict=True))
+
+
 @torch.no_grad()
 def test_the_vae_reads_and_draws_components(cohort) -> None:
     engine, maps = started(cohort, "vae")
@@ -40,12 +47,7 @@ def test_the_vae_reads_and_draws_components(cohort) -> None:
     assert (log_variance[:, :read] < -3).all()
     average = model.decode(torch.zeros_like(mean), y)
     assert (average - found.mean).abs().mean() < 1e-3
-    own = [
-        float(reconstruction_bce(x[None], real[None]))
-        for x, real in zip(model.decode(mean, y), maps, strict=True)
-    ]
-    shared = [float(reconstruction_bce(average[:1], real[None])) for real in maps]
-    assert sum(a < b for a, b in zip(own, shared, strict=True)) >= 0.9 * len(maps)
+    assert nearer_than(average, model.decode(mean, y), maps) >= 0.9 * len(maps)
 
 
 @torch.no_grad()
@@ -67,7 +69,4 @@ def test_the_autoencoder_reads_and_draws_components_of_blocks(cohort) -> None:
     assert (deviation < 0.2).all()
     average = autoencoder.decode(torch.zeros_like(latents[:1]))
     assert (average[0] - maps.mean(dim=0)).abs().mean() < 1e-3
-    drawn = zip(autoencoder.decode(latents), maps, strict=True)
-    own = [float(reconstruction_bce(x[None], real[None])) for x, real in drawn]
-    shared = [float(reconstruction_bce(average, real[None])) for real in maps]
-    assert sum(a < b for a, b in zip(own, shared, strict=True)) >= 0.9 * len(maps)
+    assert nearer_than(average, autoencoder.decode(latents), maps) >= 0.9 * len(maps)

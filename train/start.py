@@ -38,32 +38,29 @@ class Components:
     """What a unit of each score adds to the log-ratios tissue : background at 8 mm."""
 
 
-def mean_maps(engine: Engine) -> Float[Tensor, "4 i j k"]:
-    """Mean maps of everybody but the validation people, inside the model's region."""
-    rows = engine.rows(engine.config.stages[0])
-    total = torch.zeros((), device=engine.fabric.device)
-    for row in rows:
-        total = total + engine.maps([int(row)])[0]
-    return total / len(rows)
-
-
 @torch.no_grad()
 def components(engine: Engine, most: int) -> Components:
     """Components of everybody but the validation people, `most` at most."""
-    rows = [int(row) for row in engine.rows(engine.config.stages[0])]
-    mean = mean_maps(engine)
-    seen, ratios = (torch.cat(t) for t in zip(*(_at_8mm(engine.maps([row])) for row in rows), strict=True))
+    rows, total = _rows(engine), torch.zeros((), device=engine.fabric.device)
+    tissues, log_ratios = [], []
+    for row in rows:
+        maps = engine.maps([row])
+        total = total + maps[0]
+        tissues.append(F.avg_pool3d(maps[:, : len(TISSUES)], 4).flatten(1))
+        log_ratios.append(ratios_at_8mm(maps).flatten(1))
+    seen, ratios = torch.cat(tissues), torch.cat(log_ratios)
     centre = seen.mean(dim=0)
     _, spread, directions = torch.linalg.svd(seen - centre, full_matrices=False)
     count = max(1, min(most, len(rows) // PEOPLE_PER_COMPONENT))
     score = directions[:count] * (len(rows) ** 0.5 / spread[:count, None].clamp_min(1e-6))
     scores = (seen - centre) @ score.T
-    return Components(mean, centre, score, scores.T @ (ratios - ratios.mean(dim=0)) / len(rows))
+    by_score = scores.T @ (ratios - ratios.mean(dim=0)) / len(rows)
+    return Components(total / len(rows), centre, score, by_score)
 
 
-def _at_8mm(maps: Float[Tensor, "1 4 i j k"]) -> tuple[Float[Tensor, "1 v"], Float[Tensor, "1 v"]]:
-    """Tissues and their log-ratios, flat."""
-    return F.avg_pool3d(maps[:, : len(TISSUES)], 4).flatten(1), ratios_at_8mm(maps).flatten(1)
+def _rows(engine: Engine) -> list[int]:
+    """Everybody but the validation people."""
+    return [int(row) for row in engine.rows(engine.config.stages[0])]
 
 
 def start_decoder(engine: Engine, decoder: VoxelDecoder) -> Components:
@@ -99,7 +96,7 @@ def start_encoder(trunk: CompactTrunk, mean: nn.Linear, log_variance: nn.Linear,
 @torch.no_grad()
 def codes_of_people(engine: Engine, decoder: VoxelDecoder) -> Float[Tensor, "n latent"]:
     """Codes of the training people by the decoder's straight way alone: least squares, nothing where it is empty."""
-    ratios = torch.cat([_at_8mm(engine.maps([int(row)]))[1] for row in engine.people.train])
+    ratios = torch.cat([ratios_at_8mm(engine.maps([int(row)])).flatten(1) for row in engine.people.train])
     weight = decoder.straight.weight
     gram = weight.T @ weight
     some = 1e-3 * gram.diagonal().max() * torch.eye(len(gram), device=gram.device)
@@ -113,13 +110,17 @@ def start_autoencoder(engine: Engine, autoencoder: TissueAutoencoder) -> None:
     A block is 2×2×2 voxels of 8 mm: 24 log-ratios, less their mean over people, become as many numbers as the latent
     volume has channels; components are the same for every block and person.
     """
-    rows = [int(row) for row in engine.rows(engine.config.stages[0])]
-    centre = torch.stack([ratios_at_8mm(engine.maps([row]))[0] for row in rows]).mean(dim=0)
-    total = torch.zeros((), device=centre.device)
+    rows, total = _rows(engine), torch.zeros((), device=engine.fabric.device)
+    ratios = []
     for row in rows:
-        blocks = shuffle_down(ratios_at_8mm(engine.maps([row])) - centre)[0].flatten(1)
-        total = total + blocks @ blocks.T / (len(rows) * blocks.shape[1])
-    values, vectors = torch.linalg.eigh(total)
+        maps = engine.maps([row])
+        total = total + maps[0]
+        ratios.append(ratios_at_8mm(maps))
+    every = torch.cat(ratios)
+    centre = every.mean(dim=0)
+    blocks = shuffle_down(every - centre).flatten(2)  # (people, 24, blocks)
+    covariance = torch.einsum("nib,njb->ij", blocks, blocks) / (len(rows) * blocks.shape[2])
+    values, vectors = torch.linalg.eigh(covariance)
     count = autoencoder.reads.out_channels
     directions, spread = vectors[:, -count:].T, values[-count:].clamp_min(1e-6).sqrt()
-    autoencoder.start_at(mean_maps(engine), centre, directions, spread)
+    autoencoder.start_at(total / len(rows), centre, directions, spread)

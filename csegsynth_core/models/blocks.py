@@ -65,16 +65,43 @@ def feed_forward(features: int, out: int, dropout: float = 0.0) -> nn.Sequential
     )
 
 
-class PriorNetwork(nn.Module):
+class FeatureNetwork(nn.Module):
+    """Features to numbers: `feed_forward`, and with `straight` a linear layer beside it (ours).
+
+    With a few hundred people most of what can be learned is linear; ridge regression finds it at once (`start_at`).
+    """
+
+    def __init__(self, features: int, out: int, dropout: float = 0.0, *, straight: bool = False) -> None:
+        super().__init__()
+        self.layers = feed_forward(features, out, dropout)
+        self.straight = nn.Linear(features, out) if straight else None
+
+    def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n out"]:
+        out: Tensor = self.layers(y)
+        return out if self.straight is None else out + self.straight(y)
+
+    @torch.no_grad()
+    def start_at(self, weight: Float[Tensor, "out features"], bias: Float[Tensor, " out"]) -> None:
+        """Make the network this linear function, to be trained from there.
+
+        Raises:
+            ValueError: it has no linear layer.
+        """
+        if self.straight is None:
+            raise ValueError("a network without its linear layer cannot start at a linear function")
+        self.straight.weight.copy_(weight)
+        self.straight.bias.copy_(bias)
+        for tensor in list(self.layers.parameters())[-2:]:
+            tensor.zero_()
+
+
+class PriorNetwork(FeatureNetwork):
     """P_ψ: features to the shift of the noise vector, ẑ_cnd = ẑ_rnd + FFN_prior(y) (paper, section IV-C4).
 
-    See `feed_forward` for its layers.
-
-    With `straight` two things are ours. A linear layer beside the others: with a few hundred people most of what
-    can be learned is linear, and ridge regression finds it at once (`start_at`). And
-    `spread`, a matrix that narrows the noise, ẑ_cnd = S ẑ_rnd + FFN_prior(y) with S Sᵀ = I − Cov[FFN_prior(y)]:
-    what the features explain is taken out of the noise, so that ẑ_cnd of people like the training people follows
-    N(0, I) again, the distribution that the generator was trained on. In the paper S = I.
+    See `FeatureNetwork` for its layers. With `straight` it also has `spread`, ours: a matrix that narrows the noise,
+    ẑ_cnd = S ẑ_rnd + FFN_prior(y) with S Sᵀ = I − Cov[FFN_prior(y)]. What the features explain is taken out of the
+    noise, so that ẑ_cnd of people like the training people follows N(0, I) again, the distribution that the generator
+    was trained on. In the paper S = I.
 
     Args:
         features: width of the encoded feature vector.
@@ -86,15 +113,9 @@ class PriorNetwork(nn.Module):
     spread: Float[Tensor, "latent latent"]
 
     def __init__(self, features: int, latent: int, dropout: float = 0.0, *, straight: bool = False) -> None:
-        super().__init__()
-        self.layers = feed_forward(features, latent, dropout)
-        self.straight = nn.Linear(features, latent) if straight else None
+        super().__init__(features, latent, dropout, straight=straight)
         if straight:
             self.register_buffer("spread", torch.eye(latent))
-
-    def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n latent"]:
-        shift: Tensor = self.layers(y)
-        return shift if self.straight is None else shift + self.straight(y)
 
     def condition(
         self, z: Float[Tensor, "n latent"], y: Float[Tensor, "n features"]
@@ -105,16 +126,6 @@ class PriorNetwork(nn.Module):
     def narrow(self, z: Float[Tensor, "n latent"]) -> Float[Tensor, "n latent"]:
         """S ẑ_rnd."""
         return z if self.straight is None else z @ self.spread.T
-
-    @torch.no_grad()
-    def start_at(self, weight: Float[Tensor, "latent features"], bias: Float[Tensor, " latent"]) -> None:
-        """Make the network this linear function, to be trained from there."""
-        if self.straight is None:
-            raise ValueError("a prior network without its linear layer cannot start at a linear function")
-        self.straight.weight.copy_(weight)
-        self.straight.bias.copy_(bias)
-        for tensor in list(self.layers.parameters())[-2:]:
-            tensor.zero_()
 
     @torch.no_grad()
     def set_spread(self, y: Float[Tensor, "people features"], least: float = 0.1) -> None:

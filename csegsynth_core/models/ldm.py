@@ -126,7 +126,6 @@ class TissueAutoencoder(nn.Module):
         """Start at mean maps, and at components of blocks of log-ratios about `centre`, to be trained from there."""
         assert self.output is not None  # noqa: S101 - `paper` has no straight way
         self.output.start_at(mean)
-        nn.init.normal_(self.output.head.weight, std=1e-4)
         self.centre.copy_(centre)
         self.reads.weight.copy_((directions / spread[:, None])[..., None, None, None])
         self.writes.weight.copy_((directions * spread[:, None]).T[..., None, None, None])

@@ -57,12 +57,14 @@ class _Parts(torch.autograd.Function):
         by_input, own_weight, own_bias = torch.ops.aten.convolution_backward(
             grad, x, weight[used], [grad.shape[1]], [1] * 3, [1] * 3, [1] * 3, False, [0] * 3, 1, wanted
         )
-        by_weight, by_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
-        if wanted[1]:
-            by_weight[used] = own_weight
-        if wanted[2]:
-            by_bias[used] = own_bias
-        return by_input, by_weight if wanted[1] else None, by_bias if wanted[2] else None, None
+
+        def among_all(own: Tensor) -> Tensor:
+            out = own.new_zeros(len(weight), *own.shape[1:])
+            out[used] = own
+            return out
+
+        by_weight = among_all(own_weight) if wanted[1] else None
+        return by_input, by_weight, among_all(own_bias) if wanted[2] else None, None
 
 
 def _convolve_and_shuffle(layer: nn.Conv3d, x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n d i2 j2 k2"]:

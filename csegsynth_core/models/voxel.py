@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from csegsynth_core import grid
-from csegsynth_core.models.blocks import ChannelNorm, ConvNeXt3d, convolve, feed_forward, shuffle_up
+from csegsynth_core.models.blocks import ChannelNorm, ConvNeXt3d, FeatureNetwork, convolve, shuffle_up
 from csegsynth_core.models.csegsynth import CompactTrunk, PaperGenerator, PaperTrunk, Score
 from csegsynth_core.models.csegsynth import Config as PaperShapes
 from csegsynth_core.models.family import Offset, Region, Shapes, extent
@@ -77,7 +77,8 @@ class SubPixel(nn.Module):
 
     @torch.no_grad()
     def start_at(self, mean: Float[Tensor, "4 i j k"]) -> None:
-        """Set the output bias to the log-ratios tissue : background of mean maps."""
+        """Give the mean maps, and next to nothing else: the output bias is their log-ratios tissue : background."""
+        nn.init.normal_(self.head.weight, std=1e-4)
         held = mean.clamp_min(LEAST_FRACTION)
         self.average.copy_(held[:-1].log() - held[-1:].log())
 
@@ -139,7 +140,6 @@ class VoxelDecoder(nn.Module):
     def start_at(self, mean: Float[Tensor, "4 i j k"], ratios: Float[Tensor, "components v"]) -> None:
         """Start at mean maps, and at log-ratios at 8 mm (flat) for each of the first numbers of a code."""
         self.output.start_at(mean)
-        nn.init.normal_(self.output.head.weight, std=1e-4)
         self.straight.weight[:, : len(ratios)] = ratios.T
 
     def forward(
@@ -157,42 +157,19 @@ class VoxelDecoder(nn.Module):
         return self.output(x, resolution, offset, ratios)
 
 
-class Conditioner(nn.Module):
+class Conditioner(FeatureNetwork):
     """FFN(y), which is added to a code or to what makes one (paper, sections IV-C1 and IV-C2).
 
-    See `feed_forward` for its layers.
-
-    Args:
-        straight: ours, for few people: a linear layer beside them, and a last layer that starts near zero, so that
-            fine-tuning starts at the unconditional model.
+    See `FeatureNetwork` for its layers. With `straight` both ways start near zero, so that fine-tuning starts at the
+    unconditional model.
     """
 
     def __init__(self, features: int, out: int, dropout: float = 0.0, *, straight: bool = False) -> None:
-        super().__init__()
-        self.layers = feed_forward(features, out, dropout)
-        self.straight = nn.Linear(features, out) if straight else None
+        super().__init__(features, out, dropout, straight=straight)
         if self.straight is not None:
             for layer in (self.straight, self.layers[-1]):
                 nn.init.normal_(layer.weight, std=1e-3)  # type: ignore[arg-type]
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-    @torch.no_grad()
-    def start_at(self, weight: Float[Tensor, "out features"], bias: Float[Tensor, " out"]) -> None:
-        """Make it this linear function, to be trained from there.
-
-        Raises:
-            ValueError: it has no linear layer.
-        """
-        if self.straight is None:
-            raise ValueError("a conditioner without its linear layer cannot start at a linear function")
-        self.straight.weight.copy_(weight)
-        self.straight.bias.copy_(bias)
-        for tensor in (self.layers[-1].weight, self.layers[-1].bias):
-            nn.init.zeros_(tensor)  # type: ignore[arg-type]
-
-    def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n out"]:
-        out: Tensor = self.layers(y)
-        return out if self.straight is None else out + self.straight(y)
 
 
 def decoder_of(config: VoxelShapes) -> VoxelDecoder | PaperGenerator:
