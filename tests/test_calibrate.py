@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from sklearn.linear_model import Ridge
 from csegsynth_core.models.csegsynth import Config, CSegSynth
 from csegsynth_core.volumes import volumes_ml
 from train import calibrate
-from train.ridge import PENALTIES, fit_sparing
+from train.ridge import PENALTIES, fit_codes, fit_sparing
 from train.template import set_template
 
 FEATURES = 3
@@ -150,3 +152,20 @@ def test_ridge_spares_age_what_its_many_correlates_would_take():
     assert even[0, 0] < 1.0
     assert np.allclose(fit_sparing(x, y, np.ones(41, bool))[0][0], np.linalg.lstsq(
         np.column_stack([x, np.ones(150)]), y, rcond=None)[0][:-1, 0])  # fmt: skip
+
+
+def test_codes_that_bend_with_age_are_told_from_features():
+    """`fit_codes` finds a line in every feature and a parabola in age, and says which column age is."""
+    rng = np.random.default_rng(2)
+    y = torch.from_numpy(rng.normal(size=(80, 3))).float()
+    roles = SimpleNamespace(age=SimpleNamespace(name="age"), sex=None)
+    encoder = SimpleNamespace(schema=roles, owners=("height", "age", "schooling"))
+    people = SimpleNamespace(encoder=encoder, features=y, train=np.arange(80))
+    codes = torch.stack([y[:, 1] ** 2 - 0.5 * y[:, 1] + 3.0, y[:, 0]], dim=1)
+    fit = fit_codes(people, codes)
+    assert fit.bends == 1
+    assert torch.allclose(fit.curve.float(), torch.tensor([1.0, 0.0]), atol=0.01)
+    assert torch.allclose(fit.at(y), codes, atol=0.1)
+    encoder.schema = SimpleNamespace(age=None, sex=None)
+    straight = fit_codes(people, codes)
+    assert straight.curve is None and torch.allclose(straight.at(y)[:, 1], codes[:, 1], atol=0.1)

@@ -160,3 +160,19 @@ def test_features_and_noise_together_are_standard_normal():
     assert torch.allclose(prior.condition(z, y[:3]), z @ prior.spread.T + prior(y[:3]))
     with pytest.raises(ValueError, match="linear layer"):
         PriorNetwork(6, 4).start_at(torch.zeros(4, 6), torch.zeros(4))
+
+
+def test_a_feature_network_starts_at_a_line_and_a_curve():
+    """`start_at`: weight · y + bias + curve · (u² − 1); weights of before the curve are those of a flat one."""
+    torch.manual_seed(0)
+    network = PriorNetwork(6, 4, straight=True).eval()
+    y, weight, bias, curve = torch.randn(5, 6), torch.randn(4, 6), torch.randn(4), torch.randn(4)
+    network.start_at(weight, bias, curve, 2)
+    line = y @ weight.T + bias
+    assert torch.allclose(network(y), line + (y[:, 2:3] ** 2 - 1) * curve, atol=1e-6)
+    with pytest.raises(ValueError, match="column"):
+        network.start_at(weight, bias, curve)
+    old = {k: v for k, v in network.state_dict().items() if k not in ("curve", "bends")}
+    flat = PriorNetwork(6, 4, straight=True).eval()
+    flat.load_state_dict(old)
+    assert torch.allclose(flat(y), line, atol=1e-6)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
@@ -41,18 +44,43 @@ def fit_sparing(x: Floats, y: Floats, spared: NDArray[np.bool_]) -> tuple[Floats
     return out, rest[0]
 
 
-def fit_codes(people: People, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Ridge regression of the training people's codes on their features; age and sex bear no penalty.
+class CodeFit(NamedTuple):
+    """What features tell of codes: codes ≈ weight · y + bias + curve · (u² − 1), u being column `bends` of y."""
+
+    weight: Float[Tensor, "codes features"]
+    bias: Float[Tensor, " codes"]
+    curve: Float[Tensor, " codes"] | None
+    """None where there is no age."""
+    bends: int | None
+
+    def at(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n codes"]:
+        """The codes that features tell."""
+        out = y @ self.weight.to(y).T + self.bias.to(y)
+        if self.curve is None:
+            return out
+        return out + (y[:, self.bends, None].square() - 1.0) * self.curve.to(y)
+
+
+def fit_codes(people: People, codes: Tensor) -> CodeFit:
+    """Ridge regression of the training people's codes on their features and age squared.
+
+    Age, its square and sex bear no penalty.
 
     Args:
         codes: (training people, codes), in the order of `people.train`.
-
-    Returns:
-        Coefficients (codes, features) and intercepts (codes,).
     """
     encoder = people.encoder
-    roles = {one.name for one in (encoder.schema.age, encoder.schema.sex) if one}
+    age, sex = encoder.schema.age, encoder.schema.sex
+    roles = {one.name for one in (age, sex) if one}
     spared = np.asarray([owner in roles for owner in encoder.owners])
     known = people.features[torch.from_numpy(people.train)].numpy().astype(float)
-    weight, bias = fit_sparing(known, codes.cpu().numpy().astype(float), spared)
-    return torch.from_numpy(weight), torch.from_numpy(bias)
+    bends = list(encoder.owners).index(age.name) if age else None
+    if bends is not None:
+        known = np.column_stack([known, known[:, bends] ** 2 - 1.0])
+        spared = np.append(spared, True)
+    weight, bias = (
+        torch.from_numpy(t) for t in fit_sparing(known, codes.cpu().numpy().astype(float), spared)
+    )
+    if bends is None:
+        return CodeFit(weight, bias, None, None)
+    return CodeFit(weight[:, :-1], bias, weight[:, -1], bends)

@@ -62,10 +62,14 @@ class VaeMethod(Method):
         y = engine.features[torch.from_numpy(people.train)]
         seen = [model.encode(engine.maps([int(r)]), y[[k]]) for k, r in enumerate(people.train)]
         mean, log_variance = (torch.cat(part) for part in zip(*seen, strict=True))
-        weight, bias = (t.to(mean) for t in fit_codes(people, mean))
-        left = (mean - y @ weight.T - bias).square().mean(dim=0) + log_variance.exp().mean(dim=0)
+        fit = fit_codes(people, mean)
+        left = (mean - fit.at(y)).square().mean(dim=0) + log_variance.exp().mean(dim=0)
+        nothing = torch.zeros_like(fit.weight)
         model.prior.both.start_at(
-            torch.cat([weight, torch.zeros_like(weight)]), torch.cat([bias, left.clamp_min(1e-3).log()])
+            torch.cat([fit.weight, nothing]),
+            torch.cat([fit.bias.to(left), left.clamp_min(1e-3).log()]),
+            None if fit.curve is None else torch.cat([fit.curve, nothing[:, 0]]),
+            fit.bends,
         )
         engine.restart_average("prior")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -66,33 +68,72 @@ def feed_forward(features: int, out: int, dropout: float = 0.0) -> nn.Sequential
 
 
 class FeatureNetwork(nn.Module):
-    """Features to numbers: `feed_forward`, and with `straight` a linear layer beside it (ours).
+    """Features to numbers: `feed_forward`, and with `straight` a linear layer and a curve beside it (ours).
 
-    With a few hundred people most of what can be learned is linear; ridge regression finds it at once (`start_at`).
+    With a few hundred people most of what can be learned is linear, or bends with age as white matter does, which
+    peaks in mid-life; ridge regression finds both at once (`start_at`). The curve is a multiple of u² − 1, where u is
+    the feature that `bends` marks, none at first.
     """
+
+    bends: Float[Tensor, " features"]
+    """1 for the one feature whose square counts too, 0 for the others."""
 
     def __init__(self, features: int, out: int, dropout: float = 0.0, *, straight: bool = False) -> None:
         super().__init__()
         self.layers = feed_forward(features, out, dropout)
         self.straight = nn.Linear(features, out) if straight else None
+        if straight:
+            self.curve = nn.Parameter(torch.zeros(out))
+            self.register_buffer("bends", torch.zeros(features))
+            self.register_load_state_dict_pre_hook(_without_curve)
 
     def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n out"]:
         out: Tensor = self.layers(y)
-        return out if self.straight is None else out + self.straight(y)
+        if self.straight is None:
+            return out
+        squares = (y @ self.bends).square() - self.bends.sum()
+        return out + self.straight(y) + squares[:, None] * self.curve
 
     @torch.no_grad()
-    def start_at(self, weight: Float[Tensor, "out features"], bias: Float[Tensor, " out"]) -> None:
-        """Make the network this linear function, to be trained from there.
+    def start_at(
+        self,
+        weight: Float[Tensor, "out features"],
+        bias: Float[Tensor, " out"],
+        curve: Float[Tensor, " out"] | None = None,
+        bends: int | None = None,
+    ) -> None:
+        """Make the network this function, to be trained from there.
+
+        Args:
+            weight: of the features.
+            bias: what the average person has.
+            curve: of u² − 1.
+            bends: column of u.
 
         Raises:
-            ValueError: it has no linear layer.
+            ValueError: it has no linear layer, or gets a curve of nothing.
         """
         if self.straight is None:
             raise ValueError("a network without its linear layer cannot start at a linear function")
+        if (curve is None) != (bends is None):
+            raise ValueError(
+                "a curve needs the column of the feature that it is a function of, and the reverse"
+            )
         self.straight.weight.copy_(weight)
         self.straight.bias.copy_(bias)
+        self.curve.zero_()
+        self.bends.zero_()
+        if curve is not None and bends is not None:
+            self.curve.copy_(curve)
+            self.bends[bends] = 1.0
         for tensor in list(self.layers.parameters())[-2:]:
             tensor.zero_()
+
+
+def _without_curve(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights from before the curve are those of a network whose curve is flat."""
+    for name in ("curve", "bends"):
+        state.setdefault(prefix + name, torch.zeros_like(getattr(module, name)))
 
 
 class PriorNetwork(FeatureNetwork):
