@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from csegsynth_core.surface import Surface
 
 BLACK: Final = "#000000"
-SUM_COLOUR: Final = "#8A97A6"
 NAMES: Final = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
 STRONGEST: Final = 12
 """Features whose correlations are drawn."""
@@ -62,6 +61,13 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     return age, own, f"{people} aged {age:.0f} (n = {pack.centiles.people(own)})"
 
 
+def _ml(brain: Brain, volume: str) -> float:
+    """Volume in mL of a tissue, of all or of a region."""
+    if volume == TOTAL:
+        return brain.total_ml
+    return brain.volumes_ml[volume] if volume in KINDS else brain.regions_ml[volume]
+
+
 def volume_table(
     pack: Pack, person: Brain, baseline: Brain, spread: Mapping[str, tuple[float, float]] | None = None
 ) -> pd.DataFrame:
@@ -71,17 +77,18 @@ def volume_table(
         spread: volume → 5th and 95th percentile over latent draws, mL.
 
     Returns:
-        A row for each volume: `volume`, `person_ml`, `baseline_ml`, `change_ml`, `draws_low_ml`, `draws_high_ml`,
-        `centile`, and the reference centiles `c5_ml` … `c95_ml` of people of the same age and sex.
+        A row for each volume of tissues, their sum and regions: `volume`, `person_ml`, `baseline_ml`, `change_ml`,
+        `draws_low_ml`, `draws_high_ml`, `centile`, and the reference centiles `c5_ml` … `c95_ml` of people of the
+        same age and sex.
     """
     age, sex, _ = alike(pack, person)
     rows = []
-    for key in KINDS:
-        ml, base = (b.total_ml if key == TOTAL else b.volumes_ml[key] for b in (person, baseline))
+    for key in (*KINDS, *person.regions_ml):
+        ml, base = (_ml(b, key) for b in (person, baseline))
         low, high = (spread or {}).get(key, (np.nan, np.nan))
         row: dict[str, Any] = {"volume": key, "person_ml": ml, "baseline_ml": base, "change_ml": ml - base}
         row |= {"draws_low_ml": low, "draws_high_ml": high}
-        if age is not None:
+        if age is not None and key in pack.centiles.kinds:
             row["centile"] = pack.centiles.centile_of(key, age, sex, ml)
             curve = pack.centiles.curve(key, sex, [age]).iloc[0]
             row |= {f"c{c}_ml": float(curve[f"c{c}"]) for c in CENTILES}
@@ -237,13 +244,16 @@ def _volumes(
         drawn = [
             VolumeRow(
                 NAMES[r["volume"]],
-                SUM_COLOUR if r["volume"] == TOTAL else BY_NAME[r["volume"]].colour,
+                figures.SUM_COLOUR if r["volume"] == TOTAL else BY_NAME[r["volume"]].colour,
                 *(r["person_ml"], r["baseline_ml"]),
                 tuple(r[f"c{c}_ml"] for c in CENTILES),  # type: ignore[arg-type]
             )
             for r in found
+            if r["volume"] in KINDS
         ]
-        ends = {NAMES[r["volume"]]: (r["draws_low_ml"], r["draws_high_ml"]) for r in found}
+        ends = {
+            NAMES[r["volume"]]: (r["draws_low_ml"], r["draws_high_ml"]) for r in found if r["volume"] in KINDS
+        }
         return drawn, ends if spread else {}
 
     def file(form: str, width: float) -> bytes:

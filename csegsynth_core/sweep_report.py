@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from csegsynth_core import __version__
-from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.export import bids_files
 from csegsynth_core.figures.trajectory import (
     ACROSS,
@@ -52,7 +51,7 @@ BIBTEX: Final = """@article{wang2025csegsynth,
 _CONTENTS: Final = """\
 trajectory.*, regions.*  figures for a column (85 mm) and a page (180 mm: _wide), and interactive (html)
 trajectory.csv, regions.csv  what they show at the ages of the sweep; *_line.csv: regression lines as drawn
-centiles.csv  cohort centiles behind the tissues, mL
+centiles.csv  cohort centiles behind the volumes, mL
 volumes.csv, features.csv  every scenario, age and draw, mL; every feature along the way
 people*.csv  the people swept; settings.json, methods.txt, citation.bib  how, in full and in words
 scenario.json  the view, to be opened in the app; maps_*/  tissue maps (NIfTI, BIDS), where they were asked for
@@ -97,7 +96,7 @@ def reference_of(pack: Pack, one: Sweep) -> Reference:
     own = str(one.person[sex.name]) if sex else None
     own = own if own in pack.centiles.sexes else None
     people = PEOPLE.get(sex.levels[own].casefold(), sex.levels[own]) if sex and own else "people"
-    curves = [pack.centiles.curve(k, own, years).assign(volume=k) for k in KINDS]
+    curves = [pack.centiles.curve(k, own, years).assign(volume=k) for k in pack.centiles.kinds]
     rows = pd.concat(curves, ignore_index=True)
     kind = "simulated training cohort" if pack.simulated else "training cohort"
     return Reference(f"{pack.centiles.people(own)} {people} of the {kind}", rows[rows["inside"]])

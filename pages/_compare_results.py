@@ -19,6 +19,10 @@ from csegsynth_core.tissue import BY_NAME
 from pages import _state
 from pages._remember import remembered
 
+_SHORT = {k: BY_NAME[k].bids if k in BY_NAME else "WM+GM+CSF" for k in KINDS}
+_FEW = 3
+"""Up to so many scenarios rows are high; lower ones keep more of them on one screen."""
+
 
 def volumes(
     pack: Pack, people: Mapping[str, _state.Person], draws: int, seed: int, regions: bool
@@ -37,23 +41,27 @@ def volumes(
 
 
 def show(table: pd.DataFrame, regions: bool) -> None:
-    """Tables of volumes with their differences to the first scenario, and the figure."""
+    """Volumes with their differences to the first scenario: tissues and the figure, or tissues and regions."""
     by_name = {name: part.set_index("measure") for name, part in table.groupby("scenario", sort=False)}
-    heads = "".join(f"<td>{BY_NAME[k].bids if k in BY_NAME else 'WM+GM+CSF'}</td>" for k in KINDS)
+    if regions:
+        _with_regions(by_name)
+        return
+    heads = "".join(f"<td>{_SHORT[k]}</td>" for k in KINDS)
     rows = [
         f"<tr data-scenario='{html.escape(name, quote=True)}'><th>{figures.scenario_symbol(n)} "
         f"{html.escape(name)}</th>{''.join(_cell(mine.loc[k], first=n == 0) for k in KINDS)}</tr>"
         for n, (name, mine) in enumerate(by_name.items())
     ]
+    many = len(by_name) > _FEW
     st.html(
-        f'<table class="volumes scenarios"><thead><tr><th>mL, mean over draws</th>{heads}</tr></thead>'
+        f'<table class="volumes scenarios{" many" if many else ""}"><thead><tr><th>mL, mean over draws</th>'
+        f"{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
-    if regions:
-        _regions(by_name)
-        return
     st.plotly_chart(
-        figures.scenarios_figure(table, dark=st.context.theme.type == "dark"),
+        figures.scenarios_figure(
+            table, row_px=42 // len(by_name) if many else 17, dark=st.context.theme.type == "dark"
+        ),
         key="scenarios-chart",
         config={"displayModeBar": False},
         theme=None,
@@ -61,21 +69,22 @@ def show(table: pd.DataFrame, regions: bool) -> None:
     )
 
 
-def _regions(by_name: Mapping[str, pd.DataFrame]) -> None:
-    """One row for each region, one column for each scenario."""
+def _with_regions(by_name: Mapping[str, pd.DataFrame]) -> None:
+    """One row for each tissue, their sum and each region; one column for each scenario."""
     heads = "".join(
         f'<td title="{html.escape(name, quote=True)}">{figures.scenario_symbol(n)}</td>'
         for n, name in enumerate(by_name)
     )
+    named = [(k, _SHORT[k], BY_NAME[k].colour if k in BY_NAME else figures.SUM_COLOUR) for k in KINDS]
+    named += [(r.name, r.title, BY_NAME[r.tissue].colour) for r in REGIONS]
     rows = []
-    for region in REGIONS:
-        cells = "".join(_cell(t.loc[region.name], first=n == 0) for n, t in enumerate(by_name.values()))
-        colour = BY_NAME[region.tissue].colour
+    for key, title, colour in named:
+        cells = "".join(_cell(t.loc[key], first=n == 0) for n, t in enumerate(by_name.values()))
         rows.append(
-            f'<tr data-region="{region.name}"><th><i style="background:{colour}"></i>{region.title}</th>{cells}</tr>'
+            f'<tr data-region="{key}"><th><i style="background:{colour}"></i>{title}</th>{cells}</tr>'
         )
     st.html(
-        f'<table class="volumes scenarios by-region"><thead><tr><th>Region, mL</th>{heads}</tr></thead>'
+        f'<table class="volumes scenarios by-region"><thead><tr><th>mL, mean over draws</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 

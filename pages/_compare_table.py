@@ -14,6 +14,8 @@ from pages import _about, _state
 ALL_BELOW = 9
 """Up to so many features all have a column from the start."""
 FEW = 6
+_ROW_PX, _ROWS = 30, 4
+"""Height of a row, and how many are seen at once; the table scrolls by itself."""
 
 
 def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person], int, bool]:
@@ -44,7 +46,8 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
         key=key,
         num_rows="dynamic",
         hide_index=True,
-        row_height=30,
+        row_height=_ROW_PX,
+        height=_ROW_PX * min(len(held["table"]) + 1, _ROWS) + 37,
         column_config={"scenario": st.column_config.TextColumn("Scenario", width="medium", required=True)}
         | {n: _column(pack, n) for n in shown},
     )

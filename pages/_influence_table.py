@@ -12,7 +12,6 @@ from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import BY_NAME
 
-SUM_COLOUR = "#8A97A6"
 HEIGHT_PX = 284
 AXES = {
     "sd": "mL per SD of the feature",
@@ -26,7 +25,7 @@ _TISSUE = {r.name: r.tissue for r in saliency.WHOLE_REGIONS}
 
 def colour_of(measure: str) -> str:
     """Colour of a volume's tissue."""
-    return SUM_COLOUR if measure == TOTAL else BY_NAME[_TISSUE.get(measure, measure)].colour
+    return figures.SUM_COLOUR if measure == TOTAL else BY_NAME[_TISSUE.get(measure, measure)].colour
 
 
 def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:

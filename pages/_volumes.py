@@ -26,7 +26,9 @@ _SPREAD = f"Spread over {DRAWS} latent draws of this person: what the model leav
 
 def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     """Table of volumes beside strips of centiles; returns the table's place and what `spread` needs."""
-    names = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {TOTAL: ("WM+GM+CSF", "sum", "#8A97A6")}
+    names = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {
+        TOTAL: ("WM+GM+CSF", "sum", figures.SUM_COLOUR)
+    }
     age, sex, who = alike(pack, person)
     among = html.escape(f"among {who}" if who else "")
     rows, strips = [], []

@@ -12,7 +12,9 @@ from csegsynth_core.tissue import ALL, BY_NAME
 from pages import _about, _compare_export, _compare_results, _compare_table, _link, _planes, _state
 
 _link.routed()
-PER_ROW = 3
+# Streamlit gives no figure less width than this. Three stand side by side; more scenarios make a second row of
+# lower pictures, so that nothing scrolls in a window of 1280 × 800.
+LEAST_PX, PER_ROW = 150, 3
 
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
@@ -55,18 +57,18 @@ def show_brains() -> None:
     first = next(iter(brains.values())).maps
     limit = figures.shared_limit([b.maps for b in brains.values()], first, tissue)
     with st.container(key="compare-brains", gap="xxsmall"):
-        for start in range(0, len(brains), PER_ROW):
-            columns = st.columns(PER_ROW if len(brains) > PER_ROW else len(brains), gap="xxsmall")
-            for n, column in zip(range(start, len(brains)), columns, strict=False):
-                with column, st.container(gap=None):
-                    name, brain = list(brains.items())[n]
-                    said = escape(name, quote=True)
-                    st.html(f'<div class="scenario" title="{said}">{figures.scenario_symbol(n)} {said}</div>')
-                    _slice(n, brain, None, "tissues", plane, at, shown, limit, not voxels)
-                    if n:
-                        _slice(n, brain, first, tissue, plane, at, shown, limit, not voxels)
-                    else:
-                        st.html(figures.difference_key(limit, f"Δ {BY_NAME[tissue].bids} to the first"))
+        rows = -(-len(brains) // PER_ROW)
+        cells = [c for _ in range(rows) for c in st.columns(min(len(brains), PER_ROW), gap="xxsmall")]
+        for n, (cell, (name, brain)) in enumerate(zip(cells, brains.items(), strict=False)):
+            with cell, st.container(gap=None):
+                said = escape(name, quote=True)
+                st.html(f'<div class="scenario" title="{said}">{figures.scenario_symbol(n)} {said}</div>')
+                _slice(n, brain, None, "tissues", plane, at, shown, limit, not voxels)
+                if n:
+                    _slice(n, brain, first, tissue, plane, at, shown, limit, not voxels)
+                else:
+                    key = figures.difference_key(limit, f"Δ {BY_NAME[tissue].bids} to the first")
+                    st.html(f'<div class="rows-{rows}">{key}</div>')
 
 
 def _slice(n, brain, other, mode, plane, at, shown, limit, smooth) -> None:  # type: ignore[no-untyped-def]
@@ -76,7 +78,9 @@ def _slice(n, brain, other, mode, plane, at, shown, limit, smooth) -> None:  # t
     )
     key = f"slice-{n}-{'difference' if other is not None else 'tissues'}"
     alt = f"{plane} plane of scenario {n + 1}"
-    _planes.chart(figure.update_layout(height=178), key, alt, plane=plane)
+    wide, high = figures.view(plane, shown).size_mm
+    height = min(178, LEAST_PX * high / wide) if len(brains) <= PER_ROW else 82
+    _planes.chart(figure.update_layout(height=int(height)), key, alt, plane=plane)
 
 
 left, right = st.columns([54, 46], gap="medium")

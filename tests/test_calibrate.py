@@ -102,6 +102,44 @@ def test_calibration_matches_similarity_and_spread(model):
     assert np.std(draws, axis=0)[2] == pytest.approx(volumes.std(dim=0)[2].item(), rel=0.5)
 
 
+def test_steeper_log_ratios_leave_fewer_mixed_voxels_and_borders_where_they_are(model):
+    """`steepen` is a power of the odds of every voxel; `shift` moves a tissue's odds everywhere."""
+    generator, z = model.generator, model.draw(1, 3)[:, :16]
+    before = generator(z)
+    generator.steepen(1.5)
+    after = generator(z)
+    wanted = before**1.5 / (before**1.5).sum(dim=1, keepdim=True)
+    assert torch.allclose(after, wanted, atol=1e-4)
+    packed = [(255 * x[:, :3]).round().byte().numpy() for x in (before, after)]
+    assert calibrate._mixed(packed[1]) < 0.9 * calibrate._mixed(packed[0])
+    generator.steepen(1 / 1.5)
+    assert torch.allclose(generator(z), before, atol=1e-4)
+    generator.shift(torch.tensor([0.0, 0.0, 0.4]))
+    odds = (generator(z)[:, 2] / generator(z)[:, 0]) / (before[:, 2] / before[:, 0])
+    inside = (before[:, 2] > 0.01) & (before[:, 0] > 0.01)
+    assert torch.allclose(odds[inside].log(), torch.full((int(inside.sum()),), 0.4), atol=1e-3)
+    generator.shift(torch.tensor([0.0, 0.0, -0.4]))
+
+
+def test_calibration_finds_contrast_and_mean_volumes(model):
+    """Of a cohort that is this generator's, but steeper and with more CSF."""
+    generator, rows = model.generator, list(range(6))
+    features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
+    state = {k: v.clone() for k, v in generator.state_dict().items()}
+    generator.steepen(1.4)
+    generator.shift(torch.tensor([0.0, 0.0, 0.3]))
+    z = model.draw(6, 8)
+    brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
+    volumes = volumes_ml(brains)[:, :3]
+    generator.load_state_dict(state)
+    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
+    assert found["contrast"] == pytest.approx(1.4, abs=0.1)
+    assert found["mixed_made"] == pytest.approx(found["mixed_real"], rel=0.05)
+    draws = np.mean([calibrate._ml(model, features[:1], one) for one in model.draw(12, 9)[:, None]], axis=0)
+    assert draws == pytest.approx(volumes.mean(dim=0).numpy(), rel=0.03)
+    generator.load_state_dict(state)
+
+
 def test_errors_for_people_left_out_are_those_of_refitting():
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 1))

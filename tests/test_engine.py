@@ -75,7 +75,7 @@ STEPS = [
     ("c_gan", "finetune", {"critic": {"discriminator"}, "generator": {"generator", "conditioner"}}),
     ("ldm", "autoencoder", {"autoencoder": {"autoencoder"}, "critic": {"discriminator"}}),
     ("ldm", "pretrain", {"diffusion": {"unet", "constant"}}),
-    ("c_ldm", "finetune", {"diffusion": {"unet", "constant", "conditioner"}}),
+    ("c_ldm", "finetune", {"diffusion": {"unet", "constant", "conditioner", "expects"}}),
     (
         "alpha_gan",
         "pretrain",

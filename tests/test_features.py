@@ -628,6 +628,23 @@ def test_centiles_through_json(centiles: VolumeCentiles) -> None:
         )
 
 
+def test_regions_have_centiles_beside_the_tissues() -> None:
+    ages, sexes, volumes = reference_people(120)
+    fitted = VolumeCentiles.fit(ages, sexes, volumes | {"ventricles": 0.1 * volumes["csf"]})
+    assert fitted.kinds == (*KINDS, "ventricles")
+    own, whole = (
+        fitted.curve(k, "F", [40.0, 70.0]).filter(like="c").to_numpy() for k in ("ventricles", "csf")
+    )
+    assert np.allclose(own, 0.1 * whole, rtol=1e-3)
+    again = VolumeCentiles.from_dict(through_json(fitted.to_dict()))
+    assert again.kinds == fitted.kinds
+    assert again.centile_of("ventricles", 60, "M", 30.0) == fitted.centile_of("ventricles", 60, "M", 30.0)
+    damaged = through_json(fitted.to_dict())
+    del damaged["pooled"]["coefficients"]["gm"]
+    with pytest.raises(PackError, match=r"centiles are damaged.*no curves of gm"):
+        VolumeCentiles.from_dict(damaged)
+
+
 def test_centiles_of_small_or_incomplete_references() -> None:
     ages, sexes, volumes = reference_people(40)
     few: list[str | None] = ["F" if i < 5 else "M" for i in range(40)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from csegsynth_core.losses import reconstruction_bce
+from csegsynth_core.models.ldm import GaussianDenoiser
 from tests.toy import make_cohort
 from train.config import TrainConfig
 from train.engine import build, open_people
@@ -70,3 +71,25 @@ def test_the_autoencoder_reads_and_draws_components_of_blocks(cohort) -> None:
     average = autoencoder.decode(torch.zeros_like(latents[:1]))
     assert (average[0] - maps.mean(dim=0)).abs().mean() < 1e-3
     assert nearer_than(average, autoencoder.decode(latents), maps) >= 0.9 * len(maps)
+
+
+def test_the_gaussian_denoiser_is_the_expectation_of_noise():
+    """E[ε | z_t] of z ~ N(m, Σ), against the same with the matrix written out and inverted."""
+    torch.manual_seed(0)
+    people, width = 30, 24
+    latents = torch.randn(people, 3) @ torch.randn(3, width) + 0.1 * torch.randn(people, width) + 2.0
+    denoiser = GaussianDenoiser(5, width)
+    denoiser.fit(latents, 0.04)
+    assert torch.allclose(denoiser.axes @ denoiser.axes.T, torch.eye(5), atol=1e-4)
+    noised, kept, scores = torch.randn(4, 2, 3, 2, 2), torch.tensor([0.9, 0.5, 0.1, 0.001]), torch.randn(4, 5)
+    found = denoiser(noised, kept, scores)
+    u = denoiser.axes
+    sigma = u.T @ torch.diag(denoiser.variance) @ u + denoiser.rest * torch.eye(width)
+    for z, a, s, ours in zip(noised, kept, scores, found, strict=True):
+        off = z.flatten() - a.sqrt() * (latents.mean(dim=0) + s @ u)
+        wanted = (1 - a).sqrt() * torch.linalg.solve(a * sigma + (1 - a) * torch.eye(width), off)
+        assert torch.allclose(ours.flatten(), wanted, atol=1e-3)
+    total = float(denoiser.variance.sum() + width * denoiser.rest)
+    assert total == pytest.approx(float(latents.var(dim=0, correction=0).sum()) + width * 0.04, rel=1e-3)
+    spread = denoiser.scores(latents).var(dim=0, correction=0)
+    assert torch.allclose(spread, denoiser.variance + denoiser.rest - 0.04, rtol=1e-3)

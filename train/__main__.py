@@ -114,6 +114,16 @@ def build_parser() -> argparse.ArgumentParser:
     parcels.add_argument("--steps", type=int, default=500)
     parcels.add_argument("--about", type=Path, help="JSON with licence and attribution (default: IXI's)")
     parcels.set_defaults(run=_parcellation)
+    sees = commands.add_parser("extractor", help="train the networks that FID looks through")
+    sees.add_argument(
+        "--cohort", type=Path, action="append", required=True, help="a prepared cohort; give it for each"
+    )
+    sees.add_argument("--out", type=Path, required=True, help="folder, e.g. assets/extractor")
+    sees.add_argument(
+        "--steps", type=int, nargs=2, default=(1500, 500), metavar="N", help="for slices, for volumes"
+    )
+    sees.add_argument("--about", type=Path, help="JSON with licence and attribution (default: IXI's)")
+    sees.set_defaults(run=_extractor)
     return parser
 
 
@@ -215,6 +225,18 @@ def _parcellation(args: argparse.Namespace) -> int:
         print(
             f"{name:24s} Dice {found['dice']:.3f} (lowest {found['dice_lowest']:.3f}), r {found['pearson']}"
         )
+    return 0
+
+
+def _extractor(args: argparse.Namespace) -> int:
+    from train.extractor_training import train_extractor
+    from train.pack import ABOUT
+
+    about = json.loads(args.about.read_text("utf-8")) if args.about else ABOUT["ixi"]
+    about = {k: about[k] for k in ("licence", "attribution")}
+    record = train_extractor(args.cohort, args.out, about, steps=tuple(args.steps))
+    for name, found in record["measured"].items():
+        print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in found.items()))
     return 0
 
 

@@ -1,7 +1,12 @@
-"""How much noise the compact generator adds behind its code, found on the training people.
+"""What is set on the training people after training: the compact generator's contrast, mean volumes and noise.
+
+Looking between voxels and deforming by a mean over people make a generated map a little smoother than a segmented
+one. Its **contrast**, one factor on all log-ratios, is such that as much of a generated brain lies in voxels of more
+than one tissue as of a real one. Then a shift of each tissue's log-ratio makes **mean volumes** of draws those of the
+training people.
 
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
-anything that their features tell, so a set of generated brains would be too alike. Two kinds of noise mend that:
+anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
 
 * **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth. Its one level is
   such that generated brains of training people resemble each other as much as the same people's real maps do, by
@@ -10,7 +15,7 @@ anything that their features tell, so a set of generated brains would be too ali
   volumes of one person's draws vary, and vary together, as people do about what their features predict
   (leave-one-out errors of ridge regression).
 
-Both are matches of moments, made once after training; no gradient sees them.
+All are matches of moments, made once after training; no gradient sees them.
 """
 
 from __future__ import annotations
@@ -39,6 +44,8 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
+STEEPEST = (0.7, 2.0)
+"""Least and largest contrast that is tried."""
 MOST_MM = 8.0
 """Largest amplitude that is tried."""
 UNITS = (0.3, 0.3, 0.3, 0.02)
@@ -46,6 +53,8 @@ UNITS = (0.3, 0.3, 0.3, 0.02)
 PEOPLE = 24
 PAIRS = 48
 HALVINGS = 5
+SHIFTS = 2
+"""Newton steps towards mean volumes."""
 DRAWS = 32
 SHIFT = 0.5
 SEED = 77
@@ -59,7 +68,7 @@ def calibrate(
     features: Float[Tensor, "people width"],
     volumes: Float[Tensor, "people 3"],
 ) -> dict[str, float]:
-    """Set the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
+    """Set contrast, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
     Args:
         model: trained; a `paper` model has no noise inputs and stays as it is.
@@ -69,8 +78,9 @@ def calibrate(
         volumes: mL, of everybody.
 
     Returns:
-        `folds_mm`, the amplitude found, `ssim_real` and `ssim_made`; standard deviations of the shifts `balance_wm`,
-        `balance_gm`, `balance_csf` and `balance_length`.
+        `contrast`, the factor found, `mixed_real` and `mixed_made` (`_mixed`); `folds_mm`, the amplitude found,
+        `ssim_real` and `ssim_made`; standard deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and
+        `balance_length`.
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
@@ -82,15 +92,61 @@ def calibrate(
     index = [int(r) for r in rows]
     some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
     shape = _where(generator)
+    originals = np.concatenate([_packed(maps_of([r])) for r in some])
+    report = _set_contrast(generator, lambda: _mixed(_made(model, features, some)), _mixed(originals))
     _set_balance(model, features, volumes, index)
-    real = _mean_ssim(np.concatenate([_packed(maps_of([r])) for r in some]))
+    real = _mean_ssim(originals)
     level, found = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
+    for _ in range(SHIFTS):
+        _set_means(model, features, volumes, index)
     model.train(training)
-    report = {"folds_mm": level, "ssim_real": real, "ssim_made": found}
+    report |= {"folds_mm": level, "ssim_real": real, "ssim_made": found}
     size = generator.balance.square().sum(dim=1).sqrt()
     report |= {f"balance_{t}": float(v) for t, v in zip((*TISSUES, "length"), size, strict=True)}
     logger.info("noise: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
     return {k: round(v, 4) for k, v in report.items()}
+
+
+def _set_contrast(
+    generator: TemplateGenerator, mixed: Callable[[], float], wanted: float
+) -> dict[str, float]:
+    """Steepen the generator until its brains are as mixed as wanted."""
+    low, high = STEEPEST
+    now, found = 1.0, mixed()
+    for _ in range(HALVINGS + 1):
+        low, high = (now, high) if found > wanted else (low, now)
+        middle = (low + high) / 2
+        generator.steepen(middle / now)
+        now, found = middle, mixed()
+    return {"contrast": now, "mixed_real": wanted, "mixed_made": found}
+
+
+def _mixed(images: NDArray[np.uint8]) -> float:
+    """How much of the brains lies in mixed voxels: mean of 1 − Σ p² over tissues and background, per brain."""
+    shares = images.astype(np.float32) / 255.0
+    inside = shares.sum(axis=1)
+    unlike = 1.0 - np.square(shares).sum(axis=1) - np.square(1.0 - inside)
+    return float(unlike.sum() / inside.sum())
+
+
+def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
+    """Shift the tissues' log-ratios so that draws of the training people have these people's mean volumes.
+
+    Each person's draw counts with the opposite one, which takes out most of its chance.
+    """
+    z = model.draw(len(rows), SEED)
+    made = np.mean(
+        [_ml(model, features[r : r + 1], s * z[k : k + 1]) for k, r in enumerate(rows) for s in (1, -1)],
+        axis=0,
+    )
+    wanted = volumes[rows].numpy().astype(float).mean(axis=0)
+    generator = model.generator
+    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
+    balance = generator.balance.clone()
+    slopes = _slopes(model, features[rows].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
+    generator.balance.copy_(balance)
+    generator.shift(torch.from_numpy(np.linalg.solve(slopes, wanted - made)).float())
+    logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
 def _where(generator: TemplateGenerator) -> Tensor:

@@ -1,7 +1,7 @@
 """What FID looks at: features of tissue maps, by our own network or by pre-trained ones from a file.
 
-Without files our own extractor is used, the parcellation network (`csegsynth_core.regions`): its values can be
-compared with each other and with the floor, not with other papers'. With files, those of the paper:
+Without files our own extractor is used (`train.extractor_network`): its values can be compared with each other and
+with the floor, not with other papers'. With files, those of the paper:
 RadImageNet's ResNet-50 (Mei et al. 2022) for slices and MedicalNet's ResNet (Chen et al. 2019) for volumes, their
 weights as safetensors with the names that torchvision, RadImageNet, MedicalNet or MONAI give them.
 """
@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from csegsynth_core.errors import PackError
-from csegsynth_core.regions import at_4mm, network
-from csegsynth_core.tissue import TISSUES
+from train.extractor_network import own_extractors
 
 PLANES: Final = ("sagittal", "coronal", "axial")
 OWN: Final = (
-    "activations of the parcellation network (ours; comparable with the floor, not with other papers)"
+    "our own networks, trained to tell degradations, tissue, age, sex and place of tissue maps "
+    "(comparable with the floor, not with other papers)"
 )
 EVERY: Final = 2
-"""Slices between those that a pre-trained network sees."""
+"""Slices from one that a network sees to the next."""
 _SEQUENTIAL: Final = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """RadImageNet's numbers for torchvision's names."""
 
@@ -53,27 +52,19 @@ class Features:
 
     def __call__(self, maps: Tensor, tissue: int) -> dict[str, Tensor]:
         """`volume` (1, width), and (slices, width) of each plane."""
-        out = self._own(maps, tissue) if self.slices is None or self.volumes is None else {}
+        out: dict[str, Tensor] = {}
         alone = maps[tissue]
         if self.volumes is not None:
             out["volume"] = _pooled(self.volumes, alone[None, None])
-        if self.slices is not None:
-            channels = self.slices.conv1.weight.shape[1]
-            for axis, plane in enumerate(PLANES):
-                images = torch.movedim(alone, axis, 0)[::EVERY, None]
-                out[plane] = _pooled(self.slices, images.expand(-1, channels, -1, -1))
-        return out
-
-    @staticmethod
-    def _own(maps: Tensor, tissue: int) -> dict[str, Tensor]:
-        alone = torch.zeros_like(maps[None, : len(TISSUES)])
-        alone[0, tissue] = maps[tissue]
-        fine, middle, deep = network().activations(at_4mm(alone))
-        up = F.interpolate(middle, size=list(fine.shape[2:]), mode="nearest")
-        both = torch.cat([fine, up], dim=1)[0].contiguous()  # means over channels-last maps are slow
-        out = {"volume": torch.cat([a.mean(dim=(2, 3, 4)) for a in (middle, deep)], dim=1)}
+        else:
+            out["volume"] = own_extractors()[1](alone[None, None])
         for axis, plane in enumerate(PLANES):
-            out[plane] = both.mean(dim=[d for d in (1, 2, 3) if d != axis + 1]).T
+            images = torch.movedim(alone, axis, 0)[::EVERY, None]
+            if self.slices is not None:
+                channels = self.slices.conv1.weight.shape[1]
+                out[plane] = _pooled(self.slices, images.expand(-1, channels, -1, -1))
+            else:
+                out[plane] = own_extractors()[0](images)
         return out
 
 

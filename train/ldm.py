@@ -21,9 +21,11 @@ from csegsynth_core.regions import at_4mm, network
 from train.config import Stage
 from train.engine import Batch, Engine, Method, Phase
 from train.gan import frozen
+from train.ridge import fit_codes
 from train.start import start_autoencoder
 
 DIFFUSION = ("unet", "constant")
+FEATURES = ("conditioner", "expects")
 
 
 class LdmMethod(Method):
@@ -32,7 +34,7 @@ class LdmMethod(Method):
     moves: ClassVar[dict[str, tuple[str, ...]]] = {
         "autoencoder": ("autoencoder",),
         "critic": ("discriminator",),
-        "diffusion": (*DIFFUSION, "conditioner"),
+        "diffusion": (*DIFFUSION, *FEATURES),
     }
 
     def make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -40,7 +42,7 @@ class LdmMethod(Method):
         self.latents: dict[int, tuple[Tensor, Tensor]] = {}
         groups = [
             {"params": self.parameters_of(*DIFFUSION), "weight_decay": 0.0},
-            {"params": self.parameters_of("conditioner"), "weight_decay": self.config.prior_decay},
+            {"params": self.parameters_of(*FEATURES), "weight_decay": self.config.prior_decay},
         ]
         return {
             "autoencoder": torch.optim.Adam(self.parameters_of("autoencoder"), lr=1.0),
@@ -78,6 +80,29 @@ class LdmMethod(Method):
             noise = torch.cat([deviation for _, deviation in self.latents.values()])
             model.scale.copy_((every.var() + noise.square().mean()).rsqrt())
 
+    def before_step(self, engine: Engine, stage: Stage, within: int) -> None:
+        """Start diffusion (not the paper's preset's) at what a Gaussian of people's latent volumes gives.
+
+        For fine-tuning features shift its mean as ridge regression says, and it keeps the variance that they leave.
+        """
+        gaussian = self.model.gaussian
+        if gaussian is None or within or self.needs_maps(stage):
+            return
+        rows = [int(r) for r in engine.rows(stage)]
+        mean, deviation = (torch.cat([self.latents[r][k] for r in rows]) for k in (0, 1))
+        flat = self.model.pad(self.model.scale * mean).flatten(1)
+        if stage.kind == "pretrain":
+            gaussian.fit(flat, float((self.model.scale * deviation).square().mean()))
+            engine.restart_average("gaussian")
+            return
+        scores = gaussian.scores(flat)
+        fit = fit_codes(self.people, scores)
+        self.model.expects.start_at(*fit)
+        left = (scores - fit.at(engine.features[torch.as_tensor(rows)])).square().mean(dim=0)
+        gaussian.variance.copy_(torch.minimum(gaussian.variance, left))
+        engine.restart_average("expects")
+        engine.restart_average("gaussian")
+
     def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
         """The autoencoder's losses, or L_ldm (Eq. 5) and L_cldm (Eq. 12)."""
         if stage.kind == "autoencoder":
@@ -87,7 +112,7 @@ class LdmMethod(Method):
         mean, deviation = (torch.cat([self.latents[int(r)][k] for r in batch.rows]) for k in (0, 1))
         latents = model.pad(model.scale * (mean + deviation * batch.normal_like(mean)))
         noise, t = batch.normal_like(latents), batch.integers(STEPS)
-        predicted = model.unet(model.noised(latents, noise, t), timesteps=t, context=model.context(batch.y))
+        predicted = model.noise_in(model.noised(latents, noise, t), t, batch.y)
         yield Phase("diffusion", {"noise": noise_error(noise, predicted)})
 
     def _autoencoder(self, batch: Batch) -> Iterator[Phase]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save
 from tqdm import tqdm
@@ -27,6 +28,7 @@ from csegsynth_core.group_means import FEWEST, PICTURE, Group, GroupMeans
 from csegsynth_core.models.csegsynth import CSegSynth
 from csegsynth_core.models.family import ConditionalModel, family
 from csegsynth_core.pack import COMPARISON, Pack, add_files, load_pack, save_pack
+from csegsynth_core.regions import region_table
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint
 from train.calibrate import calibrate
@@ -85,7 +87,9 @@ _STARTS = (
 
 
 _NOISE = (
-    "Noise beside the code was measured on the training people after training: folds slide along the surface by "
+    "After training, log-ratios were multiplied by {contrast:.2f}, so that as much of a generated brain is in mixed "
+    "voxels as of a real one ({mixed_made:.3f} and {mixed_real:.3f}), and shifted so that mean volumes of draws are "
+    "the training people's. Noise beside the code was measured on them too: folds slide along the surface by "
     "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as "
     "real ones are (mean SSIM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's size vary "
     "so that volumes of draws spread as people do about ridge regression."
@@ -121,6 +125,8 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     volumes = cohort.volumes_ml.loc[training.ids]
     ages = training.data[schema.age.name].to_numpy(float) if schema.age else volumes["gm"].to_numpy() * 0
     sexes = list(training.data[schema.sex.name]) if schema.sex else None
+    regional = pd.DataFrame([region_table(cohort.maps(person)) for person in training.ids])
+    reference = {k: table[k].to_numpy(float) for table in (volumes[list(TISSUES)], regional) for k in table}
     fitted = baselines.fit(people.encoder.encode(training).x.astype(float), volumes.to_numpy(float))
     noise = {}
     if isinstance(model, CSegSynth):
@@ -152,7 +158,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         else None,
         "summary": CohortSummary.fit(training, volumes),
         "extras": {"regressions.safetensors": save(baselines.to_tensors(fitted))},
-        "centiles": VolumeCentiles.fit(ages, sexes, {t: volumes[t].to_numpy(float) for t in TISSUES}),
+        "centiles": VolumeCentiles.fit(ages, sexes, reference),
     }
     # Measure what is shipped: written once without measurements, loaded, measured, written again.
     save_pack(out, about=about | details, metrics={}, card="", **parts)

@@ -1,4 +1,4 @@
-"""Reference centiles of tissue volumes by age and sex.
+"""Reference centiles of volumes of tissues and regions by age and sex.
 
 Quantile regression (Koenker and Bassett 1978) with a quadratic of age, for each sex: right for samples of
 some sixty people, too few for GAMLSS. Curves that cross are put in order at each age (Chernozhukov,
@@ -28,7 +28,7 @@ TOTAL: Final = "+".join(TISSUES)
 """`wm+gm+csf`: the sum of the three volumes."""
 
 KINDS: Final[tuple[str, ...]] = (*TISSUES, TOTAL)
-"""Volumes that have centiles."""
+"""Volumes that always have centiles; packs have those of regions too."""
 
 MIN_PEOPLE: Final = 20
 """People of one sex that curves of their own need; the pooled ones are used otherwise."""
@@ -62,7 +62,7 @@ class _Group:
 
 
 class VolumeCentiles:
-    """Centiles 5, 25, 50, 75 and 95 of `wm`, `gm`, `csf` and `wm+gm+csf` in mL, by age and sex."""
+    """Centiles 5, 25, 50, 75 and 95 of `wm`, `gm`, `csf`, `wm+gm+csf` and of regions in mL, by age and sex."""
 
     def __init__(self, pooled: _Group, by_sex: dict[str, _Group]) -> None:
         """Use `fit` or `from_dict` instead."""
@@ -82,7 +82,7 @@ class VolumeCentiles:
             ages: years, shape (people,).
             sexes: key of a level of `sex` for each person (None: unknown), or None when nobody's is known;
                 then there are pooled curves only. A sex with fewer than 20 people has no curves of its own.
-            volumes_ml: `wm`, `gm` and `csf`, mL, each of shape (people,).
+            volumes_ml: `wm`, `gm`, `csf` and any others by name, mL, each of shape (people,).
 
         Raises:
             TableError: ages or a tissue are missing, lengths differ, fewer than 20 people are complete, or
@@ -100,7 +100,7 @@ class VolumeCentiles:
                 expected=f"volumes of {', '.join(TISSUES)}",
                 got=", ".join(volumes_ml) or "none",
             )
-        volumes = {t: np.asarray(volumes_ml[t], dtype=float) for t in TISSUES}
+        volumes = {name: np.asarray(ml, dtype=float) for name, ml in volumes_ml.items()}
         people = [None] * len(years) if sexes is None else [None if s != s else s for s in sexes]
         lengths = {"ages": len(years), "sexes": len(people)} | {t: len(v) for t, v in volumes.items()}
         if len(set(lengths.values())) > 1:
@@ -110,7 +110,7 @@ class VolumeCentiles:
                 got=", ".join(f"{n} {name}" for name, n in lengths.items()),
             )
         volumes[TOTAL] = np.sum([volumes[t] for t in TISSUES], axis=0)
-        use = np.isfinite(years) & np.isfinite(volumes[TOTAL])
+        use = np.isfinite(years) & np.isfinite(np.stack(list(volumes.values()))).all(axis=0)
         if int(use.sum()) < MIN_PEOPLE or len(np.unique(years[use])) <= _DEGREE:
             raise TableError(
                 "reference centiles are unavailable",
@@ -129,6 +129,12 @@ class VolumeCentiles:
         """Sexes with curves of their own."""
         return tuple(self._by_sex)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Volumes that have centiles: `KINDS`, then regions."""
+        there = self._pooled.coefficients
+        return KINDS + tuple(k for k in there if k not in KINDS)
+
     def people(self, sex: str | None = None) -> int:
         """How many people the curves for `sex` rest on."""
         return self._group(sex).n
@@ -146,7 +152,7 @@ class VolumeCentiles:
         curves the outermost line goes on. Ages beyond the reference range count as its end.
 
         Args:
-            tissue: `wm`, `gm`, `csf` or `wm+gm+csf`.
+            tissue: one of `kinds`.
             age: years.
             sex: a sex of the reference people; None, or one without curves of its own: all together.
             ml: volume in mL.
@@ -154,7 +160,7 @@ class VolumeCentiles:
         Raises:
             TableError: no such tissue, or age or volume is not a number.
         """
-        _check_kind(tissue)
+        self._check_kind(tissue)
         if not (np.isfinite(age) and np.isfinite(ml)):
             raise TableError(
                 "no centile", expected="an age in years and a volume in mL", got=f"{age!r} and {ml!r}"
@@ -171,7 +177,7 @@ class VolumeCentiles:
         """Centile curves, one row for each age.
 
         Args:
-            tissue: `wm`, `gm`, `csf` or `wm+gm+csf`.
+            tissue: one of `kinds`.
             sex: as for `centile_of`.
             ages: years.
 
@@ -182,7 +188,7 @@ class VolumeCentiles:
         Raises:
             TableError: no such tissue.
         """
-        _check_kind(tissue)
+        self._check_kind(tissue)
         years = np.atleast_1d(np.asarray(ages, dtype=float))
         group = self._group(sex)
         volumes = group.at(tissue, years)
@@ -215,8 +221,11 @@ class VolumeCentiles:
 
         def group(plain: Mapping[str, Any]) -> _Group:
             curves = {
-                kind: tuple(tuple(float(x) for x in c) for c in plain["coefficients"][kind]) for kind in KINDS
+                kind: tuple(tuple(float(x) for x in c) for c in found)
+                for kind, found in plain["coefficients"].items()
             }
+            if absent := [kind for kind in KINDS if kind not in curves]:
+                raise ValueError(f"no curves of {', '.join(absent)}")
             if any(len(c) != len(CENTILES) for c in curves.values()):
                 raise ValueError("number of curves")
             return _Group(int(plain["n"]), float(plain["centre"]), float(plain["half"]), curves)
@@ -234,13 +243,14 @@ class VolumeCentiles:
         """Curves for `sex`, or the pooled ones."""
         return self._pooled if sex is None else self._by_sex.get(sex, self._pooled)
 
-
-def _check_kind(tissue: str) -> None:
-    """Refuse a volume that has no centiles."""
-    if tissue not in KINDS:
-        raise TableError(
-            f"no centiles of {tissue!r}", expected=f"one of {', '.join(KINDS)}", fix=suggestion(tissue, KINDS)
-        )
+    def _check_kind(self, tissue: str) -> None:
+        """Refuse a volume that has no centiles."""
+        if tissue not in self.kinds:
+            raise TableError(
+                f"no centiles of {tissue!r}",
+                expected=f"one of {', '.join(self.kinds)}",
+                fix=suggestion(tissue, self.kinds),
+            )
 
 
 def _fit_group(ages: NDArray[np.float64], volumes: Mapping[str, NDArray[np.float64]]) -> _Group:

@@ -35,6 +35,7 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
+from csegsynth_core.figures.style import SUM_COLOUR
 from csegsynth_core.figures.surface import CAMERAS, VENTRICLES, Side, surface_figure
 from csegsynth_core.figures.trajectory import ACROSS, Line, Reference, trajectory_figure
 
@@ -46,6 +47,7 @@ __all__ = [
     "FILM_AT",
     "MODES",
     "PLANES",
+    "SUM_COLOUR",
     "VENTRICLES",
     "Display",
     "Frame",

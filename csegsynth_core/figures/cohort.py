@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
-from csegsynth_core.figures.style import FONT
+from csegsynth_core.figures.style import FONT, SUM_COLOUR
 from csegsynth_core.tissue import BY_NAME
 
 SEX_COLOURS: Final = ("#8D6CC9", "#D55E00", "#5B7F95")
@@ -194,7 +194,7 @@ def volumes_by_age_figure(
         layout[f"yaxis{suffix}"] = layout["yaxis"] | {"anchor": f"x{suffix}"}
         layout[f"yaxis{suffix}"] |= {"domain": [max(0, y1 - (1 - gap / 2) / lines), y1], "automargin": True}
         tissue = BY_NAME.get(kind)
-        colour, name = (tissue.colour, tissue.bids) if tissue else ("#8A97A6", "WM+GM+CSF")
+        colour, name = (tissue.colour, tissue.bids) if tissue else (SUM_COLOUR, "WM+GM+CSF")
         layout[f"yaxis{suffix}"]["title"] = {"text": f"{name}, mL", "font": {"size": 12}}
         if line == lines - 1:
             layout[f"xaxis{suffix}"]["title"] = {"text": "Age, years", "font": {"size": 12}}

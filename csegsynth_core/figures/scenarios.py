@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from csegsynth_core.figures.style import FONT
+from csegsynth_core.figures.style import FONT, SUM_COLOUR
 from csegsynth_core.tissue import BY_NAME
 
 _AXIS_PX = 24
@@ -20,6 +20,7 @@ def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = Fals
 
     Args:
         table: as from `compare.compared`.
+        row_px: height of a scenario's row in each panel.
     """
     ink = "#E8EDF2" if dark else "#1F2A37"
     names = list(dict.fromkeys(table["scenario"]))
@@ -41,7 +42,7 @@ def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = Fals
         part = table[table["measure"] == measure]
         suffix = "" if n == 0 else str(n + 1)
         tissue = BY_NAME.get(measure)
-        colour, title = (tissue.colour, tissue.bids) if tissue else ("#8A97A6", measure.upper())
+        colour, title = (tissue.colour, tissue.bids) if tissue else (SUM_COLOUR, measure.upper())
         top = 1 - n * panel_px / height
         spread = np.nan_to_num(part["sd_draws_ml"].to_numpy(float))
         mean = part["mean_ml"].to_numpy(float)
@@ -86,7 +87,7 @@ def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = Fals
                 "yaxis": f"y{suffix}",
                 "marker": {
                     "color": colour,
-                    "size": 9,
+                    "size": min(row_px, 9),
                     "symbol": [_SYMBOLS[i % len(_SYMBOLS)] for i in range(len(names))],
                 },
                 "error_x": {"type": "data", "array": spread, "color": colour, "thickness": 1.6, "width": 3},

@@ -121,8 +121,8 @@ def trajectory_figure(
     note: str = "",
 ) -> go.Figure:
     """A panel for each volume of the lines, five in a row at most: a point for each age, regression line with the
-    confidence interval of its mean, spread over draws, cohort centiles behind (tissues have them); ages outside
-    the training range are shaded.
+    confidence interval of its mean, spread over draws, cohort centiles behind; ages outside the training
+    range are shaded.
 
     Args:
         lines: one for each person and scenario, the current person first; all with the same volumes.

@@ -209,6 +209,22 @@ class TemplateGenerator(nn.Module):
         logits = _sample(self.template.unsqueeze(0), where)
         return _with_background(logits + self._at_voxels(controls.ratios, 4, resolution, offset))
 
+    @torch.no_grad()
+    def steepen(self, factor: float) -> None:
+        """Multiply all log-ratios, the template's and those added to it: borders between tissues stay where they
+        are, but fewer voxels hold more than one (`factor` > 1)."""
+        own = len(self.linear.bias) // 2
+        bias = self.heads.bias
+        assert bias is not None  # noqa: S101 - it has one
+        scaled = (self.template, self.balance[:-1], self.linear.weight[own:], self.linear.bias[own:])
+        for tensor in (*scaled, self.heads.weight[3:6], bias[3:6]):
+            tensor.mul_(factor)
+
+    @torch.no_grad()
+    def shift(self, ratios: Float[Tensor, " tissues"]) -> None:
+        """Add to the log-ratios of each tissue everywhere."""
+        self.linear.bias.view(2, len(TISSUES), -1)[1] += ratios[:, None]
+
     def displacement(self, controls: Controls) -> Float[Tensor, "n 3 i2 j2 k2"]:
         """ψ(x) − x in mm at 4 mm: where in the template every place looks."""
         smooth = _integrate(controls.velocity, self._extent_mm)

@@ -48,6 +48,8 @@ class LdmShapes(Shapes):
     """Of group normalisation."""
     sampling_steps: int
     dropout: float = 0.0
+    components: int = 0
+    """Of latent volumes, in what the U-Net's prediction is added to (`GaussianDenoiser`); 0 in the paper."""
 
     @classmethod
     def named(cls, preset: str, features: int) -> LdmShapes:
@@ -55,8 +57,8 @@ class LdmShapes(Shapes):
         if preset == "paper":
             return cls("paper", features, 0, 64, 3, 256, 3, 32, 50).sized()
         if preset == "compact":
-            return cls("compact", features, 0, 16, 4, 24, 2, 8, 25, dropout=0.1).sized()
-        return cls("tiny", features, 0, 8, 1, 8, 2, 8, 2).sized()
+            return cls("compact", features, 0, 16, 4, 24, 2, 8, 10, dropout=0.1, components=36).sized()
+        return cls("tiny", features, 0, 8, 1, 8, 2, 8, 2, components=8).sized()
 
     def sized(self) -> LdmShapes:
         """The same with `latent` as the other numbers have it."""
@@ -160,12 +162,84 @@ class TissueAutoencoder(nn.Module):
         return self.decode(latents)
 
 
+class GaussianDenoiser(nn.Module):
+    """E[ε | z_t] if latent volumes were Gaussian, N(m, Uᵀ diag(v) U + r I) (ours): where the U-Net starts.
+
+    With z_t = √ā z + √(1 − ā) ε it is √(1 − ā) (ā Σ + (1 − ā) I)⁻¹ (z_t − √ā m). The U-Net then has to learn only
+    what is not Gaussian, which minutes allow.
+
+    Args:
+        components: rows of U.
+        width: numbers of a latent volume.
+    """
+
+    centre: Float[Tensor, " width"]
+    axes: Float[Tensor, "components width"]
+    """U, orthonormal."""
+    variance: Float[Tensor, " components"]
+    """v, what components have beyond `rest`."""
+    rest: Float[Tensor, ""]
+    """r."""
+
+    def __init__(self, components: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("axes", torch.zeros(components, width))
+        self.register_buffer("variance", torch.zeros(components))
+        self.register_buffer("rest", torch.ones(()))
+
+    def forward(
+        self,
+        noised: Float[Tensor, "n c i k j"],
+        kept: Float[Tensor, " n"],
+        expected: Float[Tensor, "n components"] | None = None,
+    ) -> Float[Tensor, "n c i k j"]:
+        """The noise in z_t.
+
+        Args:
+            noised: z_t.
+            kept: ā of t.
+            expected: of these people's scores on the components; default 0.
+        """
+        kept = kept[:, None]
+        mean = self.centre if expected is None else self.centre + expected @ self.axes
+        off = noised.flatten(1) - kept.sqrt() * mean
+        least = kept * self.rest + 1.0 - kept
+        scores = off @ self.axes.T
+        taken = scores * (kept * self.variance / (kept * self.variance + least))
+        return ((1.0 - kept).sqrt() / least * (off - taken @ self.axes)).view_as(noised)
+
+    @torch.no_grad()
+    def fit(self, latents: Float[Tensor, "people width"], noise: float) -> None:
+        """Take mean and principal components of people's latent volumes.
+
+        Args:
+            noise: variance of every number beside what `latents`, the means, show.
+        """
+        self.centre.copy_(latents.mean(dim=0))
+        seen = latents - self.centre
+        values, vectors = torch.linalg.eigh((seen @ seen.T / len(seen)).double())
+        count = min(len(self.axes), len(seen) - 1)
+        values, vectors = values.flip(0).clamp_min(1e-9), vectors.flip(1)
+        left = float(values[count:].sum()) / max(latents.shape[1] - count, 1)
+        axes = vectors[:, :count].T.float() @ seen
+        self.axes.zero_()
+        self.variance.zero_()
+        self.axes[:count] = axes / axes.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        self.variance[:count] = (values[:count] - left).clamp_min(0.0).float()
+        self.rest.fill_(left + noise)
+
+    def scores(self, latents: Float[Tensor, "people width"]) -> Float[Tensor, "people components"]:
+        """People's places along the components."""
+        return (latents - self.centre) @ self.axes.T
+
+
 class Ldm(ConditionalModel):
     """Autoencoder and U-Net; the U-Net's cross-attention sees a constant (Eq. 5)."""
 
     family = "ldm"
     shapes = LdmShapes
-    generating: ClassVar[tuple[str, ...]] = ("autoencoder", "unet", "constant", "scale")
+    generating: ClassVar[tuple[str, ...]] = ("autoencoder", "unet", "constant", "scale", "gaussian")
     scale: Float[Tensor, ""]
 
     def __init__(self, config: LdmShapes, *, training_networks: bool = True) -> None:
@@ -188,6 +262,7 @@ class Ldm(ConditionalModel):
         )
         self.constant = nn.Parameter(0.1 * torch.randn(TOKENS, token))
         self.register_buffer("scale", torch.ones(()))
+        self.gaussian = GaussianDenoiser(config.components, config.latent) if config.components else None
         if training_networks:
             self.discriminator = Score(
                 PaperTrunk(1, config.width)
@@ -233,15 +308,29 @@ class Ldm(ConditionalModel):
         """z_t of z, ε and t (Ho et al. 2020, Eq. 4)."""
         return self.ddpm.add_noise(original_samples=latents, noise=noise, timesteps=t)
 
+    def expected(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n components"] | None:
+        """Of `GaussianDenoiser`: None without features."""
+        return None
+
+    def noise_in(
+        self, noised: Float[Tensor, "n c i k j"], t: Float[Tensor, " n"], y: Float[Tensor, "n features"]
+    ) -> Float[Tensor, "n c i k j"]:
+        """ε̂ of z_t: the U-Net's (paper), added to `GaussianDenoiser`'s (not in `paper`)."""
+        out: Tensor = self.unet(noised, timesteps=t, context=self.context(y))
+        if self.gaussian is None:
+            return out
+        kept = self.ddpm.alphas_cumprod.to(noised)[t]
+        return out + self.gaussian(noised, kept, self.expected(y))
+
     def denoise(
-        self, noise: Float[Tensor, "n c i k j"], context: Float[Tensor, "n tokens width"]
+        self, noise: Float[Tensor, "n c i k j"], y: Float[Tensor, "n features"]
     ) -> Float[Tensor, "n c i k j"]:
         """ẑ of ẑ_T by DDIM in `sampling_steps` steps; differentiable."""
         scheduler = DDIMScheduler(num_train_timesteps=STEPS, clip_sample=False, **SCHEDULE)
         scheduler.set_timesteps(self.config.sampling_steps)
         out = noise
         for t in scheduler.timesteps:
-            predicted = self.unet(out, timesteps=t[None].to(out.device).expand(len(out)), context=context)
+            predicted = self.noise_in(out, t[None].to(out.device).expand(len(out)), y)
             out, _ = scheduler.step(predicted, int(t), out)
         return out
 
@@ -254,7 +343,7 @@ class Ldm(ConditionalModel):
     ) -> Float[Tensor, "n 4 i j k"]:
         """The decoded ẑ of ẑ_T = z (paper, section IV-B3); see `ConditionalModel.forward`."""
         noise = z.view(len(z), self.config.latent_channels, *self.config.padded_size)
-        latents = self.crop(self.denoise(noise, self.context(y))) / self.scale
+        latents = self.crop(self.denoise(noise, y)) / self.scale
         return self.autoencoder.decode(latents, resolution, offset)
 
 
@@ -262,14 +351,24 @@ class CLdm(Ldm):
     """C-LDM: the U-Net's cross-attention sees the features; the autoencoder is LDM's (Eq. 12)."""
 
     family = "c_ldm"
-    generating: ClassVar[tuple[str, ...]] = ("autoencoder", "unet", "constant", "scale", "conditioner")
+    generating: ClassVar[tuple[str, ...]] = (*Ldm.generating, "conditioner", "expects")
 
     def __init__(self, config: LdmShapes, *, training_networks: bool = True) -> None:
         super().__init__(config, training_networks=training_networks)
         self.conditioner = Conditioner(
             config.features, self.constant.numel(), config.dropout, straight=config.preset != "paper"
         )
+        self.expects = (
+            Conditioner(config.features, config.components, config.dropout, straight=True)
+            if config.components
+            else None
+        )
 
     def context(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n tokens width"]:
         """Keys and values of the U-Net's cross-attention: FFN(y) beside the unconditional model's constant."""
         return self.constant + self.conditioner(y).unflatten(1, tuple(self.constant.shape))
+
+    def expected(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n components"] | None:
+        """What features tell of the latent volume's components; not in `paper`."""
+        found: Tensor | None = None if self.expects is None else self.expects(y)
+        return found
