@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 
 from csegsynth_core import __main__ as cli
-from csegsynth_core import compare, coverage, grid, page_export, page_figures, saliency
+from csegsynth_core import compare, coverage, grid, measured, page_export, page_figures, saliency
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.figure_export import ExportFigure
 from csegsynth_core.generate import generate_one, volumes_over_draws
+from csegsynth_core.pack import find
 from csegsynth_core.scenario_file import Scenario, from_dict, read_json
 from csegsynth_core.static_figures import COLUMN_MM, PAGE_MM
 from csegsynth_core.tissue import TISSUES
@@ -217,3 +218,33 @@ def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch
     about = json.loads((tmp_path / "again" / "settings.json").read_text("utf-8"))
     assert (about["Draws"], about["Seed"], about["ModelHash"]) == (1, 2, pack.hash)
     assert about["Columns"]["per_sd_ml"]["Units"] == "mL"
+
+
+def test_the_cohort_zip_repeats_the_person_and_says_where_they_lie(
+    pack, brains, tmp_path, monkeypatch
+) -> None:
+    person = brains[0]
+    places = coverage.placed(pack, person.features)
+    archive = zipfile.ZipFile(io.BytesIO(page_export.cohort_zip(pack, [], places, person, scenario="")))
+    _run(archive, tmp_path, monkeypatch)
+    told = pd.read_csv(tmp_path / "volumes.csv").set_index("participant_id")
+    again = pd.read_csv(tmp_path / "again" / "volumes.tsv", sep="\t").set_index("participant_id")
+    assert np.allclose(again.loc[told.index, list(TISSUES)], told[list(TISSUES)], atol=2e-3)
+    assert len(pd.read_csv(tmp_path / "features.csv")) == len(pack.schema.names)
+
+
+def test_the_evaluation_zip_holds_the_measurements_and_a_command_that_is_one(pack, tmp_path) -> None:
+    from train.__main__ import build_parser
+
+    tables = {"evaluation": measured.tidy(pack.metrics), "paired": measured.paired(pack.metrics)}
+    archive = zipfile.ZipFile(io.BytesIO(page_export.evaluation_zip(pack, [], tables)))
+    readme = archive.read("README.txt").decode()
+    line = next(s.strip() for s in readme.splitlines() if s.strip().startswith("python -m train evaluate"))
+    args = build_parser().parse_args(shlex.split(line)[3:])
+    assert find(args.pack) == pack.folder and args.split == "test"
+    table = pd.read_csv(io.BytesIO(archive.read("evaluation.csv")))
+    cell = table.query("table == 'volumes' and method == 'csegsynth' and part == 'gm' and metric == 'mape'")
+    assert cell["value"].tolist() == [
+        pytest.approx(pack.metrics["volumes"]["csegsynth"]["gm"]["mape"]["value"])
+    ]
+    assert archive.read("card.md").decode() == pack.card

@@ -8,9 +8,9 @@ training people.
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
 
-* **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth. Its one level is
-  such that generated brains of training people resemble each other as much as the same people's real maps do, by
-  their mean structural similarity (Wang et al. 2004).
+* **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth and in cerebellum
+  and brainstem. Its one level is such that generated brains of training people resemble each other as much as the
+  same people's real maps do, by their mean structural similarity (Wang et al. 2004).
 * **balance**: random shifts of the tissues' log-ratios in the whole brain and of its size, the smallest with which
   volumes of one person's draws vary, and vary together, as people do about what their features predict
   (leave-one-out errors of ridge regression).
@@ -32,6 +32,8 @@ from torch import Tensor
 
 from csegsynth_core import grid
 from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
+from csegsynth_core.regions import at_4mm, network
+from csegsynth_core.substructures import PARCELS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train.images import pairs_of, ssim_of_pairs
@@ -46,8 +48,10 @@ FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
 STEEPEST = (0.7, 2.0)
 """Least and largest contrast that is tried."""
-MOST_MM = 8.0
-"""Largest amplitude that is tried."""
+BELOW = 0.25
+"""Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
+MOST_MM = 5.0
+"""Largest amplitude that is tried: with more, outlines become those of nobody."""
 UNITS = (0.3, 0.3, 0.3, 0.02)
 """Shifts of log-ratios and of the logarithm of length that count as equally large."""
 PEOPLE = 24
@@ -161,8 +165,21 @@ def _where(generator: TemplateGenerator) -> Tensor:
     across = slope / np.maximum(
         steepness, 0.25 * steepness.max()
     )  # of length 1 at the surface, less in depth
+    strength = strength * (1.0 - (1.0 - BELOW) * _below(generator))
     both = torch.from_numpy(np.concatenate([strength[None], across]).astype(np.float32))
     return torch.nn.functional.avg_pool3d(both[None], 4)[0]
+
+
+def _below(generator: TemplateGenerator) -> NDArray[np.float64]:
+    """How much of every place near the average brain is cerebellum or brainstem, smooth, 0 to 1, (i, j, k)."""
+    maps = at_4mm(generator(torch.zeros(1, generator.latent)))
+    shares = network()(maps)
+    own = [n for n, p in enumerate(PARCELS) if p.startswith(("cerebell", "brainstem"))]
+    tissue = [TISSUES.index(t) for t in PARCELS.values()]
+    parts = sum((maps[0, tissue[n]] * shares[0, n] for n in own), torch.zeros(()))
+    soft = [gaussian_filter(t.numpy(), 1.5, mode="nearest") for t in (parts, maps[0].sum(dim=0))]
+    share = np.clip(soft[0] / np.maximum(soft[1], 0.05), 0.0, 1.0)
+    return np.asarray(share.repeat(2, 0).repeat(2, 1).repeat(2, 2))
 
 
 def _match(
