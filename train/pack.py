@@ -57,8 +57,7 @@ ABOUT = {
         "attribution": "Simulated by `python -m csegsynth_core simulate`; nobody's data. "
         f"Template: {ATTRIBUTION}.",
         "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
-        "nothing about real people. Two runs: the second fine-tuned the pre-trained networks of the first again, "
-        "with age and sex free of the ridge penalty where the prior network starts.",
+        "nothing about real people. One run from start to end.",
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
         "(assets/simulation.md).\n- Its 198 features are correlated, and much of what age does goes through its "
         "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is smaller than along "
