@@ -61,7 +61,7 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     return age, own, f"{people} aged {age:.0f} (n = {pack.centiles.people(own)})"
 
 
-def _ml(brain: Brain, volume: str) -> float:
+def volume_ml(brain: Brain, volume: str) -> float:
     """Volume in mL of a tissue, of all or of a region."""
     if volume == TOTAL:
         return brain.total_ml
@@ -84,7 +84,7 @@ def volume_table(
     age, sex, _ = alike(pack, person)
     rows = []
     for key in (*KINDS, *person.regions_ml):
-        ml, base = (_ml(b, key) for b in (person, baseline))
+        ml, base = (volume_ml(b, key) for b in (person, baseline))
         low, high = (spread or {}).get(key, (np.nan, np.nan))
         row: dict[str, Any] = {"volume": key, "person_ml": ml, "baseline_ml": base, "change_ml": ml - base}
         row |= {"draws_low_ml": low, "draws_high_ml": high}

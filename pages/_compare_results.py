@@ -14,12 +14,12 @@ from csegsynth_core import compare, figures
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
+from csegsynth_core.page_figures import NAMES
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import BY_NAME
 from pages import _state
 from pages._remember import remembered
 
-_SHORT = {k: BY_NAME[k].bids if k in BY_NAME else "WM+GM+CSF" for k in KINDS}
 _FEW = 3
 """Up to so many scenarios rows are high; lower ones keep more of them on one screen."""
 
@@ -46,7 +46,7 @@ def show(table: pd.DataFrame, regions: bool) -> None:
     if regions:
         _with_regions(by_name)
         return
-    heads = "".join(f"<td>{_SHORT[k]}</td>" for k in KINDS)
+    heads = "".join(f"<td>{NAMES[k]}</td>" for k in KINDS)
     rows = [
         f"<tr data-scenario='{html.escape(name, quote=True)}'><th>{figures.scenario_symbol(n)} "
         f"{html.escape(name)}</th>{''.join(_cell(mine.loc[k], first=n == 0) for k in KINDS)}</tr>"
@@ -75,7 +75,7 @@ def _with_regions(by_name: Mapping[str, pd.DataFrame]) -> None:
         f'<td title="{html.escape(name, quote=True)}">{figures.scenario_symbol(n)}</td>'
         for n, name in enumerate(by_name)
     )
-    named = [(k, _SHORT[k], BY_NAME[k].colour if k in BY_NAME else figures.SUM_COLOUR) for k in KINDS]
+    named = [(k, NAMES[k], BY_NAME[k].colour if k in BY_NAME else figures.SUM_COLOUR) for k in KINDS]
     named += [(r.name, r.title, BY_NAME[r.tissue].colour) for r in REGIONS]
     rows = []
     for key, title, colour in named:

@@ -12,7 +12,7 @@ from csegsynth_core import figures
 from csegsynth_core.data.volume_centiles import CENTILES, TOTAL
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
-from csegsynth_core.page_figures import alike
+from csegsynth_core.page_figures import alike, volume_ml
 from csegsynth_core.tissue import ALL
 from csegsynth_core.uncertainty import quick_draw_spread
 from pages import _state
@@ -33,8 +33,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     among = html.escape(f"among {who}" if who else "")
     rows, strips = [], []
     for key, (short, title, colour) in names.items():
-        ml = person.total_ml if key == TOTAL else person.volumes_ml[key]
-        base = baseline.total_ml if key == TOTAL else baseline.volumes_ml[key]
+        ml, base = volume_ml(person, key), volume_ml(baseline, key)
         words = ""
         if age is not None:
             words = figures.centile_words(pack.centiles.centile_of(key, age, sex, ml))

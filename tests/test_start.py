@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from csegsynth_core.losses import reconstruction_bce
-from csegsynth_core.models.ldm import GaussianDenoiser
+from csegsynth_core.models.ldm import CLdm, GaussianDenoiser, LdmShapes
 from tests.toy import make_cohort
 from train.config import TrainConfig
 from train.engine import build, open_people
@@ -71,6 +71,30 @@ def test_the_autoencoder_reads_and_draws_components_of_blocks(cohort) -> None:
     average = autoencoder.decode(torch.zeros_like(latents[:1]))
     assert (average[0] - maps.mean(dim=0)).abs().mean() < 1e-3
     assert nearer_than(average, autoencoder.decode(latents), maps) >= 0.9 * len(maps)
+
+
+def test_a_gaussians_latents_are_drawn_with_its_mean_and_spread():
+    """DDIM of a U-Net that says nothing: N(m + e U, Σ) at any number of steps, however wide the components are."""
+    torch.manual_seed(0)
+    model = CLdm(LdmShapes.named("tiny", 3)).eval()
+    model.config = replace(model.config, sampling_steps=3)
+    for parameter in model.unet.parameters():
+        parameter.data.zero_()
+    gaussian, width = model.gaussian, model.config.latent
+    with torch.no_grad():
+        gaussian.axes.copy_(torch.linalg.qr(torch.randn(width, 8))[0].T)
+        gaussian.variance.copy_(torch.tensor([1000.0, 300, 100, 30, 10, 3, 1, 0]))
+        gaussian.rest.fill_(0.2)
+        gaussian.centre.fill_(0.5)
+        model.expects.start_at(torch.zeros(8, 3), torch.tensor([20.0, -10, 5, 0, 0, 0, 0, 1]))
+        y, noise = torch.zeros(400, 3), torch.randn(400, 1, *model.config.padded_size)
+        scores = gaussian.scores(model.denoise(noise, y).flatten(1))
+    sd = (gaussian.variance + gaussian.rest).sqrt()
+    assert torch.allclose(scores.mean(dim=0), model.expected(y)[0], atol=0.15 * float(sd[0]))
+    assert (scores.std(dim=0) / sd).sub(1).abs().max() < 0.12
+    with torch.no_grad():  # without noise: what is expected, to the number
+        typical = gaussian.scores(model.denoise(0 * noise[:1], y[:1]).flatten(1))
+    assert torch.allclose(typical, model.expected(y[:1]), atol=0.02)
 
 
 def test_the_gaussian_denoiser_is_the_expectation_of_noise():

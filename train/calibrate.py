@@ -100,14 +100,20 @@ def calibrate(
     report = _set_contrast(generator, lambda: _mixed(_made(model, features, some)), _mixed(originals))
     _set_balance(model, features, volumes, index)
     real = _mean_ssim(originals)
-    level, found = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
+    level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
+    made = _made(model, features, some)
     model.train(training)
-    report |= {"folds_mm": level, "ssim_real": real, "ssim_made": found}
+    report |= {
+        "folds_mm": level,
+        "ssim_real": real,
+        "ssim_made": _mean_ssim(made),
+        "mixed_made": _mixed(made),
+    }
     size = generator.balance.square().sum(dim=1).sqrt()
     report |= {f"balance_{t}": float(v) for t, v in zip((*TISSUES, "length"), size, strict=True)}
-    logger.info("noise: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
+    logger.info("calibrated: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
     return {k: round(v, 4) for k, v in report.items()}
 
 
@@ -122,11 +128,11 @@ def _set_contrast(
         middle = (low + high) / 2
         generator.steepen(middle / now)
         now, found = middle, mixed()
-    return {"contrast": now, "mixed_real": wanted, "mixed_made": found}
+    return {"contrast": now, "mixed_real": wanted}
 
 
 def _mixed(images: NDArray[np.uint8]) -> float:
-    """How much of the brains lies in mixed voxels: mean of 1 − Σ p² over tissues and background, per brain."""
+    """How much of the brains lies in mixed voxels: 1 − Σ p² over tissues and background, summed, over all tissue."""
     shares = images.astype(np.float32) / 255.0
     inside = shares.sum(axis=1)
     unlike = 1.0 - np.square(shares).sum(axis=1) - np.square(1.0 - inside)
@@ -184,8 +190,8 @@ def _below(generator: TemplateGenerator) -> NDArray[np.float64]:
 
 def _match(
     generator: TemplateGenerator, shape: Tensor, similarity: Callable[[], float], wanted: float
-) -> tuple[float, float]:
-    """The amplitude in mm at which the similarity of generated brains is the real ones', and that similarity."""
+) -> float:
+    """The amplitude in mm at which the similarity of generated brains is the real ones'."""
 
     def at(level: float) -> float:
         generator.folds.copy_(shape)
@@ -195,13 +201,14 @@ def _match(
     low, high = 0.0, MOST_MM
     found = at(0.0)
     if found <= wanted:
-        return 0.0, found  # everybody's folds are alike in this cohort, too
+        return 0.0  # everybody's folds are alike in this cohort, too
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         found = at(middle)
         low, high = (middle, high) if found > wanted else (low, middle)
     level = (low + high) / 2
-    return level, at(level)
+    at(level)
+    return level
 
 
 def _made(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.uint8]:

@@ -106,7 +106,7 @@ class TrainConfig:
     """Steps that fit the template to each training brain, whose fields' principal components become the compact
     generator's linear part, and their scores the encoder's first codes; 0: none."""
     ridge_start: bool = False
-    """Start fine-tuning with the prior network's linear layer at ridge regression of codes on features."""
+    """Start fine-tuning with the prior network's line and curve at ridge regression of codes on features."""
     average_decay: float = 0.995
     """Of the averaged weights that are shipped."""
     clip: float = 1.0

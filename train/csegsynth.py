@@ -114,9 +114,9 @@ class CSegSynthMethod(Method):
 
     @torch.no_grad()
     def start_prior(self, engine: Engine) -> None:
-        """Put the prior network's linear layer at ridge regression of people's codes on their features.
+        """Put the prior network's linear layer and curve at ridge regression of people's codes on their features.
 
-        The penalty of each code is cross-validated on the training people; age and sex bear none.
+        The penalty of each code is cross-validated on the training people; age, its square and sex bear none.
         """
         if self.model.prior.straight is None:
             return

@@ -61,7 +61,7 @@ def noise(x: Tensor, strength: float) -> Tensor:
 
 
 def coarse(x: Tensor, strength: float) -> Tensor:
-    """A share of what averaging and interpolating back leaves."""
+    """A share of what averaging and interpolating back leaves, up to a voxel off at the far edge."""
     mode = "bilinear" if x.ndim == 3 else "trilinear"
     pool = F.avg_pool2d if x.ndim == 3 else F.avg_pool3d
     small = pool(x[None], COARSER, ceil_mode=True, count_include_pad=False)

@@ -485,15 +485,23 @@ class Engine:
                 got=", ".join(f"{k}={ours.get(k)}" for k in apart),
                 fix="use another folder, or the same settings",
             )
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+            for name, optimiser in self.method.optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CSegSynthError(
+                f"the run in {path.parent} is of another version: its networks differ from this one's",
+                expected="a checkpoint with this version's tensors",
+                got=str(error).splitlines()[0][:200],
+                fix="start in another folder, or go on with the version that began it",
+            ) from error
         shipped, averaging = state["averaged"], state["averaging"]
         self.best = dict(shipped) if averaging else {}
         for name, value in (averaging or shipped).items():
             self.averaged[name].copy_(value)
         self.averages = int(state["averages"])
         self.best_score, self.waited = float(state["best"][0]), int(state["best"][1])
-        for name, optimiser in self.method.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
         self.done = int(state["done"])
         self.stage_index, self.within = (int(v) for v in state["stage"])
         self.seconds, self.stage_seconds, self.start_seconds = (float(v) for v in state["seconds"])

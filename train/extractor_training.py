@@ -249,7 +249,7 @@ def _correlation(one: Tensor, other: Tensor) -> float | None:
 
 def card(record: dict[str, Any]) -> str:
     """The networks' card, Markdown."""
-    measured = record["measured"]
+    measured, again = record["measured"], " ".join(map(str, record["steps"]))
     names = {"tissue": "tissue told rightly (share)", "age": "age (r)", "place": "place (r)"}
     rows = "\n".join(
         f"| {names.get(k, f'{k}: strength (r)')} | {measured['slices'][k]} | {measured['volumes'][k]} |"
@@ -271,5 +271,5 @@ FIDs through it can be compared with each other and with the floor of real peopl
 Attribution: {record["attribution"]}
 Licence: {record["licence"]}.
 
-Again: `python -m train extractor --cohort DIR --cohort DIR --out FOLDER`
+Again: `python -m train extractor --cohort DIR --cohort DIR --out FOLDER --steps {again}`
 """

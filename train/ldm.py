@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.losses import (
     feature_distance,
     latent_kl,
@@ -93,15 +94,19 @@ class LdmMethod(Method):
         flat = self.model.pad(self.model.scale * mean).flatten(1)
         if stage.kind == "pretrain":
             gaussian.fit(flat, float((self.model.scale * deviation).square().mean()))
-            engine.restart_average("gaussian")
             return
+        if not gaussian.axes.any():
+            raise CSegSynthError(
+                "this latent diffusion was pre-trained without its Gaussian start",
+                expected="a run of `pretrain ldm` of this version, with steps of diffusion",
+                fix="run `pretrain ldm` again, or go on without it: --set networks.components=0",
+            )
         scores = gaussian.scores(flat)
         fit = fit_codes(self.people, scores)
         self.model.expects.start_at(*fit)
         left = (scores - fit.at(engine.features[torch.as_tensor(rows)])).square().mean(dim=0)
         gaussian.variance.copy_(torch.minimum(gaussian.variance, left))
         engine.restart_average("expects")
-        engine.restart_average("gaussian")
 
     def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
         """The autoencoder's losses, or L_ldm (Eq. 5) and L_cldm (Eq. 12)."""

@@ -81,14 +81,17 @@ _STARTS = (
     "The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before "
     "these steps the template was fitted to each training brain ({steps} steps each). The principal components of "
     "these fits are where the generator's linear part started, and ridge regression of people's codes on their "
-    "features where the prior network's did."
+    "features and the square of age where the prior network's did."
 )
 
 
-_NOISE = (
+_CONTRAST = (
     "After training, log-ratios were multiplied by {contrast:.2f}, so that as much of a generated brain is in mixed "
     "voxels as of a real one ({mixed_made:.3f} and {mixed_real:.3f}), and shifted so that mean volumes of draws are "
-    "the training people's. Noise beside the code was measured on them too: folds slide along the surface by "
+    "the training people's."
+)
+_NOISE = (
+    "Noise beside the code was measured on the training people after training: folds slide along the surface by "
     "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as "
     "real ones are (mean SSIM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's size vary "
     "so that volumes of draws spread as people do about ridge regression."
@@ -121,8 +124,13 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     ids = cohort.ids
     training = people.parsed.select([ids[int(r)] for r in people.train])
     schema = people.parsed.schema
+    if schema.age is None:
+        raise TableError(
+            "a pack needs everybody's age", expected="a feature that is an age in years", got=", ".join(schema.names),
+            fix="give participants.tsv a column `age`",
+        )  # fmt: skip
     volumes = cohort.volumes_ml.loc[training.ids]
-    ages = training.data[schema.age.name].to_numpy(float) if schema.age else volumes["gm"].to_numpy() * 0
+    ages = training.data[schema.age.name].to_numpy(float)
     sexes = list(training.data[schema.sex.name]) if schema.sex else None
     regional = pd.DataFrame([region_table(cohort.maps(person)) for person in training.ids])
     reference = {k: table[k].to_numpy(float) for table in (volumes[list(TISSUES)], regional) for k in table}
@@ -497,7 +505,8 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     )
     started = _STARTS.format(steps=settings["component_steps"]) if settings["component_steps"] else ""
     if noise := pack.about.get("noise"):
-        started = f"{started} {_NOISE.format(**noise)}".strip()
+        told = [_CONTRAST] if "contrast" in noise else []  # older packs lack it
+        started = " ".join([started, *(t.format(**noise) for t in (*told, _NOISE))]).strip()
     lines = "\n".join
     memory, beside = "", ""
     if copied:
