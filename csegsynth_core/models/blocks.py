@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+def zeros_if_absent(*names: str) -> Callable[..., None]:
+    """A hook for loading weights from before some tensors were there: zeros, with which they change nothing."""
+
+    def fill(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        for name in names:
+            state.setdefault(prefix + name, torch.zeros_like(getattr(module, name)))
+
+    return fill
 
 
 class ChannelNorm(nn.Module):
@@ -85,7 +96,7 @@ class FeatureNetwork(nn.Module):
         if straight:
             self.curve = nn.Parameter(torch.zeros(out))
             self.register_buffer("bends", torch.zeros(features))
-            self.register_load_state_dict_pre_hook(_without_curve)
+            self.register_load_state_dict_pre_hook(zeros_if_absent("curve", "bends"))
 
     def forward(self, y: Float[Tensor, "n features"]) -> Float[Tensor, "n out"]:
         out: Tensor = self.layers(y)
@@ -128,12 +139,6 @@ class FeatureNetwork(nn.Module):
             self.bends[bends] = 1.0
         for tensor in list(self.layers.parameters())[-2:]:
             tensor.zero_()
-
-
-def _without_curve(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Weights from before the curve are those of a network whose curve is flat."""
-    for name in ("curve", "bends"):
-        state.setdefault(prefix + name, torch.zeros_like(getattr(module, name)))
 
 
 class PriorNetwork(FeatureNetwork):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from csegsynth_core.models.blocks import (
     convolve,
     shuffle_down,
     shuffle_up,
+    zeros_if_absent,
 )
 from csegsynth_core.models.family import WHOLE, ConditionalModel, Offset, Region, Shapes
 from csegsynth_core.models.family import extent as _extent
@@ -142,7 +143,7 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
-        self.register_load_state_dict_pre_hook(_without_noise)
+        self.register_load_state_dict_pre_hook(zeros_if_absent("balance", "folds"))
         for weight in (self.heads.weight, self.affine.weight):
             nn.init.normal_(weight, std=1e-3)
         for bias in (self.heads.bias, self.affine.bias):
@@ -298,12 +299,6 @@ def _smoothing(size: int, width: float, device: str, dtype: torch.dtype) -> Floa
         places = torch.arange(size, dtype=torch.float64)
         out = torch.exp(-0.5 * ((places[:, None] - places) / width).square())
         return (out / out.square().sum(dim=1, keepdim=True).sqrt()).to(device=device, dtype=dtype)
-
-
-def _without_noise(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Weights from before the noise inputs are those of a generator that has none."""
-    for name in ("balance", "folds"):
-        state.setdefault(prefix + name, torch.zeros_like(getattr(module, name)))
 
 
 def _with_background(logits: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 4 i j k"]:
