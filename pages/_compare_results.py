@@ -60,7 +60,7 @@ def show(table: pd.DataFrame, regions: bool) -> None:
     )
     st.plotly_chart(
         figures.scenarios_figure(
-            table, row_px=42 // len(by_name) if many else 17, dark=st.context.theme.type == "dark"
+            table, row_px=36 // len(by_name) if many else 17, dark=st.context.theme.type == "dark"
         ),
         key="scenarios-chart",
         config={"displayModeBar": False},
@@ -81,7 +81,7 @@ def _with_regions(by_name: Mapping[str, pd.DataFrame]) -> None:
     for key, title, colour in named:
         cells = "".join(_cell(t.loc[key], first=n == 0) for n, t in enumerate(by_name.values()))
         rows.append(
-            f'<tr data-region="{key}"><th><i style="background:{colour}"></i>{title}</th>{cells}</tr>'
+            f'<tr data-region="{key}"><th title="{title}"><i style="background:{colour}"></i>{title}</th>{cells}</tr>'
         )
     st.html(
         f'<table class="volumes scenarios by-region"><thead><tr><th>mL, mean over draws</th>{heads}</tr></thead>'

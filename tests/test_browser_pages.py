@@ -124,6 +124,28 @@ def test_compare_what_if_in_results_out(page, pack) -> None:
     assert gm["mean_ml"] == pytest.approx(older[1], abs=0.01)
 
 
+def test_six_scenarios_and_their_regions_fit_the_window(page, tmp_path) -> None:
+    rows = ["scenario,age", *(f"aged {age},{age}" for age in range(25, 85, 10))]
+    file = tmp_path / "six.csv"
+    file.write_text("\n".join(rows), encoding="utf-8")
+    page.get_by_role("button", name="Table").click()
+    page.locator("input[type=file]").last.set_input_files(file)
+    page.locator("table.scenarios tbody tr").nth(5).wait_for(timeout=60_000 * PATIENCE)
+    page.keyboard.press("Escape")
+    settle(page)
+    assert page.locator(".st-key-compare-brains .scenario").count() == 6
+    for shown in (".st-key-compare-brains", ".st-key-scenarios-chart"):
+        assert fits(page, shown), shown
+    page.get_by_text("Regions", exact=True).first.click()
+    page.locator("table.by-region").wait_for(timeout=60_000 * PATIENCE)
+    settle(page)
+    assert fits(page, "table.by-region")
+    page.get_by_text("Regions", exact=True).first.click()
+    page.get_by_role("button", name="From the person in the sidebar").click()
+    page.locator("table.scenarios tbody tr").nth(3).wait_for(state="detached", timeout=60_000 * PATIENCE)
+    settle(page)
+
+
 def test_the_person_is_the_same_on_every_page(page, pack) -> None:
     go(page, "Cohort", "Cohort")
     table = csv(page, "All features, CSV").set_index("feature")
