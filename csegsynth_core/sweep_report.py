@@ -317,7 +317,7 @@ def everything(
     reference = reference_of(pack, one) if unit == "ml" else None
     files = figure_files(lines_of(people, unit=unit), reference, one, unit=unit)
     regions = lines_of(people, unit=unit, measures=[r.name for r in REGIONS])
-    files |= figure_files(regions, None, one, unit=unit, stem="regions")
+    files |= figure_files(regions, reference, one, unit=unit, stem="regions")
     files |= dict(extra or {})
     ids = [f"sub-{k + 1:02d}" for k in range(len(people))]
     named = [(i, n, s) for i, (n, s) in zip(ids, people, strict=True)]

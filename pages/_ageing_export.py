@@ -29,7 +29,7 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
     def drawn() -> tuple:
         return (
             report.lines_of(people, unit=unit, measures=measures),
-            report.reference_of(pack, one) if unit == "ml" and not regions else None,
+            report.reference_of(pack, one) if unit == "ml" else None,
         )
 
     def figure(form: str, width: float) -> Callable[[], bytes]:

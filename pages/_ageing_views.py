@@ -54,7 +54,7 @@ def trajectories(
     height = 330 if wanted == VOLUMES else 410 if len(wanted) <= figures.ACROSS else 505
     figure = figures.trajectory_figure(
         lines_of(people, unit=unit, measures=wanted),
-        reference_of(pack, one) if unit == "ml" and wanted == VOLUMES else None,
+        reference_of(pack, one) if unit == "ml" else None,
         trained=one.trained_ages,
         unit=unit,
         age_units=pack.schema.age.units,
