@@ -59,7 +59,7 @@ OWN_TOLERANCE: Final = 0.001
 DRAW_TOLERANCE: Final = 0.02
 """The same for further draws. What is predicted then, between more of them, is far nearer."""
 
-_OWN_START, _DRAW_START = 12, 4  # brains decoded before predictions are put to the test
+_OWN_START, _DRAW_START = 12, 6  # brains decoded before predictions are put to the test
 _DRAW_BATCH = 2
 
 Progress = Callable[[float], None]

@@ -541,7 +541,7 @@ def test_interrupt_leaves_nothing_half_made(tmp_path: Path, sign: signal.Signals
             os.killpg(process.pid, sign)
         else:
             process.send_signal(sign)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             process.kill()

@@ -248,6 +248,7 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     assert told["linear_gaussian"]["components"] == 4 and told["csegsynth"]["training_minutes"] >= 0
     rows = [line.replace(r"\|", "") for line in again.card.splitlines() if "ΔSSIM" in line]
     assert len(rows) == 3 and all(row.count("|") == 6 for row in rows)
+    assert "{" not in again.card, "every field of the card is filled in"
     assert "| Linear-Gaussian |" in again.card and max(map(len, _prose(again.card))) <= 120
     with torch.inference_mode():  # means over draws of each person's own noise, as said
         people = people_of(again, opened, "test")

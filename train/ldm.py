@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.losses import (
     feature_distance,
     latent_kl,
@@ -92,15 +91,10 @@ class LdmMethod(Method):
         rows = [int(r) for r in engine.rows(stage)]
         mean, deviation = (torch.cat([self.latents[r][k] for r in rows]) for k in (0, 1))
         flat = self.model.pad(self.model.scale * mean).flatten(1)
-        if stage.kind == "pretrain":
+        if stage.kind == "pretrain" or not gaussian.axes.any():
             gaussian.fit(flat, float((self.model.scale * deviation).square().mean()))
+        if stage.kind == "pretrain":
             return
-        if not gaussian.axes.any():
-            raise CSegSynthError(
-                "this latent diffusion was pre-trained without its Gaussian start",
-                expected="a run of `pretrain ldm` of this version, with steps of diffusion",
-                fix="run `pretrain ldm` again, or go on without it: --set networks.components=0",
-            )
         scores = gaussian.scores(flat)
         fit = fit_codes(self.people, scores)
         self.model.expects.start_at(*fit)

@@ -505,8 +505,9 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     )
     started = _STARTS.format(steps=settings["component_steps"]) if settings["component_steps"] else ""
     if noise := pack.about.get("noise"):
-        told = [_CONTRAST] if "contrast" in noise else []  # older packs lack it
-        started = " ".join([started, *(t.format(**noise) for t in (*told, _NOISE))]).strip()
+        after = (_CONTRAST, _NOISE) if "contrast" in noise else (_NOISE,)  # older packs lack it
+        started = " ".join([started, *(text.format(**noise) for text in after)]).strip()
+    extractors = "; ".join(dict.fromkeys(metrics["extractors"].values()))
     lines = "\n".join
     memory, beside = "", ""
     if copied:
@@ -608,8 +609,8 @@ people's real maps.
 
 ## Images
 One draw of each person against the real maps, with 95 % jackknife intervals over people, and what other real people
-score (mean and range over choices of people). Lower is better. FID looks at
-{"; ".join(dict.fromkeys(metrics["extractors"].values()))}.
+score (mean and range over choices of people). Lower is better.
+{textwrap.fill(f"FID looks through {extractors}.", 118)}
 
 | metric | method | WM | GM | CSF |
 |---|---|---|---|---|
