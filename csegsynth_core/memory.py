@@ -1,4 +1,4 @@
-"""How this process takes memory: commands keep large blocks and use them again; the app gives them back."""
+"""How this process takes memory: large blocks are kept and used again."""
 
 from __future__ import annotations
 
@@ -28,26 +28,11 @@ def keep_freed_memory(mib: int = 512) -> bool:
     Returns:
         Whether it could be set.
     """
-    wanted = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: mib * MIB, _TOP_PAD: 64 * MIB}
-    return _set(wanted)
-
-
-def share_memory(arenas: int = 2) -> bool:
-    """Let threads take memory from few common places, so that what one has freed another uses.
-
-    By default glibc gives each of a server's threads a place of its own, and keeps what was freed there.
-
-    Returns:
-        Whether it could be set; never on systems without glibc.
-    """
-    return _set({_ARENA_MAX: arenas})
-
-
-def _set(wanted: dict[int, int]) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # another C library
         return False
+    wanted = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: mib * MIB, _TOP_PAD: 64 * MIB}
     return all([mallopt(name, value) == 1 for name, value in wanted.items()])
