@@ -240,7 +240,7 @@ def _volumes(
         return volume_table(pack, person, baseline, spread() if spread else None)
 
     def rows() -> tuple[list[VolumeRow], dict[str, tuple[float, float]]]:
-        found = table().to_dict("records")
+        found = [r for r in table().to_dict("records") if r["volume"] in KINDS]
         drawn = [
             VolumeRow(
                 NAMES[r["volume"]],
@@ -249,11 +249,8 @@ def _volumes(
                 tuple(r[f"c{c}_ml"] for c in CENTILES),  # type: ignore[arg-type]
             )
             for r in found
-            if r["volume"] in KINDS
         ]
-        ends = {
-            NAMES[r["volume"]]: (r["draws_low_ml"], r["draws_high_ml"]) for r in found if r["volume"] in KINDS
-        }
+        ends = {NAMES[r["volume"]]: (r["draws_low_ml"], r["draws_high_ml"]) for r in found}
         return drawn, ends if spread else {}
 
     def file(form: str, width: float) -> bytes:

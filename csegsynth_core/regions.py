@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import Tensor
 
 from csegsynth_core import grid
-from csegsynth_core.errors import PackError
 from csegsynth_core.models.parcellation import SIZE, ParcellationNetwork
+from csegsynth_core.network_folder import load_network
 from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 
@@ -34,25 +32,15 @@ def network(folder: Path = FOLDER) -> ParcellationNetwork:
     Raises:
         PackError: missing, or damaged.
     """
-    try:
-        about = json.loads((folder / "parcellation.json").read_text("utf-8"))
-        payload = (folder / "weights.safetensors").read_bytes()
-        found = hashlib.sha256(payload).hexdigest()
-        if found != about["sha256"]:
-            raise ValueError(f"SHA-256 {found[:16]}… instead of {about['sha256'][:16]}…")
+
+    def build(about: dict[str, Any], weights: dict[str, Tensor]) -> ParcellationNetwork:
         if about["parcels"] != list(PARCELS):
             raise ValueError("other parcels than this version's")
-        with torch.inference_mode(False):
-            out = ParcellationNetwork(int(about["width"]))
-            out.load_state_dict({k: v.float() for k, v in load(payload).items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise PackError(
-            f"the parcellation network in {folder} cannot be used",
-            expected="parcellation.json and the weights that belong to it",
-            got=str(error)[:200],
-            fix="restore the folder from the release, or make it with `python -m train parcellation`",
-        ) from error
-    return out.eval().requires_grad_(False)
+        out = ParcellationNetwork(int(about["width"]))
+        out.load_state_dict(weights)
+        return out.eval().requires_grad_(False)
+
+    return load_network(folder, "parcellation", build, title="parcellation network")
 
 
 def at_4mm(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n 3 a b c"]:

@@ -27,11 +27,12 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
     own, base = person.regions_ml, baseline.regions_ml
     age, sex, who = alike(pack, person)
     words = {
-        r.name: figures.centile_words(pack.centiles.centile_of(r.name, age, sex, own[r.name]))
+        r.name: figures.centile_words(pack.centiles.centile_of(r.name, age, sex, own[r.name])).replace(
+            " centile", ""
+        )
         for r in REGIONS
         if age is not None and r.name in pack.centiles.kinds
     }
-    words = {name: said.replace(" centile", "") for name, said in words.items()}
     among = html.escape(f"among {who}") if words else ""
     half = (len(REGIONS) + 1) // 2
     for column, part in zip(st.columns(2, gap="medium"), (REGIONS[:half], REGIONS[half:]), strict=True):

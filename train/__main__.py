@@ -214,13 +214,18 @@ def _measure(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parcellation(args: argparse.Namespace) -> int:
+def _licence_of(file: Path | None) -> dict[str, str]:
+    """Licence and attribution that a user's JSON gives, or those of IXI."""
     from train.pack import ABOUT
+
+    about = json.loads(file.read_text("utf-8")) if file else ABOUT["ixi"]
+    return {k: about[k] for k in ("licence", "attribution")}
+
+
+def _parcellation(args: argparse.Namespace) -> int:
     from train.parcellation import train_parcellation
 
-    about = json.loads(args.about.read_text("utf-8")) if args.about else ABOUT["ixi"]
-    about = {k: about[k] for k in ("licence", "attribution")}
-    record = train_parcellation(args.cohort, args.out, about, steps=args.steps)
+    record = train_parcellation(args.cohort, args.out, _licence_of(args.about), steps=args.steps)
     for name, found in record["measured"]["regions"].items():
         print(
             f"{name:24s} Dice {found['dice']:.3f} (lowest {found['dice_lowest']:.3f}), r {found['pearson']}"
@@ -230,11 +235,8 @@ def _parcellation(args: argparse.Namespace) -> int:
 
 def _extractor(args: argparse.Namespace) -> int:
     from train.extractor_training import train_extractor
-    from train.pack import ABOUT
 
-    about = json.loads(args.about.read_text("utf-8")) if args.about else ABOUT["ixi"]
-    about = {k: about[k] for k in ("licence", "attribution")}
-    record = train_extractor(args.cohort, args.out, about, steps=tuple(args.steps))
+    record = train_extractor(args.cohort, args.out, _licence_of(args.about), steps=tuple(args.steps))
     for name, found in record["measured"].items():
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in found.items()))
     return 0

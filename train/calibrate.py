@@ -33,7 +33,7 @@ from torch import Tensor
 from csegsynth_core import grid
 from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
 from csegsynth_core.regions import at_4mm, network
-from csegsynth_core.substructures import PARCELS
+from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train.images import pairs_of, ssim_of_pairs
@@ -152,16 +152,15 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     wanted = volumes[rows].numpy().astype(float).mean(axis=0)
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    balance = generator.balance.clone()
     slopes = _slopes(model, features[rows].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
-    generator.balance.copy_(balance)
     generator.shift(torch.from_numpy(np.linalg.solve(slopes, wanted - made)).float())
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
 def _where(generator: TemplateGenerator) -> Tensor:
     """`folds` for an amplitude of 1 mm: how strong at each depth, and the direction across the surface."""
-    average = generator(torch.zeros(1, generator.latent))[0, : len(TISSUES)].sum(dim=0).numpy()
+    typical = generator(torch.zeros(1, generator.latent))
+    average = typical[0, : len(TISSUES)].sum(dim=0).numpy()
     inside = average > 0.5
     depth = distance_transform_edt(inside, sampling=grid.VOXEL_MM)
     strength = np.exp(-0.5 * (np.maximum(depth - CORTEX_MM, 0.0) / FADE_MM) ** 2)
@@ -171,16 +170,17 @@ def _where(generator: TemplateGenerator) -> Tensor:
     across = slope / np.maximum(
         steepness, 0.25 * steepness.max()
     )  # of length 1 at the surface, less in depth
-    strength = strength * (1.0 - (1.0 - BELOW) * _below(generator))
+    strength = strength * (1.0 - (1.0 - BELOW) * _below(typical))
     both = torch.from_numpy(np.concatenate([strength[None], across]).astype(np.float32))
     return torch.nn.functional.avg_pool3d(both[None], 4)[0]
 
 
-def _below(generator: TemplateGenerator) -> NDArray[np.float64]:
-    """How much of every place near the average brain is cerebellum or brainstem, smooth, 0 to 1, (i, j, k)."""
-    maps = at_4mm(generator(torch.zeros(1, generator.latent)))
+def _below(brain: Float[Tensor, "1 4 i j k"]) -> NDArray[np.float64]:
+    """How much of every place near a brain is cerebellum or brainstem, smooth, 0 to 1, (i, j, k)."""
+    maps = at_4mm(brain)
     shares = network()(maps)
-    own = [n for n, p in enumerate(PARCELS) if p.startswith(("cerebell", "brainstem"))]
+    parcels = [p for r in REGIONS if r.name in ("cerebellum", "brainstem") for p in r.parcels]
+    own = [n for n, p in enumerate(PARCELS) if p in parcels]
     tissue = [TISSUES.index(t) for t in PARCELS.values()]
     parts = sum((maps[0, tissue[n]] * shares[0, n] for n in own), torch.zeros(()))
     soft = [gaussian_filter(t.numpy(), 1.5, mode="nearest") for t in (parts, maps[0].sum(dim=0))]
@@ -265,16 +265,19 @@ def _left_out_errors(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[
 def _slopes(model: CSegSynth, y: Tensor) -> NDArray[np.float64]:
     """Change of each tissue's volume, mL, with each shift, (tissues, shifts), about a typical person."""
     generator = model.generator
+    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
+    balance = generator.balance.clone()
     z = torch.zeros(1, model.config.latent + generator.noise_width)
     z[0, model.config.latent] = 1.0
     out = []
     for k, unit in enumerate(UNITS):
         ends = []
         for sign in (-SHIFT, SHIFT):
-            generator.balance.zero_()  # type: ignore[union-attr,operator]
-            generator.balance[k, 0] = sign * unit  # type: ignore[union-attr,index,operator]
+            generator.balance.zero_()
+            generator.balance[k, 0] = sign * unit
             ends.append(_ml(model, y, z))
         out.append((ends[1] - ends[0]) / (2 * SHIFT * unit))
+    generator.balance.copy_(balance)
     return np.stack(out, axis=1)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load
 from torch import Tensor, nn
 
-from csegsynth_core.errors import PackError
+from csegsynth_core.network_folder import load_network
 from csegsynth_core.tissue import TISSUES
 from train.degrade import KINDS
 
@@ -61,24 +58,12 @@ def own_extractors(folder: Path = FOLDER) -> tuple[FeatureExtractor, FeatureExtr
     Raises:
         PackError: missing, or damaged.
     """
-    try:
-        about = json.loads((folder / "extractor.json").read_text("utf-8"))
-        payload = (folder / "weights.safetensors").read_bytes()
-        found = hashlib.sha256(payload).hexdigest()
-        if found != about["sha256"]:
-            raise ValueError(f"SHA-256 {found[:16]}… instead of {about['sha256'][:16]}…")
-        weights = load(payload)
-        with torch.inference_mode(False):
-            models = (FeatureExtractor(2), FeatureExtractor(3))
-            for name, model in zip(("slices.", "volumes."), models, strict=True):
-                own = {k.removeprefix(name): v.float() for k, v in weights.items() if k.startswith(name)}
-                model.load_state_dict(own)
-                model.eval().requires_grad_(False)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise PackError(
-            f"the feature extractor in {folder} cannot be used",
-            expected="extractor.json and the weights that belong to it",
-            got=str(error)[:200],
-            fix="restore the folder from the release, or make it with `python -m train extractor`",
-        ) from error
-    return models
+
+    def build(_: dict[str, Any], weights: dict[str, Tensor]) -> tuple[FeatureExtractor, FeatureExtractor]:
+        models = (FeatureExtractor(2), FeatureExtractor(3))
+        for name, model in zip(("slices.", "volumes."), models, strict=True):
+            model.load_state_dict({k.removeprefix(name): v for k, v in weights.items() if k.startswith(name)})
+            model.eval().requires_grad_(False)
+        return models
+
+    return load_network(folder, "extractor", build, title="feature extractor")

@@ -8,12 +8,9 @@ shown to it, nor anybody who is kept aside.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +18,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
 
-from csegsynth_core import __version__, grid
+from csegsynth_core import grid
 from csegsynth_core.data.cohort import Cohort
-from csegsynth_core.data.nifti import write_bytes, write_text
+from csegsynth_core.data.nifti import write_text
 from csegsynth_core.tissue import TISSUES
 from train.degrade import KINDS, degrade
 from train.extractor_network import FeatureExtractor
 from train.people import gather
+from train.small_networks import descend, save_network
 
 logger = logging.getLogger(__name__)
 
@@ -86,24 +82,17 @@ def train_extractor(
     for name, dimensions, count in (("slices", 2, steps[0]), ("volumes", 3, steps[1])):
         torch.manual_seed(seed)
         model = _train(dimensions, learn, count, np.random.default_rng(seed), progress=progress)
-        weights |= {f"{name}.{k}": v.half().contiguous() for k, v in model.state_dict().items()}
+        weights |= {f"{name}.{k}": v for k, v in model.state_dict().items()}
         measured[name] = measure(model, dimensions, keep, np.random.default_rng(seed + 1))
         logger.info("%s: %s", name, measured[name])
-    payload = save(weights)
-    record: dict[str, Any] = {
-        "format": "csegsynth-extractor",
-        "software": __version__,
-        "created": datetime.now(UTC).date().isoformat(),
-        "sha256": hashlib.sha256(payload).hexdigest(),
+    own = {
         "kinds": list(KINDS),
         "n_train": sum(len(one.rows) for one in learn),
         "cohorts": [one.cohort.name for one in learn],
         "steps": list(steps),
         "measured": measured,
-        **about,
     }
-    write_bytes(out / "weights.safetensors", payload)
-    write_text(out / "extractor.json", json.dumps(record, indent=1))
+    record = save_network(out, "extractor", weights, own | about)
     write_text(out / "card.md", card(record))
     return record
 
@@ -127,17 +116,12 @@ def _train(
     dimensions: int, seen: Sequence[Seen], steps: int, rng: np.random.Generator, *, progress: bool
 ) -> FeatureExtractor:
     model = FeatureExtractor(dimensions)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    bar = tqdm(range(steps), unit="step", disable=not progress)
-    for _ in bar:
+
+    def loss() -> Tensor:
         x, wanted = batch(dimensions, seen, BATCH[dimensions], rng)
-        loss = loss_of(model, model(x), wanted)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
+        return loss_of(model, model(x), wanted)
+
+    descend(model, loss, rate=RATE, steps=steps, progress=progress)
     return model.eval().requires_grad_(False)
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,18 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
 
-from csegsynth_core import __version__, grid
+from csegsynth_core import grid
 from csegsynth_core.data.cohort import Cohort
-from csegsynth_core.data.nifti import read_volume, write_bytes, write_text
+from csegsynth_core.data.nifti import read_volume, write_text
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.parcellation import GROUPS, ParcellationNetwork
 from csegsynth_core.regions import at_4mm, network
 from csegsynth_core.substructures import PARCELS, REGIONS, parcel_of
 from csegsynth_core.tissue import TISSUES
 from train.people import gather
+from train.small_networks import descend, save_network, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -111,10 +107,8 @@ def train_parcellation(
     known = {int(r): targets(parcels_of(cohort, cohort.ids[int(r)], lookup)).half() for r in rows}
     torch.manual_seed(seed)
     model = ParcellationNetwork()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    bar = tqdm(range(steps), unit="step", disable=not progress)
-    for _ in bar:
+
+    def loss() -> Tensor:
         chosen = rows[torch.randint(len(rows), (BATCH,)).numpy()]
         maps = torch.from_numpy(np.stack([np.asarray(cohort.packed[int(r)]) for r in chosen])).float() / 255.0
         every_second = bool(torch.rand(()) < 0.5)
@@ -122,28 +116,13 @@ def train_parcellation(
         target = torch.stack([known[int(r)] for r in chosen]).float()
         if torch.rand(()) < 0.5:
             small, target = small.flip(2), target.flip(2)
-        loss = loss_of(model(small), target, small)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{float(loss.detach()):.3f}")
-    payload = save({k: v.half().contiguous() for k, v in model.state_dict().items()})
-    record: dict[str, Any] = {
-        "format": "csegsynth-parcellation",
-        "software": __version__,
-        "created": datetime.now(UTC).date().isoformat(),
-        "sha256": hashlib.sha256(payload).hexdigest(),
-        "parcels": list(PARCELS),
-        "width": model.width,
-        "n_train": len(rows),
-        "steps": steps,
-        **about,
-    }
-    write_bytes(out / "weights.safetensors", payload)
-    write_text(out / "parcellation.json", json.dumps(record, indent=1))
+        return loss_of(model(small), target, small)
+
+    descend(model, loss, rate=RATE, steps=steps, progress=progress)
+    own = {"parcels": list(PARCELS), "width": model.width, "n_train": len(rows), "steps": steps}
+    record = save_network(out, "parcellation", model.state_dict(), own | about)
     record["measured"] = measure(cohort, [cohort.ids[int(r)] for r in people.validation], out)
-    write_text(out / "parcellation.json", json.dumps(record, indent=1))
+    write_record(out, "parcellation", record)
     write_text(out / "card.md", card(record))
     return record
 
