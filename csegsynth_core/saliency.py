@@ -18,8 +18,7 @@ These are associations that a model learned from cross-sectional data, not effec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +35,7 @@ from csegsynth_core.errors import CSegSynthError, TableError
 from csegsynth_core.generate import MAX_SEED, encode
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import each_region_ml
+from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -157,7 +157,7 @@ def gradients(
         return len(rows)
 
     done = 0
-    for count in _side_by_side(compute, range(0, total, batch)):
+    for count in side_by_side(compute, range(0, total, batch)):
         done += count
         if progress is not None:
             progress(done, total)
@@ -510,25 +510,6 @@ def _measured(
             found = [one for group in measures for one in group.of(maps, resolution)]
             out.append(torch.stack(found, dim=1).numpy())
     return np.concatenate(out).astype(float).reshape(len(x), draws, -1)
-
-
-def _side_by_side(compute: Callable[[int], int], starts: Sequence[int]) -> Iterator[int]:
-    """Results of batches in their order, several at a time with a core each.
-
-    On two cores a sixth quicker than one batch after the other with both: the many small steps of a backward pass
-    leave the second core idle. Whoever stops asking stops the batches that have not begun.
-    """
-    threads = torch.get_num_threads()
-    workers = min(threads, len(starts))
-    if workers < 2:
-        yield from map(compute, starts)
-        return
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
-    try:
-        yield from pool.map(compute, starts)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 def _columns(pack: Pack, columns: Sequence[str]) -> pd.DataFrame:

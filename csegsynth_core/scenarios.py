@@ -34,6 +34,7 @@ from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import MAX_SEED, encode
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
+from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -60,7 +61,7 @@ DRAW_TOLERANCE: Final = 0.02
 """The same for further draws. What is predicted then, between more of them, is far nearer."""
 
 _OWN_START, _DRAW_START = 12, 6  # brains decoded before predictions are put to the test
-_DRAW_BATCH = 2
+_DRAW_BATCH = 1
 
 Progress = Callable[[float], None]
 """Is given the share of the work that is done, in [0, 1]."""
@@ -351,50 +352,57 @@ def _measure(
     z = torch.cat([pack.model.draw(1, plan.seed), pack.model.draw(plan.draws, plan.seed)[1:]])
     surface = CodeSurface(_codes(pack, rows, z[:1]), first)
     own_start, draw_start = (len(rows), len(rows)) if plan.exact else (_OWN_START, _DRAW_START)
-    some = min(own_start + 2 * BATCH, len(rows)), min(draw_start + _DRAW_BATCH, len(rows))
-    meter = _Meter(pack, progress, (known is None) * some[0] + (plan.draws - 1) * some[1])
+    expected = (known is None) * min(own_start + 2 * BATCH, len(rows))
+    ahead = (plan.draws - 1) * min(draw_start + _DRAW_BATCH, len(rows))
+
+    def told(done: int) -> None:
+        progress(min(done / max(expected + ahead, 1), 0.99))
+
     own = known
     if own is None:
-        own = surface.read(meter.reader(rows, z[:1]), start=own_start, tolerance=OWN_TOLERANCE)
+        own = surface.read(_decoder(pack, rows, z[:1], told), start=own_start, tolerance=OWN_TOLERANCE)
+
+    def further(draw: int) -> NDArray[np.float64]:
+        decode = _decoder(pack, rows, z[draw : draw + 1])
+        return surface.read(decode, start=draw_start, tolerance=DRAW_TOLERANCE, batch=_DRAW_BATCH, base=own)
+
     out = [own]
-    for one in z[1:, None]:
-        decode = meter.reader(rows, one)
-        out.append(
-            surface.read(decode, start=draw_start, tolerance=DRAW_TOLERANCE, batch=_DRAW_BATCH, base=own)
-        )
+    for one in side_by_side(further, range(1, plan.draws)):
+        out.append(one)
+        told(expected + round(ahead * (len(out) - 1) / (plan.draws - 1)))
     progress(1.0)
     return np.exp(np.stack(out))
 
 
-class _Meter:
-    """Decodes codes, measures the brains, and tells how much is done.
+def _decoder(
+    pack: Pack,
+    y: Float[Tensor, "rows features"],
+    z: Float[Tensor, "1 latent"],
+    told: Callable[[int], None] = lambda _: None,
+) -> Decode:
+    """Numbers of rows → logarithms of their volumes in mL, (rows, measures), with this draw.
 
     Args:
-        expected: brains that will probably be decoded.
+        told: is given how many brains have been decoded.
     """
+    done = 0
 
-    def __init__(self, pack: Pack, progress: Progress, expected: int) -> None:
-        self.pack, self.progress = pack, progress
-        self.expected, self.done = expected, 0
+    def read(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        nonlocal done
+        out = []
+        for begin in range(0, len(rows), BATCH):
+            some = torch.from_numpy(rows[begin : begin + BATCH])
+            with torch.inference_mode():
+                maps = pack.model(y[some], z.expand(len(some), -1))[:, : len(TISSUES)]
+                tissues = volumes_ml(maps).double()
+                total = tissues.sum(dim=1, keepdim=True)
+                parts = [tissues, total, region_volumes_ml(maps).double()]
+                out.append(torch.cat(parts, dim=1).numpy())
+            done += len(some)
+            told(done)
+        return np.log(np.maximum(np.concatenate(out), 1e-6))
 
-    def reader(self, y: Float[Tensor, "rows features"], z: Float[Tensor, "1 latent"]) -> Decode:
-        """Numbers of rows → logarithms of their volumes in mL, (rows, measures), with this draw."""
-
-        def read(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-            out = []
-            for begin in range(0, len(rows), BATCH):
-                some = torch.from_numpy(rows[begin : begin + BATCH])
-                with torch.inference_mode():
-                    maps = self.pack.model(y[some], z.expand(len(some), -1))[:, : len(TISSUES)]
-                    tissues = volumes_ml(maps).double()
-                    total = tissues.sum(dim=1, keepdim=True)
-                    parts = [tissues, total, region_volumes_ml(maps).double()]
-                    out.append(torch.cat(parts, dim=1).numpy())
-                self.done += len(some)
-                self.progress(min(self.done / max(self.expected, 1), 0.99))
-            return np.log(np.maximum(np.concatenate(out), 1e-6))
-
-        return read
+    return read
 
 
 def _codes(

@@ -1,9 +1,12 @@
-"""What is set on the training people after training: the compact generator's contrast, mean volumes and noise.
+"""What is set on the training people after training: the compact generator's texture, mean volumes and noise.
 
-Looking between voxels and deforming by a mean over people make a generated map a little smoother than a segmented
-one. Its **contrast**, one factor on all log-ratios, is such that as much of a generated brain lies in voxels of more
-than one tissue as of a real one. Then a shift of each tissue's log-ratio makes **mean volumes** of draws those of the
-training people.
+Looking between voxels and deforming by a mean over people make a generated map smoother than a segmented one, with
+few voxels of one tissue alone. Its **texture** has five numbers: a factor on all log-ratios (contrast), how much of
+their own detail is added to the template's log-ratios of each tissue (sharpness), and the fraction that is taken for
+none (least). They are such that what neighbouring voxels differ by, how much of each tissue lies in voxels of its
+own, and how much of the brain in mixed ones, come nearest to the training people's maps. Then a shift of each
+tissue's log-ratio makes **mean volumes** of draws those of the training people, and another one gives the brain
+without noise the volumes of the mean draw.
 
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
@@ -28,6 +31,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.optimize import least_squares
 from torch import Tensor
 
 from csegsynth_core import grid
@@ -46,8 +50,15 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-STEEPEST = (0.7, 2.0)
-"""Least and largest contrast that is tried."""
+TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 0.1))
+"""Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried."""
+ALONE = 253
+"""From this fraction (of 255) on a voxel is of one tissue alone."""
+TRIALS = 4
+"""Times that all five numbers are improved together."""
+_ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
+TYPICAL = 200
+"""People whose brains without noise are made."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
 MOST_MM = 5.0
@@ -72,7 +83,7 @@ def calibrate(
     features: Float[Tensor, "people width"],
     volumes: Float[Tensor, "people 3"],
 ) -> dict[str, float]:
-    """Set contrast, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
+    """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
     Args:
         model: trained; a `paper` model has no noise inputs and stays as it is.
@@ -82,61 +93,104 @@ def calibrate(
         volumes: mL, of everybody.
 
     Returns:
-        `contrast`, the factor found, `mixed_real` and `mixed_made` (`_mixed`); `folds_mm`, the amplitude found,
-        `ssim_real` and `ssim_made`; standard deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and
-        `balance_length`.
+        The texture found: `contrast`, `sharpness_wm`, …, `least`; `folds_mm`, the amplitude found; standard
+        deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
+        set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `_texture`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
         return {}
     training = model.training
     model.eval()
-    generator.folds.zero_()
-    generator.balance.zero_()
+    for tensor in (generator.folds, generator.balance, generator.steady, generator.least):
+        tensor.zero_()
     index = [int(r) for r in rows]
     some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
     shape = _where(generator)
     originals = np.concatenate([_packed(maps_of([r])) for r in some])
-    report = _set_contrast(generator, lambda: _mixed(_made(model, features, some)), _mixed(originals))
+    report = _set_texture(generator, lambda: _made(model, features, some), originals)
     _set_balance(model, features, volumes, index)
     real = _mean_ssim(originals)
     level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
+    _set_typical(model, features, volumes, index)
     made = _made(model, features, some)
     model.train(training)
-    report |= {
-        "folds_mm": level,
-        "ssim_real": real,
-        "ssim_made": _mean_ssim(made),
-        "mixed_made": _mixed(made),
-    }
+    report |= {"folds_mm": level, "ssim_real": real, "ssim_made": _mean_ssim(made)}
+    for kind, images in (("real", originals), ("made", made)):
+        report |= {f"{name}_{kind}": value for name, value in _texture(images).items()}
     size = generator.balance.square().sum(dim=1).sqrt()
     report |= {f"balance_{t}": float(v) for t, v in zip((*TISSUES, "length"), size, strict=True)}
     logger.info("calibrated: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
     return {k: round(v, 4) for k, v in report.items()}
 
 
-def _set_contrast(
-    generator: TemplateGenerator, mixed: Callable[[], float], wanted: float
+def _set_texture(
+    generator: TemplateGenerator, make: Callable[[], NDArray[np.uint8]], originals: NDArray[np.uint8]
 ) -> dict[str, float]:
-    """Steepen the generator until its brains are as mixed as wanted."""
-    low, high = STEEPEST
-    now, found = 1.0, mixed()
-    for _ in range(HALVINGS + 1):
-        low, high = (now, high) if found > wanted else (low, now)
-        middle = (low + high) / 2
-        generator.steepen(middle / now)
-        now, found = middle, mixed()
-    return {"contrast": now, "mixed_real": wanted}
+    """Find the texture with which the generator's brains are nearest to real ones by `_texture`: least squares."""
+    template, wanted = generator.template.clone(), _texture(originals)
+    contrast = 1.0
+
+    def differences(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        nonlocal contrast
+        steeper, *sharpness, least = numbers - _ORIGIN
+        generator.steepen(float(np.exp(steeper)) / contrast)  # fields alone matter: the template is set anew
+        contrast = float(np.exp(steeper))
+        generator.template.copy_(template)
+        generator.sharpen(sharpness)
+        generator.template.mul_(contrast)
+        generator.least.fill_(least / 10.0)
+        found = _texture(make())
+        return np.asarray([_apart(name, found[name], wanted[name]) for name in wanted])
+
+    low, high = np.asarray(TEXTURE).T
+    low, high = ([float(np.log(e[0])), *e[1:-1], 10.0 * e[-1]] for e in (low, high))
+    start = np.clip([0.0, 0.3, 0.3, 0.3, 0.3], low, high)
+    best = least_squares(
+        differences,
+        start + _ORIGIN,
+        bounds=(np.asarray(low) + _ORIGIN, np.asarray(high) + _ORIGIN),
+        diff_step=0.1,
+        max_nfev=TRIALS,
+    )
+    differences(best.x)
+    steeper, *sharpness, least = best.x - _ORIGIN
+    out = {"contrast": float(np.exp(steeper)), "least": least / 10.0}
+    return out | {f"sharpness_{t}": a for t, a in zip(TISSUES, sharpness, strict=True)}
 
 
-def _mixed(images: NDArray[np.uint8]) -> float:
-    """How much of the brains lies in mixed voxels: 1 − Σ p² over tissues and background, summed, over all tissue."""
-    shares = images.astype(np.float32) / 255.0
-    inside = shares.sum(axis=1)
-    unlike = 1.0 - np.square(shares).sum(axis=1) - np.square(1.0 - inside)
-    return float(unlike.sum() / inside.sum())
+def _apart(name: str, found: float, wanted: float) -> float:
+    """By how much a number of `_texture` is off: shares by their difference, others by their logarithm's."""
+    if name.startswith("alone"):
+        return found - wanted
+    return float(np.log(max(found, 1e-9) / max(wanted, 1e-9)))
+
+
+def _texture(images: NDArray[np.uint8]) -> dict[str, float]:
+    """How crisp brains are.
+
+    `detail_wm`, …: mean square of what a fraction differs by from the mean of its six neighbours, over that of all
+    brain. `alone_wm`, …: of the voxels that are mostly of a tissue, the share that is of it alone. `mixed`: how much
+    of the brain lies in mixed voxels, 1 − Σ p² over tissues and background, summed, over all tissue.
+
+    Args:
+        images: (people, 3, i, j, k), 255 for 1.
+    """
+    detail, alone, mixed, tissue = np.zeros(len(TISSUES)), np.zeros((2, len(TISSUES))), 0.0, 0.0
+    for one in images:
+        shares = torch.from_numpy(one).float() / 255.0
+        around = sum((shares.roll(s, d) for d in (1, 2, 3) for s in (1, -1)), torch.zeros(())) / 6.0
+        detail += (shares - around).square().sum(dim=(1, 2, 3)).double().numpy()
+        alone += [[int((t >= limit).sum()) for t in one] for limit in (ALONE, 128)]
+        inside = shares.sum(dim=0)
+        mixed += float((1.0 - shares.square().sum(dim=0) - (1.0 - inside).square()).sum())
+        tissue += float(inside.sum())
+    out = {f"detail_{t}": float(v) for t, v in zip(TISSUES, detail / max(tissue, 1.0), strict=True)}
+    share = alone[0] / np.maximum(alone[1], 1.0)
+    out |= {f"alone_{t}": float(v) for t, v in zip(TISSUES, share, strict=True)}
+    return out | {"mixed": mixed / max(tissue, 1.0)}
 
 
 def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
@@ -155,6 +209,20 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     slopes = _slopes(model, features[rows].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
     generator.shift(torch.from_numpy(np.linalg.solve(slopes, wanted - made)).float())
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
+
+
+def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
+    """Shift the tissues' log-ratios of brains without noise so that people's have these people's mean volumes."""
+    generator = model.generator
+    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
+    some = rows[:: -(-len(rows) // TYPICAL)]
+    still = model.draw(1, 0)
+    wanted = volumes[some].numpy().astype(float).mean(axis=0)
+    slopes = _slopes(model, features[some].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
+    for _ in range(SHIFTS):
+        made = np.mean([_ml(model, features[r : r + 1], still) for r in some], axis=0)
+        generator.steady += torch.from_numpy(np.linalg.solve(slopes, wanted - made)).float()
+        logger.info("volumes without noise, mL: %s, wanted %s", made.round(1), wanted.round(1))
 
 
 def _where(generator: TemplateGenerator) -> Tensor:

@@ -92,6 +92,8 @@ class CSegSynthMethod(Method):
         logger.info("start at the average brain: mean difference %.4f over 12 mm", error)
         if self.config.component_steps:
             steps = self.config.component_steps
+            some = np.linspace(0, len(rows) - 1, min(len(rows), self.config.component_people)).round()
+            rows = rows[some.astype(np.int64)]
             fields = fit_people(
                 generator, lambda k: engine.maps(rows[k]), len(rows), steps=steps, progress=progress
             )
@@ -116,7 +118,7 @@ class CSegSynthMethod(Method):
     def start_prior(self, engine: Engine) -> None:
         """Put the prior network's linear layer and curve at ridge regression of people's codes on their features.
 
-        The penalty of each code is cross-validated on the training people; age, its square and sex bear none.
+        See `train.ridge.fit_codes`.
         """
         if self.model.prior.straight is None:
             return

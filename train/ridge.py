@@ -8,37 +8,44 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
+from csegsynth_core.tissue import TISSUES
 from train.people import People
 
 Floats = NDArray[np.float64]
 PENALTIES = np.logspace(0, 4, 33)
 
 
-def fit_sparing(x: Floats, y: Floats, spared: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def fit_sparing(
+    x: Floats, y: Floats, spared: NDArray[np.bool_], guides: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Regress on columns of which some bear no penalty.
 
-    What the spared columns explain is first taken out of the others and of `y` (Frisch, Waugh and Lovell); the
-    penalty of each target is chosen by leave-one-out cross-validation on what is left. A penalty on all alike would
-    hand the effect of age to the many features that go with it.
+    What the spared columns explain is first taken out of the others and of `y` (Frisch, Waugh and Lovell). There is
+    one penalty for all targets, chosen by leave-one-out cross-validation on what is left of the guides, each in
+    units of its standard deviation. A penalty on all alike would hand the effect of age to the many features that go
+    with it.
 
     Args:
         x: (people, columns), standardised.
         y: (people, targets).
         spared: (columns,), True: without penalty. None need be.
+        guides: (people, guides), what the penalty is chosen by; default `y`.
 
     Returns:
         Coefficients (targets, columns) and intercepts (targets,).
     """
     free = np.column_stack([np.ones(len(x)), x[:, spared]])
     others = x[:, ~spared]
+    seen = y if guides is None else guides
+    seen = seen / np.maximum(seen.std(axis=0), 1e-12)
     out = np.zeros((y.shape[1], x.shape[1]))
     if others.shape[1]:
-        left, right = (t - free @ np.linalg.lstsq(free, t, rcond=None)[0] for t in (others, y))
-        fit = RidgeCV(alphas=PENALTIES, alpha_per_target=True, fit_intercept=False).fit(left, right)
-        out[:, ~spared] = np.atleast_2d(fit.coef_)
+        left, told, right = (t - free @ np.linalg.lstsq(free, t, rcond=None)[0] for t in (others, seen, y))
+        penalty = RidgeCV(alphas=PENALTIES, fit_intercept=False).fit(left, told).alpha_
+        out[:, ~spared] = np.atleast_2d(Ridge(penalty, fit_intercept=False).fit(left, right).coef_)
     rest = np.linalg.lstsq(free, y - others @ out[:, ~spared].T, rcond=None)[0]
     out[:, spared] = rest[1:].T
     return out, rest[0]
@@ -64,7 +71,8 @@ class CodeFit(NamedTuple):
 def fit_codes(people: People, codes: Tensor) -> CodeFit:
     """Ridge regression of the training people's codes on their features and age squared.
 
-    Age, its square and sex bear no penalty.
+    Age, its square and sex bear no penalty. The others' is the one with which the logarithms of tissue volumes
+    would be told best: codes are many, and what most of them hold no feature tells.
 
     Args:
         codes: (training people, codes), in the order of `people.train`.
@@ -73,14 +81,15 @@ def fit_codes(people: People, codes: Tensor) -> CodeFit:
     age, sex = encoder.schema.age, encoder.schema.sex
     roles = {one.name for one in (age, sex) if one}
     spared = np.asarray([owner in roles for owner in encoder.owners])
-    known = people.features[torch.from_numpy(people.train)].numpy().astype(float)
+    rows = torch.from_numpy(people.train)
+    known = people.features[rows].numpy().astype(float)
+    volumes = people.volumes_ml[rows, : len(TISSUES)].numpy().astype(float)
     bends = list(encoder.owners).index(age.name) if age else None
     if bends is not None:
         known = np.column_stack([known, known[:, bends] ** 2 - 1.0])
         spared = np.append(spared, True)
-    weight, bias = (
-        torch.from_numpy(t) for t in fit_sparing(known, codes.cpu().numpy().astype(float), spared)
-    )
+    found = fit_sparing(known, codes.cpu().numpy().astype(float), spared, np.log(volumes))
+    weight, bias = (torch.from_numpy(t) for t in found)
     if bends is None:
         return CodeFit(weight, bias, None, None)
     return CodeFit(weight[:, :-1], bias, weight[:, -1], bends)

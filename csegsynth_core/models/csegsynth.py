@@ -9,6 +9,7 @@ deformable templates"), log-Euclidean integration by scaling and squaring (Arsig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -97,7 +98,7 @@ class TemplateGenerator(nn.Module):
     inputs behind the code (as in StyleGAN, Karras et al. 2019): `noise_width` numbers that are N(0, 1) or, for the
     typical brain, 0. The first three shift the tissues' log-ratios everywhere and the brain's size (`balance`); the
     others are a random velocity at 8 mm that slides the cortex along itself (`folds`). `train.calibrate` finds how
-    much of each.
+    much of each, and how crisp maps are: fractions below `least` are taken for none, as segmentations do.
     """
 
     region: Region = grid.BOX
@@ -112,6 +113,10 @@ class TemplateGenerator(nn.Module):
     """What three noise numbers add to the tissues' log-ratios and to the logarithm of the brain's length."""
     folds: Float[Tensor, "4 i4 j4 k4"]
     """Amplitude of random velocities, mm, and the direction in which they are taken out: across the cortex."""
+    steady: Float[Tensor, " 3"]
+    """What a brain without noise has added to its tissues' log-ratios, so that its volumes are the mean draw's."""
+    least: Float[Tensor, ""]
+    """Fraction that is taken off every tissue's and the background's before they are made to sum to 1 again."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -142,8 +147,10 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
+        self.register_buffer("steady", torch.zeros(len(TISSUES)))
+        self.register_buffer("least", torch.zeros(()))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
-        self.register_load_state_dict_pre_hook(zeros_if_absent("balance", "folds"))
+        self.register_load_state_dict_pre_hook(zeros_if_absent("balance", "folds", "steady", "least"))
         for weight in (self.heads.weight, self.affine.weight):
             nn.init.normal_(weight, std=1e-3)
         for bias in (self.heads.bias, self.affine.bias):
@@ -180,9 +187,11 @@ class TemplateGenerator(nn.Module):
             -10.0 * shift[:, -1:]
         )  # the map goes from the brain to the template, in tenths
         wander = noise[:, len(TISSUES) :].reshape(-1, 3, *self.coarse)
+        # What noise does to mean volumes grows with its square, and so does what makes up for its absence.
+        ratios = shift[:, :-1] + (1.0 - noise.square().mean(dim=1, keepdim=True)) * self.steady
         return Controls(
             controls.velocity + self._folding(wander),
-            controls.ratios + shift[:, :-1, None, None, None],
+            controls.ratios + ratios[:, :, None, None, None],
             controls.affine + larger,
             controls.fine,
         )
@@ -208,7 +217,8 @@ class TemplateGenerator(nn.Module):
         """
         where = self._locations(self.displacement(controls), resolution, offset)
         logits = _sample(self.template.unsqueeze(0), where)
-        return _with_background(logits + self._at_voxels(controls.ratios, 4, resolution, offset))
+        ratios = self._at_voxels(controls.ratios, 4, resolution, offset)
+        return _with_background(logits + ratios, float(self.least))
 
     @torch.no_grad()
     def steepen(self, factor: float) -> None:
@@ -220,6 +230,21 @@ class TemplateGenerator(nn.Module):
         scaled = (self.template, self.balance[:-1], self.linear.weight[own:], self.linear.bias[own:])
         for tensor in (*scaled, self.heads.weight[3:6], bias[3:6]):
             tensor.mul_(factor)
+
+    @torch.no_grad()
+    def sharpen(self, amounts: Sequence[float]) -> None:
+        """Add to the template's log-ratios, tissue by tissue, so much of their difference from their surroundings."""
+        width = torch.arange(-3.0, 4.0, device=self.template.device)
+        kernel = torch.exp(-0.5 * width.square())
+        smooth = self.template[:, None]
+        for axis in range(3):  # a Gaussian of one voxel, ends held
+            across = [1, 1, 1]
+            across[axis] = len(kernel)
+            pad = [v for a in reversed(across) for v in (a // 2, a // 2)]
+            weight = (kernel / kernel.sum()).view(1, 1, *across)
+            smooth = F.conv3d(F.pad(smooth, pad, mode="replicate"), weight)
+        amount = torch.as_tensor(amounts, dtype=torch.float32, device=kernel.device)
+        self.template += amount[:, None, None, None] * (self.template - smooth[:, 0])
 
     @torch.no_grad()
     def shift(self, ratios: Float[Tensor, " tissues"]) -> None:
@@ -301,14 +326,24 @@ def _smoothing(size: int, width: float, device: str, dtype: torch.dtype) -> Floa
         return (out / out.square().sum(dim=1, keepdim=True).sqrt()).to(device=device, dtype=dtype)
 
 
-def _with_background(logits: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 4 i j k"]:
-    """Softmax over tissues and a background of log-ratio 0; written out, since torch's is slow across planes."""
+def _with_background(logits: Float[Tensor, "n 3 i j k"], least: float = 0.0) -> Float[Tensor, "n 4 i j k"]:
+    """Softmax over tissues and a background of log-ratio 0; written out, since torch's is slow across planes.
+
+    Args:
+        least: fractions up to this, less than a quarter, become 0 and the others share the rest.
+    """
     if torch.is_grad_enabled():
-        return torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
+        soft = torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
+        if not least:
+            return soft
+        left = (soft - least).clamp_min(0.0)
+        return left / left.sum(dim=1, keepdim=True)
     top = logits.amax(dim=1, keepdim=True).clamp_min_(0.0)
     out = logits.new_empty(logits.shape[0], len(CHANNELS), *logits.shape[2:])
     torch.exp(logits - top, out=out[:, :-1])
     torch.exp(-top, out=out[:, -1:])
+    if least:
+        out.sub_(least * out.sum(dim=1, keepdim=True)).clamp_min_(0.0)
     return out.div_(out.sum(dim=1, keepdim=True))
 
 
