@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from csegsynth_core.models.csegsynth import Config, CSegSynth
 from csegsynth_core.volumes import volumes_ml
 from train import calibrate
-from train.ridge import PENALTIES, fit_codes, fit_sparing
+from train.ridge import EASED, PENALTIES, fit_codes, fit_sparing
 from train.template import set_template
 
 FEATURES = 3
@@ -232,7 +232,7 @@ def test_ridge_that_spares_none_is_ridge_with_the_penalty_that_tells_the_guides_
     y[:, 0] += x[:, 1]
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     guides = np.stack([y[:, 0] + y[:, 1], y[:, 1], 7.0 * y[:, 0]], axis=1)
-    weight, bias = fit_sparing(x, y, np.zeros(5, bool), guides)
+    weight, bias = fit_sparing(x, y, np.zeros(5, bool), guides=guides)
     seen = guides / guides.std(axis=0)
     errors = []
     for alpha in PENALTIES:
@@ -258,6 +258,18 @@ def test_ridge_spares_age_what_its_many_correlates_would_take():
     assert even[0, 0] < 1.0
     assert np.allclose(fit_sparing(x, y, np.ones(41, bool))[0][0], np.linalg.lstsq(
         np.column_stack([x, np.ones(150)]), y, rcond=None)[0][:-1, 0])  # fmt: skip
+
+
+def test_eased_columns_bear_a_share_of_the_penalty():
+    """The same as ridge regression on columns made larger, whose coefficients are then made larger, too."""
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(50, 4)), rng.normal(size=(50, 1))
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    eased = np.asarray([True, False, False, True])
+    weight, _ = fit_sparing(x, y, np.zeros(4, bool), eased=eased)
+    larger = np.where(eased, EASED**-0.5, 1.0)
+    tried = [Ridge(a, fit_intercept=False).fit(x * larger, y[:, 0]).coef_ * larger for a in PENALTIES]
+    assert min(np.abs(one - weight[0]).max() for one in tried) < 1e-8
 
 
 def test_codes_that_bend_with_age_are_told_from_features():

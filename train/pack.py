@@ -79,16 +79,19 @@ _STAGES = {
 
 _STARTS = (
     "The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before "
-    "these steps the template was fitted to each training brain ({steps} steps each). The principal components of "
+    "these steps the template was fitted to {brains} ({steps} steps each). The principal components of "
     "these fits are where the generator's linear part started, and ridge regression of people's codes on their "
     "features and the square of age where the prior network's did."
 )
 
 
-_CONTRAST = (
-    "After training, log-ratios were multiplied by {contrast:.2f}, so that as much of a generated brain is in mixed "
-    "voxels as of a real one ({mixed_made:.3f} and {mixed_real:.3f}), and shifted so that mean volumes of draws are "
-    "the training people's."
+_TEXTURE = (
+    "After training, the texture of maps was matched to the training people's: log-ratios were multiplied by "
+    "{contrast:.2f}, {sharpness_wm:.2f}, {sharpness_gm:.2f} and {sharpness_csf:.2f} of its own detail were added to "
+    "the template's (WM, GM, CSF), and fractions below {least:.3f} are taken for none. The mean square by which a "
+    "fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and {detail_csf:.2f} of the real "
+    "maps' (WM, GM, CSF), and the share of brain in mixed voxels {mixed_made:.3f} (real: {mixed_real:.3f}). Shifts "
+    "of the log-ratios give draws, and the brain without noise, the training people's mean volumes."
 )
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
@@ -425,6 +428,22 @@ def _check_finite(model: ConditionalModel) -> None:
             raise CSegSynthError(f"the run's weights are unusable: {name} holds values that are not numbers")
 
 
+def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Where training started, and what was set after it."""
+    said, most = [], settings.get("component_people", 0)
+    if settings["component_steps"]:
+        some = 0 < most < len(about["people"]["train"])
+        brains = f"{most} of the training brains" if some else "each training brain"
+        said.append(_STARTS.format(brains=brains, steps=settings["component_steps"]))
+    noise = about.get("noise", {})
+    if "least" in noise:  # older packs lack it
+        detail = {f"detail_{t}": noise[f"detail_{t}_made"] / noise[f"detail_{t}_real"] for t in TISSUES}
+        said.append(_TEXTURE.format(**noise, **detail))
+    if noise:
+        said.append(_NOISE.format(**noise))
+    return " ".join(said)
+
+
 def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """The model card, Markdown; every number comes from `metrics` or the run's settings."""
 
@@ -503,10 +522,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     stages = (
         f"{stages}; batch {settings['batch']}, seed {settings['seed']}. Averaged weights of the last step."
     )
-    started = _STARTS.format(steps=settings["component_steps"]) if settings["component_steps"] else ""
-    if noise := pack.about.get("noise"):
-        after = (_CONTRAST, _NOISE) if "contrast" in noise else (_NOISE,)  # older packs lack it
-        started = " ".join([started, *(text.format(**noise) for text in after)]).strip()
+    started = _start_and_calibration(pack.about, settings)
     extractors = "; ".join(dict.fromkeys(metrics["extractors"].values()))
     lines = "\n".join
     memory, beside = "", ""
