@@ -100,6 +100,11 @@ def dataset_files(
         table = pd.DataFrame(regions).to_csv(sep="\t", index=False, float_format="%.3f")
         yield "regions.tsv", table.encode()
         yield "regions.json", json.dumps(meta, indent=1).encode()
+    yield from participants_files(pack, people)
+
+
+def participants_files(pack: Pack, people: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, bytes]]:
+    """`participants.tsv` and its description; `sub-…` → the features that the model saw."""
     rows = [{"participant_id": label} | dict(features) for label, features in people.items()]
     yield "participants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False, na_rep="n/a").encode()
     yield (
@@ -124,6 +129,7 @@ def sidecar_fields(brain: Brain, pack: Pack) -> dict[str, Any]:
     return {
         "Synthetic": True,
         "Description": "Sample of a generative model; not a scan of a person",
+        "SpatialReference": grid.REFERENCE,
         "Seed": brain.seed,
         **({"Draw": brain.draw, "Draws": brain.draws} if brain.draws > 1 else {}),
         "ModelPack": brain.pack_name,
@@ -135,18 +141,38 @@ def sidecar_fields(brain: Brain, pack: Pack) -> dict[str, Any]:
     }
 
 
+def map_name(who: str, suffix: str, *, label: str = "", desc: str = "synthetic") -> str:
+    """Path of a map without its ending, entities in the order of BIDS: `sub-X/anat/sub-X_space-…_label-GM_desc-…`.
+
+    Args:
+        who: `sub-…`.
+        suffix: `probseg`, `dseg`, `statmap`.
+        label: tissue, as in BIDS; none for maps of all.
+    """
+    entities = [who, f"space-{grid.SPACE}", *([f"label-{label}"] if label else []), f"desc-{desc}", suffix]
+    return f"{who}/anat/{'_'.join(entities)}"
+
+
+def tissue_names(who: str, draw: int = 0, draws: int = 1) -> list[str]:
+    """`map_name` of a brain's tissues, in the order of `tissue.ALL`; of the `draw`-th of so many."""
+    desc = f"synthetic{_one_of_many(draw, draws)}"
+    return [map_name(who, "probseg", label=t.bids, desc=desc) for t in ALL]
+
+
 def person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
     """Relative path and content of one brain's maps, hard segmentation and sidecars."""
     label = participant_label(brain)
-    one_of_many = f"Draw{brain.draw}" if brain.draws > 1 else ""
-    stem = f"{label}/anat/{label}_space-{grid.SPACE}_desc-synthetic{one_of_many}"
     fields = sidecar_fields(brain, pack)
-    for k, tissue in enumerate(ALL):
-        name = f"{stem}_label-{tissue.bids}_probseg"
+    for k, (tissue, name) in enumerate(zip(ALL, tissue_names(label, brain.draw, brain.draws), strict=True)):
         yield f"{name}.nii.gz", _nifti(brain.maps[k], f"SYNTHETIC {tissue.bids} partial volume")
         yield f"{name}.json", bids.sidecar({"Type": "Probabilistic", "Label": tissue.bids} | fields).encode()
-    yield f"{stem}_dseg.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
-    yield f"{stem}_dseg.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
+    name = map_name(label, "dseg", desc=f"synthetic{_one_of_many(brain.draw, brain.draws)}")
+    yield f"{name}.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
+    yield f"{name}.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
+
+
+def _one_of_many(draw: int, draws: int) -> str:
+    return f"Draw{draw}" if draws > 1 else ""
 
 
 def _who(brain: Brain) -> dict[str, Any]:

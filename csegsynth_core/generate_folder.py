@@ -11,7 +11,14 @@ import pandas as pd
 
 from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import write_bytes, write_text
-from csegsynth_core.export import dataset_files, participant_label, person_files, region_row, volume_row
+from csegsynth_core.export import (
+    dataset_files,
+    participant_label,
+    person_files,
+    region_row,
+    tissue_names,
+    volume_row,
+)
 from csegsynth_core.generate import Brain, encode, generate
 from csegsynth_core.pack import Pack
 from csegsynth_core.resume import features_hash, keep_settings, made_for
@@ -34,8 +41,8 @@ def generate_folder(
     """Generate everybody of a table.
 
     Each person's maps are written first and `sub-X/sub-X_desc-synthetic_volumes.json` (volumes in mL, features,
-    settings) last: a person with that file is finished, and is not made again by a later run. Tables of all
-    people (`volumes.tsv`, `regions.tsv`, `participants.tsv`) are written at the end.
+    settings) last: a person with that file and all maps is finished, and is not made again by a later run. Tables of
+    all people (`volumes.tsv`, `regions.tsv`, `participants.tsv`) are written at the end.
 
     Args:
         people: as from `csegsynth_core.data.tables.read_table`.
@@ -69,7 +76,8 @@ def generate_folder(
     for row, who in enumerate(natural.index):
         digest = features_hash(dict(natural.iloc[row]))
         mark = _mark(folder, str(who))
-        if made_for(mark, digest):
+        files = _maps(folder, str(who), draws) if maps else []
+        if made_for(mark, digest, *files):
             kept += 1
         else:
             mark.unlink(missing_ok=True)  # made for other features: not finished any more
@@ -105,3 +113,8 @@ def _measured(brain: Brain, regions: bool) -> dict[str, Any]:
 def _mark(folder: Path, who: str) -> Path:
     label = participant_label(who)
     return folder / label / f"{label}_desc-synthetic_volumes.json"
+
+
+def _maps(folder: Path, who: str, draws: int) -> list[Path]:
+    label = participant_label(who)
+    return [folder / f"{name}.nii.gz" for draw in range(draws) for name in tissue_names(label, draw, draws)]

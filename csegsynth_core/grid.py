@@ -27,6 +27,12 @@ CENTRE_MM: Final[tuple[float, float, float]] = (0.0, -18.0, 4.0)
 SPACE: Final[str] = "ICBM152Rigid2mm"
 """BIDS `space-` entity: rigidly aligned to ICBM152 axes, never scaled."""
 
+REFERENCE: Final[str] = (
+    "Axes and origin of the ICBM152 2009 nonlinear symmetric average (RAS+, mm), voxels of 2 mm. "
+    "Rigid alignment alone: brains keep their own size and shape, nothing is scaled or warped to the template."
+)
+"""BIDS `SpatialReference` of every map, since `SPACE` is none of BIDS's own."""
+
 BOX: Final[tuple[slice, slice, slice]] = (slice(0, 80), slice(12, 116), slice(24, 104))
 """The part of the grid that brains occupy (80×104×80 voxels); outside it all is background."""
 

@@ -129,6 +129,7 @@ def influence_zip(
         contrasts: as from `saliency.contrasts`.
     """
     people = found.natural[saliency.matching(pack, found.natural, where)]
+    people = people.rename(index={"row-1": PERSON}) if len(found.natural) == 1 else people
     files = {
         "influence.csv": csv(saliency.with_provenance(whole, found)),
         "people.csv": people.to_csv(na_rep="n/a").encode(),

@@ -339,29 +339,39 @@ def _map_table(maps: Maps, change: Maps, at: Voxel) -> pd.DataFrame:
 def map_files(
     pack: Pack, brain: Brain, change: Maps, column: str, step: float = saliency.STEP_SD
 ) -> Iterator[tuple[str, bytes]]:
-    """A voxel map of influence as BIDS-named NIfTI images with sidecars, one for each tissue."""
+    """A voxel map of influence as a BIDS derivative: an image with its sidecar for each tissue, and what they are."""
+    from csegsynth_core import export
     from csegsynth_core.data import bids
     from csegsynth_core.data.nifti import nifti_gz_bytes
-    from csegsynth_core.export import participant_label, sidecar_fields
 
-    who = participant_label(brain)
-    fields = sidecar_fields(brain, pack) | {
-        "Description": "Derivative of generated tissue fractions with respect to one standardised feature; an "
-        "association that a model learned from cross-sectional data, not an effect",
+    who = export.participant_label(brain)
+    said = (
+        "Derivative of generated tissue fractions with respect to one standardised feature; an association that a "
+        "model learned from cross-sectional data, not an effect"
+    )
+    fields = export.sidecar_fields(brain, pack) | {
+        "Description": said,
         "EncodedColumn": column,
         "Units": "fraction per standard deviation of the feature",
         "Method": f"central finite difference, ± {step:g} SD",
     }
     for k, tissue in enumerate(ALL):
-        stem = (
-            f"{who}/anat/{who}_space-{grid.SPACE}_desc-gradient{_plain(column)}_label-{tissue.bids}_statmap"
-        )
+        stem = export.map_name(who, "statmap", label=tissue.bids, desc=f"gradient{_plain(column)}")
         text = f"SYNTHETIC {tissue.bids} gradient, {column}"
         yield (
             f"{stem}.nii.gz",
             nifti_gz_bytes(np.ascontiguousarray(change[k]), grid.affine(), description=text),
         )
         yield f"{stem}.json", bids.sidecar(fields | {"Label": tissue.bids}).encode()
+    title = f"Influence of {column} in a synthetic brain, CSegSynth pack {pack.name}"
+    licence = str(pack.about.get("licence", ""))
+    yield (
+        "dataset_description.json",
+        bids.dataset_description(title, synthetic=True, licence=licence).encode(),
+    )
+    readme = f"{note(pack)}.\n{said}.\nResearch use only, not for diagnosis.\n\n{pack.about.get('attribution', '')}\n"
+    yield "README.md", readme.encode()
+    yield from export.participants_files(pack, {who: brain.features})
 
 
 def compare_figures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -29,7 +30,9 @@ def popover(
 ) -> None:
     """Bars, the map that is shown, the whole table; the zip."""
     seed, draws = found.seed, int(whole["draws"].iloc[0])
-    brain = _state.brain_of(pack, _state.memory(pack)["person"], seed)
+    brain = replace(
+        _state.brain_of(pack, _state.memory(pack)["person"], seed), participant_id=page_export.PERSON
+    )
     labels = dict(zip(whole["column"], whole["label"], strict=True))
     column = st.session_state.get(_influence_table.map_key(pack))
     column = column if column in set(shown["column"]) else str(shown["column"].iloc[0])

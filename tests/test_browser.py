@@ -145,12 +145,12 @@ def test_the_download_opens_in_nibabel_with_left_on_the_left(page, pack, tmp_pat
     age = float(re.search(r"(\d+) years", page.locator("h1").inner_text())[1])
     brain = generate_one(pack, {**typical(pack), "age": age})
     for n, tissue in enumerate(ALL):
-        image = nib.load(next(tmp_path.rglob(f"*label-{tissue.bids}_probseg.nii.gz")))
+        image = nib.load(next(tmp_path.rglob(f"*label-{tissue.bids}_desc-synthetic_probseg.nii.gz")))
         assert np.array_equal(image.affine, grid.affine())
         assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
         data = np.asarray(image.dataobj)
         assert np.array_equal(data, brain.maps[n])
         assert not np.array_equal(data, data[::-1])  # the brain is not symmetric, so a flip would be seen
-    sidecar = json.loads(next(tmp_path.rglob("*label-GM_probseg.json")).read_text())
+    sidecar = json.loads(next(tmp_path.rglob("*label-GM_desc-synthetic_probseg.json")).read_text())
     assert sidecar["Synthetic"] is True
     assert (sidecar["Seed"], sidecar["Features"]["age"]) == (0, age)

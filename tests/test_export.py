@@ -47,7 +47,7 @@ def test_left_stays_left_and_values_survive(tmp_path):
             tmp_path
             / "sub-lopsided"
             / "anat"
-            / (f"sub-lopsided_space-{grid.SPACE}_desc-synthetic_label-{name.upper()}_probseg.nii.gz")
+            / (f"sub-lopsided_space-{grid.SPACE}_label-{name.upper()}_desc-synthetic_probseg.nii.gz")
         )
         image = nib.load(path)
         assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
@@ -71,6 +71,10 @@ def test_dseg_and_tables(tmp_path):
     assert [row.split("\t")[2] for row in table[1:]] == ["GM", "WM", "CSF"]
     description = json.loads((tmp_path / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative" and description["Synthetic"] is True
+    sidecars = [json.loads(p.read_text("utf-8")) for p in (tmp_path / "sub-lopsided").rglob("*.json")]
+    assert len(sidecars) == 4
+    for fields in sidecars:  # our space is none of BIDS's own
+        assert "ICBM152 2009 nonlinear symmetric" in fields["SpatialReference"]
     assert "not scans of anybody" in (tmp_path / "README.md").read_text()
 
 
@@ -82,7 +86,7 @@ def test_zip_is_reproducible_and_opens_in_nilearn(tmp_path):
     payload = zip_bytes([lopsided()], pack)
     assert payload == zip_bytes([lopsided()], pack)
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-        name = next(n for n in archive.namelist() if n.endswith("label-GM_probseg.nii.gz"))
+        name = next(n for n in archive.namelist() if n.endswith("label-GM_desc-synthetic_probseg.nii.gz"))
         archive.extract(name, tmp_path)
         assert len(gzip.decompress(archive.read(name))) > 352
     image = load_img(str(tmp_path / name))
@@ -118,6 +122,12 @@ def test_generate_command(tmp_path, capsys):
     assert len(list((tmp_path / "out").rglob("*_probseg.nii.gz"))) == 6
     volumes = (tmp_path / "out" / "volumes.tsv").read_text().splitlines()
     assert volumes[0].split("\t")[0] == "participant_id" and len(volumes) == 3
+    lost = next((tmp_path / "out" / "sub-b").rglob("*_label-GM_desc-synthetic_probseg.nii.gz"))
+    held = lost.read_bytes()
+    lost.unlink()  # somebody without all maps is not finished
+    assert main(["generate", "--table", str(table), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "1 synthetic brains of 1 people, 1 already there" in capsys.readouterr().out
+    assert lost.read_bytes() == held
 
 
 @needs_pack

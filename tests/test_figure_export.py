@@ -169,7 +169,7 @@ def test_the_person_zip_opens_everywhere_and_repeats_itself(
     assert np.allclose(again.loc[told.index, list(TISSUES)], told[list(TISSUES)], atol=2e-3)
     for label in ("WM", "GM", "CSF"):
         name = (
-            f"sub-synthetic/anat/sub-synthetic_space-{grid.SPACE}_desc-synthetic_label-{label}_probseg.nii.gz"
+            f"sub-synthetic/anat/sub-synthetic_space-{grid.SPACE}_label-{label}_desc-synthetic_probseg.nii.gz"
         )
         image = load_img(str(tmp_path / "maps" / name))
         assert np.array_equal(image.affine, grid.affine())
@@ -211,10 +211,15 @@ def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch
     again = pd.read_csv(tmp_path / "again" / "summary.csv").set_index(keys).loc[told.index]
     assert np.allclose(again["per_sd_ml"], told["per_sd_ml"], rtol=1e-4, atol=1e-5)
     assert set(again["people"]) == {1} and set(again["pack_hash"]) == {pack.hash}
-    path = next((tmp_path / "maps").rglob("*_desc-gradientAge_label-GM_statmap.nii.gz"))
+    path = next((tmp_path / "maps").rglob("*_label-GM_desc-gradientAge_statmap.nii.gz"))
     assert np.array_equal(np.asarray(nib.load(path).dataobj), change[1])
     sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text("utf-8"))
     assert sidecar["Units"] == "fraction per standard deviation of the feature"
+    assert "ICBM152 2009 nonlinear symmetric" in sidecar["SpatialReference"]
+    described = json.loads((tmp_path / "maps" / "dataset_description.json").read_text("utf-8"))
+    assert described["DatasetType"] == "derivative" and described["Synthetic"] is True
+    mapped = pd.read_csv(tmp_path / "maps" / "participants.tsv", sep="\t")
+    assert mapped["participant_id"].tolist() == [path.name.split("_")[0]]
     about = json.loads((tmp_path / "again" / "settings.json").read_text("utf-8"))
     assert (about["Draws"], about["Seed"], about["ModelHash"]) == (1, 2, pack.hash)
     assert about["Columns"]["per_sd_ml"]["Units"] == "mL"

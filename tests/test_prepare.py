@@ -184,6 +184,7 @@ def test_files_of_a_person(finished: Finished, person: str) -> None:
         maps.append(np.asarray(image.dataobj))
         fields = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text("utf-8"))
         assert fields["Label"] == tissue.bids and fields["Synthetic"] is False
+        assert fields["SpatialReference"] == grid.REFERENCE
         assert f"{person}/anat/{person}_label-{tissue.bids}_probseg.nii.gz" in fields["Sources"]
     stack = np.stack(maps)
     assert stack.min() >= 0 and stack.sum(0).max() <= 1 + 1e-6

@@ -168,6 +168,7 @@ def test_it_is_a_cohort_that_says_simulated(tiny: Path) -> None:
     assert about["Simulated"] is True and "do not exist" in about["Notice"]
     sidecars = list(tiny.rglob("*_probseg.json"))
     assert len(sidecars) == 9 and all(json.loads(p.read_text("utf-8"))["Simulated"] for p in sidecars)
+    assert all(json.loads(p.read_text("utf-8"))["SpatialReference"] == grid.REFERENCE for p in sidecars)
     path = next(tiny.rglob("*label-GM_probseg.nii.gz"))
     assert np.allclose(read_volume(path).affine, grid.affine())
 

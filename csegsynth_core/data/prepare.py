@@ -372,6 +372,7 @@ def _write_person(
             path.with_name(path.name.replace(".nii.gz", ".json")),
             bids.sidecar(
                 {"Type": "Probabilistic", "Label": tissue.bids, "Sources": sources, "Synthetic": False}
+                | {"SpatialReference": grid.REFERENCE}
             ),
         )
     write_nifti(

@@ -191,6 +191,7 @@ def _make_person(number: int, plan: Plan, dest: str) -> None:
             write_nifti(path, brain.maps[k], grid.affine(), description=f"simulated {tissue.bids}")
             fields = {"Type": "Probabilistic", "Label": tissue.bids, "Synthetic": True, "Simulated": True}
             about = fields | {"Notice": NOTICE, "Seed": plan.seed, "Person": number}
+            about["SpatialReference"] = grid.REFERENCE
             write_text(path.with_name(path.name.replace(".nii.gz", ".json")), bids.sidecar(about))
         write_nifti(
             folder / f"{stem}_dseg.nii.gz",
@@ -202,7 +203,12 @@ def _make_person(number: int, plan: Plan, dest: str) -> None:
             grey = np.clip(brain.t1 * 700.0, 0, 4000).astype(np.uint16)
             path = folder / f"{stem}_desc-brain_T1w.nii.gz"
             write_nifti(path, grey, grid.affine(), description="simulated T1-like image")
-            about = {"Synthetic": True, "Simulated": True, "Notice": NOTICE}
+            about = {
+                "Synthetic": True,
+                "Simulated": True,
+                "Notice": NOTICE,
+                "SpatialReference": grid.REFERENCE,
+            }
             write_text(path.with_name(path.name.replace(".nii.gz", ".json")), bids.sidecar(about))
         picture = person_picture(brain.maps, brain.t1)
         write_bytes(staging / "figures" / f"{stem}_tissues.png", picture)
