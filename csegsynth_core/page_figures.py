@@ -451,6 +451,10 @@ def _side_by_side(
             )
         for line, rgb in enumerate(pictures):
             figure.add_image(z=np.rint(255 * rgb).astype(np.uint8), row=line + 1, col=n + 1, hoverinfo="skip")
+            cell, (rows, columns) = line * len(names) + n + 1, rgb.shape[:2]
+            place = {"xref": f"x{cell}", "yref": f"y{cell}"} if cell > 1 else {"xref": "x", "yref": "y"}
+            for letter in figures.side_letters(one, place, (-0.5, columns - 0.5, rows - 0.5, -0.5), size=12):
+                figure.add_annotation(letter)
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
     return figure.update_layout(
         height=640, font={"color": "#E8EDF2"}, margin={"l": 8, "r": 8, "t": 40, "b": 8}

@@ -24,7 +24,7 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.static_figures import COLUMN_MM, INK, saved
+from csegsynth_core.static_figures import COLUMN_MM, INK, saved, side_letters
 from csegsynth_core.tissue import ALL, BY_NAME, index
 
 NEUROLOGICAL: Final = Display()
@@ -168,20 +168,7 @@ def _slice(ax: Any, one: View, rgb: NDArray[np.float32], smooth: bool) -> None:
     )
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    left, right, bottom, top = one.letters
-    for text, x, y, ha, va in (
-        *((left, 0.02, 0.5, "left", "center"), (right, 0.98, 0.5, "right", "center")),
-        *((bottom, 0.5, 0.015, "center", "bottom"), (top, 0.5, 0.985, "center", "top")),
-    ):
-        ax.text(
-            *(x, y, text),
-            ha=ha,
-            va=va,
-            color=_LETTERS,
-            fontsize=6.5,
-            fontweight="bold",
-            transform=ax.transAxes,
-        )
+    side_letters(ax, one)
 
 
 def _outlines(ax: Any, maps: Maps, one: View, at: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.figures.slices import View
 from csegsynth_core.figures.trajectory import (
     OUTSIDE,
     PANELS,
@@ -61,6 +62,7 @@ _DASHES: Final = (
     *((0, (7, 1.6)), (0, (2, 1.2))),
 )
 _SYMBOLS: Final = (*(("o", True), ("D", False), ("s", True), ("^", False), ("P", True), ("v", False)),)
+_LETTERS: Final = "#DCE6F0"
 _LONG_TITLE: Final = 18  # characters that a panel's title has room for
 INK: Final = "#1B2530"
 GREY: Final = "#8A97A6"
@@ -142,6 +144,7 @@ def strip_file(
     pictures: Sequence[tuple[str, Sequence[NDArray[np.float32]]]],
     ages: Sequence[float],
     *,
+    one: View | None = None,
     form: str = "png",
     age_units: str = "years",
     width_mm: float = PAGE_MM,
@@ -151,6 +154,7 @@ def strip_file(
 
     Args:
         pictures: (name of the row, (rows, columns, 3) colours in [0, 1] for each age).
+        one: how the slices lie; the first of each row has letters at its sides.
 
     Raises:
         CSegSynthError: unknown form, or a row has not one picture for each age.
@@ -177,6 +181,8 @@ def strip_file(
                     ax.set_title(f"{ages[j]:g}", pad=2)
                 if j == 0:
                     ax.set_ylabel(name)
+                    if one is not None:
+                        side_letters(ax, one)
         samples = [Patch(color=t.colour, label=t.bids) for t in ALL]
         figure.legend(handles=samples, loc="outside lower left", ncols=3, frameon=False)
         figure.suptitle(f"Age ({age_units})", fontsize=6.5)
@@ -224,6 +230,17 @@ def _key(
     if note:
         figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room between the panels and the legend
         figure.text(0.995, 0.004, note, fontsize=6, ha="right", va="bottom", color="#5A6672")
+
+
+def side_letters(ax: Any, one: View) -> None:
+    """Orientation letters at the four sides of a slice."""
+    left, right, bottom, top = one.letters
+    for text, x, y, ha, va in (
+        *((left, 0.02, 0.5, "left", "center"), (right, 0.98, 0.5, "right", "center")),
+        *((bottom, 0.5, 0.015, "center", "bottom"), (top, 0.5, 0.985, "center", "top")),
+    ):
+        look = {"color": _LETTERS, "fontsize": 6.5, "fontweight": "bold", "transform": ax.transAxes}
+        ax.text(x, y, text, ha=ha, va=va, **look)
 
 
 def saved(

@@ -12,7 +12,7 @@ from csegsynth_core.generate import generate
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import VOLUMES
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, strip_file, trajectory_file
-from pages import _ageing_views, _link, _sweeps
+from pages import _ageing_views, _link, _planes, _sweeps
 from pages._remember import in_session
 
 
@@ -84,14 +84,18 @@ def everything(pack: Pack, people: list[report.Named], unit: str, *, maps: bool)
 
 
 def _strips(pack: Pack, people: list[report.Named]) -> dict[str, bytes]:
-    one = people[0][1]
+    """The filmstrip as it is on the screen, in every form."""
+    one, display = people[0][1], _planes.conventions()
     nowhere = st.empty()
     rows, ages = [], []
     for scenario in one.plan.scenarios:
         frames = _sweeps.film(pack, one, scenario, _ageing_views.STRIP_AGES, nowhere)
-        rows.append((scenario, figures.film_slices(frames)))
+        rows.append((scenario, figures.film_slices(frames, display=display)))
         ages = [f.age for f in frames]
-    return {f"filmstrip.{f}": strip_file(rows, ages, form=f, note=report.note(one)) for f in FORMATS}
+    side = figures.view("axial", display)
+    return {
+        f"filmstrip.{f}": strip_file(rows, ages, one=side, form=f, note=report.note(one)) for f in FORMATS
+    }
 
 
 def _button(label: str, data: Callable[[], bytes | str], name: str, kind: str, **look: str) -> None:

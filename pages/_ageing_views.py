@@ -12,7 +12,7 @@ from csegsynth_core.scenarios import VOLUMES, Sweep
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.sweep_report import Named, feature_table, lines_of, note, reference_of
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _link, _sweeps
+from pages import _link, _planes, _sweeps
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 VIEWS = {"tissues": "Tissues", "regions": "Regions", "brain": "Brain", "features": "Features"}
@@ -69,14 +69,14 @@ def trajectories(
 def filmstrip(pack: Pack, one: Sweep, bar: Any) -> None:
     """Brains at some ages, one row for each scenario."""
     rows, frames = [], []
-    held = st.session_state.get("display", {})
-    display = figures.Display(bool(held.get("radiological")), bool(held.get("nose_left")))
+    display = _planes.conventions()
     for scenario in one.plan.scenarios:
         frames = _sweeps.film(pack, one, scenario, STRIP_AGES, bar)
         rows.append((scenario, figures.film_slices(frames, display=display)))
     figure = figures.strip_figure(
-        rows, [f.age for f in frames], [f.trained for f in frames], age_units=pack.schema.age.units
-    )
+        rows, [f.age for f in frames], [f.trained for f in frames], display=display,
+        age_units=pack.schema.age.units,
+    )  # fmt: skip
     with st.container(key="film", gap=None):
         st.plotly_chart(
             figure.update_layout(height=88 * len(rows) + 16),

@@ -11,7 +11,7 @@ import streamlit as st
 from csegsynth_core import figures, page_export, page_figures
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
-from pages import _figure_export, _link
+from pages import _figure_export, _link, _planes
 
 
 def popover(
@@ -24,7 +24,6 @@ def popover(
     seed: int,
 ) -> None:
     """Volumes and slices of the scenarios; their maps; the zip."""
-    display = st.session_state.get("display", {})
     shown = page_figures.compare_figures(
         pack,
         table,
@@ -33,9 +32,7 @@ def popover(
         plane=st.session_state.get("compare-plane") or "axial",
         tissue=st.session_state.get("compare-tissue") or "gm",
         at=st.session_state.get("crosshair", figures.CENTRE),
-        display=figures.Display(
-            radiological=display.get("radiological", False), nose_left=display.get("nose_left", False)
-        ),
+        display=_planes.conventions(),
     )
     _figure_export.popover(
         pack,

@@ -10,7 +10,7 @@ from csegsynth_core import figures, page_export, page_figures
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import TISSUES
-from pages import _figure_export, _link, _state, _surface, _viewer, _volumes
+from pages import _figure_export, _link, _planes, _state, _surface, _viewer, _volumes
 
 
 def popover(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
@@ -24,9 +24,7 @@ def popover(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
         baseline,
         label=label,
         at=st.session_state.get("crosshair", figures.CENTRE),
-        display=figures.Display(
-            radiological=display.get("radiological", False), nose_left=display.get("nose_left", False)
-        ),
+        display=_planes.conventions(),
         mode=mode if mode in figures.MODES else "tissues",
         tissue=tissue if tissue in TISSUES else "gm",
         smooth=not display.get("voxels", False),

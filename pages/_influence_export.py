@@ -12,7 +12,7 @@ from csegsynth_core import figure_export, figures, page_export, page_figures, sa
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import TISSUES
-from pages import _figure_export, _influence_map, _influence_table, _link, _state
+from pages import _figure_export, _influence_map, _influence_table, _link, _planes, _state
 
 
 def popover(
@@ -38,14 +38,11 @@ def popover(
     column = column if column in set(shown["column"]) else str(shown["column"].iloc[0])
     start = measure if measure in TISSUES else "gm"
     tissue = str(st.session_state.get(f"influence-tissue-{start}") or start)
-    display = st.session_state.get("display", {})
     at = st.session_state.get("crosshair", figures.CENTRE)
     look: dict[str, Any] = {
         "tissue": tissue,
         "at": at,
-        "display": figures.Display(
-            radiological=display.get("radiological", False), nose_left=display.get("nose_left", False)
-        ),
+        "display": _planes.conventions(),
     }
 
     bars = page_figures.influence_figures(

@@ -19,6 +19,12 @@ def crosshair() -> figures.Voxel:
     return st.session_state.setdefault("crosshair", figures.CENTRE)
 
 
+def conventions() -> figures.Display:
+    """Display conventions of all planes of all pages."""
+    held = st.session_state.get("display", {})
+    return figures.Display(bool(held.get("radiological")), bool(held.get("nose_left")))
+
+
 def chart(figure: Any, key: str, alt: str, *, plane: figures.Plane | None = None, **more: Any) -> None:
     """A figure of planes; a click moves the crosshair.
 

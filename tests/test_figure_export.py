@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from csegsynth_core import __main__ as cli
-from csegsynth_core import compare, coverage, grid, measured, page_export, page_figures, saliency
+from csegsynth_core import compare, coverage, figures, grid, measured, page_export, page_figures, saliency
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.figure_export import ExportFigure
 from csegsynth_core.generate import generate_one, volumes_over_draws
@@ -135,6 +135,21 @@ def test_interactive_pages_need_no_network(everything_shown) -> None:
         assert b"plotly.js v" in page and b'src="https://' not in page
         assert everything_shown[name].page("directory") == everything_shown[name].page("directory")
         assert b'src="plotly.min.js"' in everything_shown[name].page("directory")
+
+
+def test_sides_are_marked_on_slices_of_scenarios(pack, brains) -> None:
+    two, people = {"now": brains[1], "older": brains[0]}, {"now": {}, "older": {}}
+    table = compare.compared(["now", "older"], np.random.default_rng(0).normal(500, 9, (2, 4, 3)))
+    for display, left in ((figures.Display(), "L"), (figures.Display(radiological=True), "R")):
+        shown = page_figures.compare_figures(
+            pack, table, two, people, plane="axial", tissue="gm", display=display
+        )
+        figure = next(f for f in shown if f.name == "scenarios_slices").html()
+        marks = [a for a in figure.layout.annotations if a.text in ("<b>L</b>", "<b>R</b>", "<b>A</b>")]
+        assert {(a.xref, a.text) for a in marks} == {
+            (x, f"<b>{t}</b>") for x in ("x", "x2", "x4") for t in "LRA"
+        }
+        assert {a.text for a in marks if a.x == -0.5} == {f"<b>{left}</b>"}
 
 
 def _run(archive: zipfile.ZipFile, folder: Path, monkeypatch: Any, n: int = 0) -> None:

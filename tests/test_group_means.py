@@ -72,5 +72,6 @@ def test_groups_figure_shows_means_and_difference(means):
     notes = [a["text"] for a in layout["annotations"]]
     assert notes[:2] == ["<b>female</b><br>under 40, n 9", "<b>male</b><br>under 40, n 5"]
     assert notes[2:5] == ["real", "generated", "difference"]
-    assert notes[5:] == [f"−{max(ends):g}", "generated − real, GM fraction", f"+{max(ends):g}"]
+    assert notes[5:17] == [f"<b>{side}</b>" for side in "LRPA"] * 3
+    assert notes[17:] == [f"−{max(ends):g}", "generated − real, GM fraction", f"+{max(ends):g}"]
     assert layout["images"][0]["sizex"] == layout["images"][1]["sizex"]

@@ -115,7 +115,18 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
     assert np.abs(frames[0].maps - brains[0].maps).max() <= 0.5 / 255 + 1e-6
     rows = [("regressed", figures.film_slices(frames))]
     strip = figures.strip_figure(rows, [f.age for f in frames], [f.trained for f in frames])
-    assert [a.text for a in strip.layout.annotations] == ["<b>regressed</b>", "30 years", "60", "90 ⚠"]
+    sides = ["<b>L</b>", "<b>R</b>", "<b>P</b>", "<b>A</b>"]
+    said = [a.text for a in strip.layout.annotations]
+    assert said == ["<b>regressed</b>", *sides, "30 years", "60", "90 ⚠"]
+    display = figures.Display(radiological=True)
+    turned = figures.film_slices(frames, display=display)
+    assert all(np.array_equal(a, b[:, ::-1]) for a, b in zip(turned, rows[0][1], strict=True))
+    both = [("ideal", turned), ("regressed", turned)]
+    strip = figures.strip_figure(both, [30, 60, 90], [True] * 3, display=display)
+    marks = {(a.text, a.x, a.y) for a in strip.layout.annotations if len(a.text) == len("<b>R</b>")}
+    for row in (0, 1):  # on the first picture of each row, the person's left on the right
+        wanted = {("<b>R</b>", 0, row + 0.5), ("<b>L</b>", 1, row + 0.5), ("<b>A</b>", 0.5, row + 1)}
+        assert wanted | {("<b>P</b>", 0.5, row)} <= marks
     morph = figures.morph_figure(frames, title="regressed")
     assert [f.name for f in morph.frames] == ["0", "1", "2"]
     assert len({f.layout.images[0].source for f in morph.frames}) == 3
@@ -124,8 +135,10 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
     assert "outside" in morph.frames[2].layout.annotations[-1].text
     left = {a.text for a in morph.layout.annotations}
     assert {"<b>L</b>", "<b>R</b>", "<b>A</b>", "<b>P</b>", "<b>S</b>", "<b>I</b>"} <= left
-    svg = static_figures.strip_file(rows, [f.age for f in frames], form="svg", note="synthetic")
+    one = figures.view("axial", display)
+    svg = static_figures.strip_file(both, [f.age for f in frames], one=one, form="svg", note="synthetic")
     assert "Age (years)" in _text(svg)
+    assert [_text(svg).split().count(letter) for letter in "LRAPSI"] == [2, 2, 2, 2, 0, 0]
     with pytest.raises(CSegSynthError, match=r"3 pictures|2 pictures"):
         static_figures.strip_file(rows, [1.0, 2.0])
 

@@ -21,6 +21,7 @@ from csegsynth_core.figures.slices import (
     Plane,
     Voxel,
     difference_limit,
+    side_letters,
     slice_rgb,
     view,
 )
@@ -39,6 +40,7 @@ _GAP: Final = 3  # voxels between planes
 _ZOOM: Final = 3
 _TEXT: Final = "#C9D3DE"
 _WARN: Final = "#F0A04B"
+_XY: Final = {"xref": "x", "yref": "y"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,8 @@ def strip_figure(
     ages: Sequence[float],
     trained: Sequence[bool],
     *,
+    plane: Plane = "axial",
+    display: Display = _NEUROLOGICAL,
     age_units: str = "years",
 ) -> go.Figure:
     """A filmstrip: one row for each scenario, one slice for each age; ages outside the training range marked.
@@ -102,6 +106,7 @@ def strip_figure(
         rows: name of the row and one picture for each age (all of one size).
         ages: years.
         trained: whether each age is within the training range.
+        plane, display: as the pictures were made with; the first of each row has letters at its sides.
     """
     cropped = _cropped([picture for _, row in rows for picture in row])
     pictures = [
@@ -116,6 +121,7 @@ def strip_figure(
             | {"sizex": len(ages), "sizing": "stretch", "layer": "below"}
         )
         notes.append(_text(f"<b>{rows[i][0]}</b>", -0.05, n - i - 0.5, "right", "middle", 12))
+        notes += side_letters(view(plane, display), _XY, (0, 1, n - i - 1, n - i), size=10)
     for j, (age, known) in enumerate(zip(ages, trained, strict=True)):
         text = f"{age:g} {age_units}" if j == 0 else f"{age:g}"
         notes.append(
@@ -181,11 +187,7 @@ def morph_figure(
     notes, left = [], 0
     for name, p in zip(PLANES, planes, strict=True):
         h, w = p[0].shape[:2]
-        letters = view(name, display).letters
-        spots = [(0, h / 2, "left", "middle"), (w, h / 2, "right", "middle")]
-        spots += [(w / 2, h, "center", "bottom"), (w / 2, 0, "center", "top")]
-        for letter, (x, y, xa, ya) in zip(letters, spots, strict=True):
-            notes.append(_text(f"<b>{letter}</b>", left + x, tall - y, xa, ya, 13, "#9FB3C8"))
+        notes += side_letters(view(name, display), _XY, (left, left + w, tall - h, tall))
         left += w + _GAP
     notes.append(
         _text(_key(mode, change_limit(frames, mode) if change else None), 1, 2, "left", "bottom", 12)

@@ -17,9 +17,11 @@ from csegsynth_core.figures.slices import (
     PLANES,
     Display,
     Plane,
+    View,
     Voxel,
     difference_limit,
     difference_rgb,
+    side_letters,
     slice_rgb,
     view,
 )
@@ -62,6 +64,7 @@ def montage_figure(
     *,
     height: int = 460,
     rows: Sequence[str] = (),
+    views: Sequence[View] = (),
     scale: tuple[float, str] | None = None,
 ) -> go.Figure:
     """A column for each brain, its three planes below each other.
@@ -70,6 +73,7 @@ def montage_figure(
         columns: name (a second line after `<br>`), and the pictures as from `three_planes`.
         height: pixels.
         rows: what the rows are, written at the left.
+        views: how the planes of each row lie; the first of each row has letters at its sides.
         scale: end of the scale of differences, and what they are of, for a colour bar below.
     """
     tall = [p.shape[0] for p in columns[0][1]]
@@ -97,6 +101,11 @@ def montage_figure(
             {"text": name, "x": -4, "y": middle, "xref": "x", "yref": "y", "xanchor": "right"}
             | {"showarrow": False, "font": {"size": 12, "color": _TEXT}}
         )
+    for n, one in enumerate(views):
+        first, top = columns[0][1][n], sum(tall[:n]) + gap * n
+        start = (wide - first.shape[1]) // 2
+        ends = (start, start + first.shape[1], top + tall[n], top)
+        notes += side_letters(one, {"xref": "x", "yref": "y"}, ends, size=12)
     end = len(columns) * (wide + gap) - gap
     bottom = sum(tall) + gap * (len(tall) - 1)
     lowest = bottom + 2
@@ -167,7 +176,8 @@ def groups_figure(
         who, _, age = group.label.partition(", ")
         columns.append((f"<b>{who}</b><br>{f'{age}, ' if age else ''}n {group.people}", pictures))
     said = (limit, f"generated − {kind}, {BY_NAME[tissue].bids} fraction")
-    return montage_figure(columns, height=height, rows=(kind, "generated", "difference"), scale=said)
+    rows = (kind, "generated", "difference")
+    return montage_figure(columns, height=height, rows=rows, views=[one] * len(rows), scale=said)
 
 
 def picture_url(rgb: Pictures, zoom: int = _ZOOM) -> str:

@@ -371,7 +371,7 @@ class _Canvas:
         picture = {"source": _png(rgb, self.smooth), "x": 0, "y": 1, "sizex": 1, "sizey": 1}
         self.layout["images"].append(place | picture | {"sizing": "stretch", "layer": "below"})
         self.layout["shapes"] += _crosshair(one, self.at, x, y)
-        self.layout["annotations"] += _letters(one, place)
+        self.layout["annotations"] += side_letters(one, place)
         self.layers.append(_click_layer(brain.maps, one, self.at, x, y, brain.mode, brain.baseline))
         if brain.mode == CONTOURS:
             self.lines += _outlines(brain.maps, one, at, x, y)
@@ -473,19 +473,32 @@ def _crosshair(one: View, at: Voxel, x: str, y: str) -> list[dict[str, Any]]:
     ]
 
 
-def _letters(one: View, place: dict[str, str]) -> list[dict[str, Any]]:
-    """Orientation letters at the four sides."""
+def side_letters(
+    one: View,
+    place: Mapping[str, str],
+    ends: tuple[float, float, float, float] = (0, 1, 0, 1),
+    *,
+    size: int = 13,
+) -> list[dict[str, Any]]:
+    """Orientation letters at the four sides of a plane, as annotations.
+
+    Args:
+        place: `xref` and `yref`.
+        ends: of the plane on these axes: x of the left and the right, y of the bottom and the top of the screen.
+        size: of the letters.
+    """
+    x0, x1, y0, y1 = ends
     left, right, bottom, top = one.letters
     spots = [
-        (left, 0, 0.5, "left", "middle"),
-        (right, 1, 0.5, "right", "middle"),
-        (bottom, 0.5, 0, "center", "bottom"),
-        (top, 0.5, 1, "center", "top"),
+        (left, x0, (y0 + y1) / 2, "left", "middle"),
+        (right, x1, (y0 + y1) / 2, "right", "middle"),
+        (bottom, (x0 + x1) / 2, y0, "center", "bottom"),
+        (top, (x0 + x1) / 2, y1, "center", "top"),
     ]
     return [
-        place
+        dict(place)
         | {"text": f"<b>{t}</b>", "x": px, "y": py, "xanchor": ax, "yanchor": ay, "showarrow": False}
-        | {"font": {"size": 13, "color": _LETTER_COLOUR}, "borderpad": 2}
+        | {"font": {"size": size, "color": _LETTER_COLOUR}, "borderpad": 2}
         for t, px, py, ax, ay in spots
     ]
 
