@@ -1,6 +1,7 @@
 """One popover for every page's exports: figures in every form, tables, and a zip with everything.
 
-Each file is made when it is asked for, so that pages stay fast.
+Each file is made when it is asked for, so that pages stay fast. Opening the popover runs the page again: what is
+saved is what is on screen, also after a click that redrew a fragment of the page alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ def popover(
         commands: lines for a shell that make the same numbers again.
     """
     stem = f"csegsynth_{pack.name}_{page}"
-    with st.popover("Export", icon=":material/download:", type="primary"):
+    place = st.popover(
+        "Export", icon=":material/download:", type="primary", key=f"export-{page}", on_change="rerun"
+    )
+    if not place.open:  # buttons of an older run would save an older view
+        return
+    with place:
         if figures:
             _figure(stem, page, figures)
         for start in range(0, len(files), 2):
@@ -58,13 +64,14 @@ def _figure(stem: str, page: str, figures: Sequence[ExportFigure]) -> None:
     name = next(iter(by_name))
     if len(by_name) > 1:
         chosen = st.selectbox(
-            "Figure", list(by_name), format_func=lambda n: by_name[n].title, key=f"export-figure-{page}"
-        )
+            "Figure", list(by_name), format_func=lambda n: by_name[n].title, key=f"export-figure-{page}",
+            persist_state="page",
+        )  # fmt: skip
         name = chosen if chosen in by_name else name
     one = by_name[name]
     width = st.segmented_control(
         "Width", [COLUMN_MM, PAGE_MM], default=COLUMN_MM, required=True, key=f"export-width-{page}",
-        format_func={COLUMN_MM: "Column, 88 mm", PAGE_MM: "Page, 180 mm"}.get, width="stretch",
+        persist_state="page", format_func={COLUMN_MM: "Column, 88 mm", PAGE_MM: "Page, 180 mm"}.get, width="stretch",
     )  # fmt: skip
     with st.container(horizontal=True, gap="small"):
         for form, kind in FORMATS.items():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from csegsynth_core import figures, grid
@@ -94,6 +95,30 @@ def test_a_click_moves_the_crosshair_to_the_voxel_under_the_mouse(page, pack) ->
     assert voxel[2] == start[2]
     for n, tissue in enumerate(TISSUES):
         assert fractions[tissue] == pytest.approx(maps[(n, *voxel)], abs=0.006)
+
+
+def test_the_export_is_of_the_view_on_screen(page, pack) -> None:
+    page.get_by_text("GM", exact=True).first.click()
+    settle(page)
+    click_plane(page, 2, 0.62, 0.55)  # redraws the viewer alone
+    voxel, fractions = read_out(page)
+    page.get_by_role("button", name="Export").first.click()
+    assert page.get_by_role("combobox", name="Figure").input_value() == "Planes, GM"
+    with page.expect_download(timeout=30_000 * PATIENCE) as waiting:
+        page.get_by_role("button", name="CSV", exact=True).click()
+    table = pd.read_csv(waiting.value.path()).set_index("plane")
+    normal = {"sagittal": 0, "coronal": 1, "axial": 2}
+    for plane, axis in normal.items():
+        across, up = (a for a in range(3) if a != axis)
+        here = table.loc[plane]
+        assert set(here["ijk"[axis]]) == {voxel[axis]}
+        mine = here[(here["ijk"[across]] == voxel[across]) & (here["ijk"[up]] == voxel[up])]
+        assert mine["gm"].item() == pytest.approx(fractions["gm"], abs=0.006)
+    page.keyboard.press("Escape")
+    settle(page)
+    assert page.get_by_role("button", name="CSV", exact=True).count() == 0
+    page.get_by_text("Tissues", exact=True).first.click()
+    settle(page)
 
 
 def toggle_display(page: Any, name: str) -> None:
