@@ -157,6 +157,11 @@ def short_of(metric: str) -> str:
     return SHORT.get(metric, metric_of(metric)[0])
 
 
+def interval_name(table: str) -> str:
+    """How the intervals of a table were found: those of images (Table I) leave out people in turn."""
+    return "jackknife" if table.rpartition("/")[2] == "images" else "bootstrap"
+
+
 def best(values: pd.Series, direction: str) -> float:
     """The best of several values; NaN where the direction is unknown."""
     known = values.dropna()

@@ -595,11 +595,11 @@ def evaluation_figures(pack: Pack) -> list[ExportFigure]:
 def _method(
     pack: Pack, part: pd.DataFrame, names: Mapping[str, str], name: str, label: str, title: str
 ) -> ExportFigure:
-    said = f"CSegSynth pack {pack.name} ({pack.hash[:12]})"
+    label = label.replace("/", ": ")
     return ExportFigure(
         name,
-        label.replace("/", ": ").capitalize(),
-        lambda form, width: methods_file(part, names, title, form=form, width_mm=width, note=said),
+        label[:1].upper() + label[1:],
+        lambda form, width: methods_file(part, names, title, form=form, width_mm=width, note=note(pack)),
         lambda: part,
         lambda: figures.methods_figure(part, names, title),
     )

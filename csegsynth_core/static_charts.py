@@ -13,13 +13,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from csegsynth_core import measured
 from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
 from csegsynth_core.figures.centiles import VolumeRow
 from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS
 from csegsynth_core.figures.influence import InfluenceBar
-from csegsynth_core.figures.measured import MAX_PANELS
+from csegsynth_core.figures.measured import ACROSS
+from csegsynth_core.figures.style import named
 from csegsynth_core.static_figures import COLUMN_MM, GREY, INK, saved
-from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import BY_NAME
 
 _MARKS: Final = ("o", "s", "D", "^", "P", "X")
@@ -164,7 +165,7 @@ def scenarios_file(
             ax.set_visible(False)
         for n, (ax, measure) in enumerate(zip(panels, measures, strict=False)):
             part = table[table["measure"] == measure]
-            title, colour = _named(measure)
+            title, colour = named(measure)
             spread = np.nan_to_num(part["sd_draws_ml"].to_numpy(float))
             for row, (mean, sd) in enumerate(zip(part["mean_ml"], spread, strict=True)):
                 ax.errorbar(
@@ -435,20 +436,23 @@ def methods_file(
     note: str = "",
 ) -> bytes:
     """One metric of several methods; see `figures.methods_figure`."""
-    parts = list(dict.fromkeys(table["part"]))[:MAX_PANELS]
+    parts = list(dict.fromkeys(table["part"]))
     methods = [m for m in dict.fromkeys(table["method"]) if m != "floor"]
     floor = bool((table["method"] == "floor").any())
     wide = width_mm > 1.5 * COLUMN_MM
-    height = (3.9 * len(methods) + 17) if wide else (3.3 * len(methods) + 9.5) * len(parts) + 5
-    intervals = bool(table["low"].notna().any())
+    across = min(len(parts), ACROSS) if wide else 1 if len(parts) <= ACROSS else 2
+    down = -(-len(parts) // across)
+    each = 3.9 if wide and down == 1 else 3.3
+    height = (each * len(methods) + 10.5) * down + 6.5
+    how = measured.interval_name(str(table["table"].iloc[0])) if table["low"].notna().any() else ""
 
     def draw(figure: Any) -> None:
-        shape = (1, len(parts)) if wide else (len(parts), 1)
-        panels = figure.subplots(*shape, squeeze=False).ravel()
-        for n, (ax, part) in enumerate(zip(panels, parts, strict=True)):
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for ax in panels[len(parts) :]:
+            ax.set_visible(False)
+        for n, (ax, part) in enumerate(zip(panels, parts, strict=False)):
             own = table[table["part"] == part].set_index("method")
-            tissue = BY_NAME.get(part)
-            colour = tissue.colour if tissue else "#5B7F95"
+            said, colour = named(part)
             here = [m for m in methods if m in own.index]
             values, low, high = (own.loc[here, k].to_numpy(float) for k in ("value", "low", "high"))
             gaps = [np.nan_to_num(values - low), np.nan_to_num(high - values)]
@@ -459,32 +463,22 @@ def methods_file(
             )
             if "floor" in own.index:
                 ax.axvline(float(own.loc["floor", "value"]), color=INK, lw=0.7, ls=":")
-            shown = (
-                [_short(names.get(m, m), 28) for m in methods] if n == 0 or not wide else [""] * len(methods)
-            )
+            shown = [_short(names.get(m, m), 28) if n % across == 0 else "" for m in methods]
             ax.set_yticks(range(len(methods)), shown)
             ax.set(ylim=(len(methods) - 0.5, -0.5))
-            ax.set_title(tissue.bids if tissue else part, loc="left", color=colour, fontweight="bold", pad=2)
+            size = 7 if len(said) < 18 else 6
+            ax.set_title(said, loc="left", color=colour, fontweight="bold", pad=2, fontsize=size)
             ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
             ax.tick_params(axis="y", length=0)
             ax.locator_params(axis="x", nbins=5)
             ax.spines[["top", "right"]].set_visible(False)
-            if wide or n == len(parts) - 1:
+            if n + across >= len(parts):
                 ax.set_xlabel(title)
-        said = ["Intervals: 95 % bootstrap over people"] if intervals else []
-        said += ["dotted: real against real"] if floor else []
-        _below(figure, "; ".join(said), note, width_mm)
+        signs = [f"Intervals: 95 % {how} over people"] if how else []
+        signs += ["dotted: real against real"] if floor else []
+        _below(figure, "; ".join(signs), note, width_mm)
 
     return saved(draw, form, width_mm, height)
-
-
-def _named(measure: str) -> tuple[str, str]:
-    """Title and colour of a volume: a tissue, a region, or the sum."""
-    region = next((r for r in REGIONS if r.name == measure), None)
-    if region is not None:
-        return region.title, BY_NAME[region.tissue].colour
-    tissue = BY_NAME.get(measure)
-    return (tissue.bids, tissue.colour) if tissue else (measure.upper(), GREY)
 
 
 def _legend(figure: Any, handles: list[Any], note: str, *, columns: int) -> None:

@@ -53,8 +53,7 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
     words = [_WORDS.get(name.rpartition("/")[2], "")]
     words += [f"{direction.capitalize()} is better." if direction else ""]
     if own["low"].notna().any():
-        jackknife = name.endswith("images")
-        words.append(f"Intervals: 95 %, {'jackknife' if jackknife else 'bootstrap'} over people.")
+        words.append(f"Intervals: 95 %, {measured.interval_name(name)} over people.")
     else:
         words.append("No intervals in this pack.")
     words.append(f"Features: {extractors[metric]}." if metric in extractors else "")
@@ -105,9 +104,7 @@ def _table(part: pd.DataFrame, metric: str) -> None:
             cells.append(f"<td>{_cell(found[0], form, best[one]) if found else '–'}</td>")
         name = "real against real (floor)" if method == "floor" else measured.name_of(str(method))
         rows.append(f'<tr data-method="{escape(str(method))}"><th>{escape(name)}</th>{"".join(cells)}</tr>')
-    heads = "".join(
-        f"<td>{BY_NAME[p].bids if p in BY_NAME else escape(p.replace('_', ' '))}</td>" for p in parts
-    )
+    heads = "".join(f"<td>{escape(figures.named(p)[0])}</td>" for p in parts)
     st.html(
         f'<table class="volumes measured"><thead><tr><th>{escape(measured.metric_of(metric)[0])}</th>{heads}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table>"

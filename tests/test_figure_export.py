@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,6 +26,7 @@ from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.pack import find
 from csegsynth_core.scenario_file import Scenario, from_dict, read_json
 from csegsynth_core.static_figures import COLUMN_MM, PAGE_MM
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -150,6 +152,29 @@ def test_sides_are_marked_on_slices_of_scenarios(pack, brains) -> None:
             (x, f"<b>{t}</b>") for x in ("x", "x2", "x4") for t in "LRA"
         }
         assert {a.text for a in marks if a.x == -0.5} == {f"<b>{left}</b>"}
+
+
+def _text(svg: bytes) -> str:
+    root = ElementTree.fromstring(svg)  # noqa: S314 - our own
+    return " ".join("".join(t.itertext()) for t in root.iter(f"{SVG}text"))
+
+
+def test_figures_of_the_evaluation_show_every_region_and_name_their_intervals(pack) -> None:
+    made = {f.name: f for f in page_figures.evaluation_figures(pack)}
+    regions = made["regions_mae_ml"]
+    assert regions.title == "Regions: MAE, mL"
+    figure = regions.html()
+    titles = {re.sub("</?b>", "", a.text.replace("<br>", " ")) for a in figure.layout.annotations}
+    assert {r.title for r in REGIONS} <= titles and len(figure.data) == len(REGIONS)
+    tops = [figure.layout[f"yaxis{n or ''}"].domain for n in (0, 5, 9)]  # one in each row of panels
+    assert tops[0][0] > tops[1][1] and tops[1][0] > tops[2][1] and tops[2][0] >= 0
+    for width in (COLUMN_MM, PAGE_MM):
+        text = _text(regions.file("svg", width))
+        assert all(r.title in text for r in REGIONS) and "95 % bootstrap over people" in text
+    assert "95 % jackknife over people" in _text(made["images_mmd"].file("svg", COLUMN_MM))
+    simulated = replace(pack, about=pack.about | {"simulated": True})
+    made = {f.name: f for f in page_figures.evaluation_figures(simulated)}
+    assert "SIMULATED training data" in _text(made["volumes_mape"].file("svg", PAGE_MM))
 
 
 def _run(archive: zipfile.ZipFile, folder: Path, monkeypatch: Any, n: int = 0) -> None:

@@ -36,7 +36,7 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.figures.style import SUM_COLOUR
+from csegsynth_core.figures.style import SUM_COLOUR, named
 from csegsynth_core.figures.surface import CAMERAS, VENTRICLES, Side, surface_figure
 from csegsynth_core.figures.trajectory import ACROSS, Line, Reference, trajectory_figure
 
@@ -76,6 +76,7 @@ __all__ = [
     "methods_figure",
     "montage_figure",
     "morph_figure",
+    "named",
     "pair_figure",
     "picked_from_event",
     "picked_voxel",

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from csegsynth_core.figures.style import FONT
-from csegsynth_core.tissue import BY_NAME
+from csegsynth_core.figures.style import FONT, named
 
-MAX_PANELS = 4
+ACROSS: Final = 4
+"""Panels in a row, at most."""
+_TOP, _BOTTOM, _BETWEEN, _ROW, _LOW_ROW = 24, 46, 56, 28, 18  # pixels
+_LONG: Final = 16  # characters that a panel's title has room for
 
 
 def methods_figure(
     table: pd.DataFrame, names: Mapping[str, str], title: str, *, dark: bool = False
 ) -> go.Figure:
-    """Dots with 95 % bootstrap intervals, a row for each method, a panel for each of the first four parts.
+    """Dots with 95 % intervals: a row for each method, a panel for each tissue or region, four beside each other.
 
     Args:
         table: rows of `measured.tidy` of one table and one metric; method `floor` is drawn as a line.
@@ -26,11 +28,15 @@ def methods_figure(
         title: of the metric, with its unit.
     """
     ink = "#E8EDF2" if dark else "#1F2A37"
-    parts = list(dict.fromkeys(table["part"]))[:MAX_PANELS]
+    parts = list(dict.fromkeys(table["part"]))
     methods = [m for m in dict.fromkeys(table["method"]) if m != "floor"]
+    across = max(min(len(parts), ACROSS), 1)
+    down = max(-(-len(parts) // across), 1)
+    panel = (_ROW if down == 1 else _LOW_ROW) * len(methods) + 4
+    inner = down * panel + (down - 1) * _BETWEEN
     layout: dict[str, Any] = {
-        "height": 28 * len(methods) + 74,
-        "margin": {"l": 10, "r": 12, "t": 24, "b": 46},
+        "height": inner + _TOP + _BOTTOM,
+        "margin": {"l": 10, "r": 12, "t": _TOP, "b": _BOTTOM},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "color": ink},
@@ -40,43 +46,48 @@ def methods_figure(
         "shapes": [],
     }
     traces = []
-    width = 1 / max(len(parts), 1)
+    width = 1 / across
     for n, part in enumerate(parts):
         suffix = "" if n == 0 else str(n + 1)
         own = table[table["part"] == part].set_index("method")
-        tissue = BY_NAME.get(part)
-        colour = tissue.colour if tissue else "#5B7F95"
+        said, colour = named(part)
+        line, column = divmod(n, across)
+        top = 1 - line * (panel + _BETWEEN) / inner
         here = [m for m in methods if m in own.index]
         values = own.loc[here, "value"].to_numpy(float)
         low, high = (own.loc[here, k].to_numpy(float) for k in ("low", "high"))
         layout[f"xaxis{suffix}"] = {
-            "domain": [n * width, (n + 1) * width - (0.03 if n + 1 < len(parts) else 0)],
+            "domain": [column * width, (column + 1) * width - (0.03 if column + 1 < across else 0)],
             "anchor": f"y{suffix}",
-            "title": {"text": title, "font": {"size": 12}, "standoff": 4},
             "gridcolor": "rgba(128,140,155,0.22)",
             "zeroline": False,
             "fixedrange": True,
             "tickfont": {"size": 11},
-            "nticks": 5,
+            "nticks": 5 if down == 1 else 4,
         }
+        if n + across >= len(parts):
+            words = {"text": title, "font": {"size": 12}, "standoff": 4}
+            layout[f"xaxis{suffix}"]["title"] = words
         layout[f"yaxis{suffix}"] = {
             "anchor": f"x{suffix}",
+            "domain": [max(top - panel / inner, 0.0), top],
             "range": [len(methods) - 0.5, -0.5],
             "fixedrange": True,
             "tickmode": "array",
             "tickvals": list(range(len(methods))),
-            "ticktext": [names.get(m, m) for m in methods] if n == 0 else [""] * len(methods),
+            "ticktext": [names.get(m, m) for m in methods] if column == 0 else [""] * len(methods),
             "automargin": True,
             "gridcolor": "rgba(128,140,155,0.12)",
             "zeroline": False,
         }
         layout["annotations"].append(
             {
-                "text": f"<b>{tissue.bids if tissue else part}</b>",
+                "text": f"<b>{said if len(said) <= _LONG else said.replace(' and ', '<br>and ')}</b>",
                 "xref": f"x{suffix} domain",
                 "yref": "paper",
             }
-            | {"x": 0, "y": 1, "yanchor": "bottom", "showarrow": False, "font": {"size": 13, "color": ink}}
+            | {"x": 0, "y": top, "xanchor": "left", "yanchor": "bottom", "showarrow": False, "align": "left"}
+            | {"font": {"size": 13 if down == 1 else 12, "color": ink}}
         )
         if "floor" in own.index:
             floor = float(own.loc["floor", "value"])
