@@ -57,6 +57,8 @@ METHODS: Final[dict[str, str]] = {
 TITLES: Final[dict[str, str]] = {
     "mape_over_ridge": "MAPE over ridge regression's (ratio)",
     "inside_90_percent_of_draws": "Share of people inside the 5–95 % range of their draws",
+    "inside_expected": "The same, of draws that spread as real people do",
+    "flagged_features": "People whose feature was filled in, out of range or rare",
     "spread_over_draws_ml": "Standard deviation over latent draws, mL",
     "models": "Models: training and size",
     "extractors": "What FID looks at",

@@ -78,7 +78,9 @@ COMPUTED: Final[tuple[tuple[str, str, str], ...]] = (
         "A generated brain",
         r"\hat{\mathbf{x}} = G_\theta\left(\hat{\mathbf{z}} + P_\psi(\mathbf{y})\right),"
         r"\quad \hat{\mathbf{z}} \sim \mathcal{N}(\mathbf{0}, \mathbf{I})",
-        "The draw comes from the seed: the same person and seed give the same brain.",
+        "The draw comes from the seed: the same person and seed give the same brain. In the compact network the code "
+        "moves and re-weights a template; noise behind the code slides its folds, and fractions below the pack's least "
+        "are taken for none, as segmentations do.",
     ),
     (
         "A volume",
@@ -103,8 +105,8 @@ def methods_paragraph(pack: Pack, *, seed: int, draws: int | None = None) -> str
     shape = "×".join(str(n) for n in grid.SHAPE)
     people = "simulated people" if pack.simulated else "people"
     preset = getattr(getattr(pack.model, "config", None), "preset", "")
-    kept = pack.metrics.get("n_validation")
-    used = f"{draws} latent draws from seed {seed} on" if draws else f"one latent draw (seed {seed})"
+    kept = pack.metrics.get("n") if pack.metrics.get("split") == "test" else None
+    used = f"{draws} latent draws (seed {seed})" if draws else f"one latent draw (seed {seed})"
     evaluated = f" and evaluated on {kept} people kept aside" if kept else ""
     return (
         f"Synthetic white-matter, grey-matter and cerebrospinal-fluid partial-volume maps ({shape} voxels of "

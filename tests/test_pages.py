@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -417,7 +418,10 @@ def test_method_page_and_words_for_papers(pack) -> None:
     paragraph = methods_text.methods_paragraph(pack, seed=0)
     assert app.code[0].value == paragraph
     assert pack.hash[:12] in paragraph and f"{coverage.training_people(pack)} people" in paragraph
-    assert "3 latent draws from seed 7" in methods_text.methods_paragraph(pack, seed=7, draws=3)
+    several = methods_text.methods_paragraph(pack, seed=7, draws=3)
+    assert "3 latent draws (seed 7)" in several
+    kept = replace(pack, metrics={"split": "test", "n": 30})
+    assert "evaluated on 30 people kept aside" in methods_text.methods_paragraph(kept, seed=7)
     entries = methods_text.bibtex()
     assert entries.startswith("@article{wang2025,") and "Mérillat, Susan" in entries
     assert re.search(r"@software\{csegsynth,[^@]*license = \{Apache-2\.0\}", entries)

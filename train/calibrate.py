@@ -109,9 +109,9 @@ def calibrate(
     shape = _where(generator)
     originals = np.concatenate([_packed(maps_of([r])) for r in some])
     report = _set_texture(generator, lambda: _made(model, features, some), originals)
-    _set_balance(model, features, volumes, index)
     real = _mean_ssim(originals)
     level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
+    _set_balance(model, features, volumes, index)
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -299,12 +299,8 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     wanted = np.cov(
         _left_out_errors(features[rows].numpy().astype(float), volumes[rows].numpy().astype(float)).T
     )
-    z = model.draw(DRAWS, SEED)
     chosen = rows[:: max(1, 3 * len(rows) // PEOPLE)]
-    spread = np.mean(
-        [np.cov(np.stack([_ml(model, features[r : r + 1], one) for one in z[:, None]]).T) for r in chosen],
-        axis=0,
-    )
+    spread = np.mean([np.cov(_pairs_ml(model, features[r : r + 1], SEED + r).T) for r in chosen], axis=0)
     values, vectors = np.linalg.eigh(wanted - spread)
     missing = vectors * np.sqrt(np.maximum(values, 0.0))
     units = np.diag(UNITS)
@@ -316,6 +312,12 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
         np.sqrt(wanted.diagonal()).round(1),
         np.sqrt(spread.diagonal()).round(1),
     )
+
+
+def _pairs_ml(model: CSegSynth, y: Tensor, seed: int) -> NDArray[np.float64]:
+    """Volumes of `DRAWS` draws of a person, each with its opposite, (draws, tissues) mL."""
+    half = model.draw(DRAWS // 2, seed)
+    return np.stack([_ml(model, y, one) for one in torch.cat([half, -half])[:, None]])
 
 
 def _left_out_errors(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

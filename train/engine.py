@@ -460,13 +460,22 @@ class Engine:
         fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
         if self.config.fresh_prior:
             fitting = {k: v for k, v in fitting.items() if not k.startswith("prior.")}
-        if not any(k in fitting for k in self.model.generating_state()):
+        # Of the networks that both have, every tensor must fit; what the other run lacks starts anew.
+        heads = {k.split(".")[0] for k in state} & set(self.model.generating)
+        wanted = [k for k in self.model.generating_state() if k.split(".")[0] in heads and k in state]
+        unlike = [k for k in wanted if own[k].shape != state[k].shape]
+        if unlike or not any(k in fitting for k in self.model.generating_state()):
             made = json.loads(found.get("config", "{}"))
             raise CSegSynthError(
                 f"{path} holds no generator of this preset",
                 expected=f"a run of preset {self.config.preset!r} that {self.model.family} can start from",
-                got=f"{made.get('model', 'csegsynth')}, preset {made.get('preset')!r}",
-                fix="use a run of the same preset",
+                got=f"{made.get('model', 'csegsynth')}, preset {made.get('preset')!r}"
+                + (
+                    f"; {unlike[0]} is {tuple(state[unlike[0]].shape)}, not {tuple(own[unlike[0]].shape)}"
+                    if unlike
+                    else ""
+                ),
+                fix="use a run of the same preset and networks",
             )
         logger.info("inherited %d of %d tensors from %s", len(fitting), len(own), path)
         self.model.load_state_dict(fitting, strict=False)
@@ -587,6 +596,7 @@ def train(
             engine.method.start(engine, progress=progress and first)
             engine.restart_average()
         else:
+            _check_unseen(people, start_from)
             taken = engine.inherit(start_from / "checkpoint.safetensors")
             if first:
                 write_text(
@@ -666,6 +676,28 @@ def _check_weights(engine: Engine, path: Path) -> None:
             got="weights that are not numbers",
             fix=f"the last good checkpoint is {path}; lower the learning rate and start a new run",
         )
+
+
+def _check_unseen(people: People, start_from: Path) -> None:
+    """Refuse networks that have seen people who are kept aside now.
+
+    Raises:
+        CSegSynthError: the run, or one that it started from, was trained on some of them.
+    """
+    kept = {people.cohort.ids[int(r)] for r in people.validation}
+    run: Path | None = start_from
+    while run is not None:
+        split, first = run / "split.json", run / "inherited.json"
+        seen = json.loads(split.read_text("utf-8")) if split.is_file() else {}
+        both = sorted(kept.intersection([*seen.get("train", []), *seen.get("images_only", [])]))
+        if both:
+            raise CSegSynthError(
+                f"{run} was trained on people who are kept aside now",
+                expected="a run on other people, or on this cohort with the same seed and validation_fraction",
+                got=f"{len(both)} of {len(kept)}, such as {both[0]}",
+                fix="pre-train without them",
+            )
+        run = Path(json.loads(first.read_text("utf-8"))["from"]) if first.is_file() else None
 
 
 def _split_record(people: People) -> dict[str, Any]:

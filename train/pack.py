@@ -32,7 +32,7 @@ from csegsynth_core.regions import region_table
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint
 from train.calibrate import calibrate
-from train.evaluate import AGES, evaluate
+from train.evaluate import AGES, DRAWS, evaluate
 from train.people import gather, maps_of, person_key
 
 ABOUT = {
@@ -127,6 +127,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     ids = cohort.ids
     training = people.parsed.select([ids[int(r)] for r in people.train])
     schema = people.parsed.schema
+    _check_comparisons(out, {person_key(i) for i in training.ids})
     if schema.age is None:
         raise TableError(
             "a pack needs everybody's age", expected="a feature that is an age in years", got=", ".join(schema.names),
@@ -178,6 +179,17 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     save_pack(out, about=about | details, metrics=metrics, card=card(pack, metrics, settings), **parts)
     write_text(run / "evaluation.json", json.dumps(metrics, indent=1))
     return metrics
+
+
+def _check_comparisons(out: Path, train: set[str]) -> None:
+    """Refuse to make a pack where models of other people wait to be compared with it, before any work is done."""
+    for about in sorted(out.glob(f"{COMPARISON}/*/pack.json")):
+        if set(json.loads(about.read_text("utf-8"))["people"]["train"]) != train:
+            raise CSegSynthError(
+                f"{about.parent} was trained on other people than this run",
+                expected="models for comparison that were trained on the same people",
+                fix="remove that folder, or write to another one; then put models of the same people beside the pack",
+            )
 
 
 def model_of_run(run: Path) -> tuple[ConditionalModel, dict[str, Any], dict[str, Any]]:
@@ -252,6 +264,8 @@ def _training_of(run: Path, state: dict[str, Any], settings: dict[str, Any]) -> 
         "preset": settings["preset"],
         "batch": settings["batch"] * settings.get("accumulate", 1),
     }
+    if settings.get("select", "last") != "last":
+        training["weights"] = "those that validated best"
     if "seconds" in state:  # runs of older versions did not count
         training["seconds"] = round(float(state["seconds"][0]), 1)
     first = run / "inherited.json"
@@ -519,8 +533,10 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         for s in settings["stages"]
         if s["steps"]
     )
-    stages = (
-        f"{stages}; batch {settings['batch']}, seed {settings['seed']}. Averaged weights of the last step."
+    stages = f"{stages}; batch {settings['batch']}, seed {settings['seed']}. Averaged weights " + (
+        "of the last step."
+        if settings.get("select", "last") == "last"
+        else "that validated best: errors on the people kept aside are somewhat optimistic."
     )
     started = _start_and_calibration(pack.about, settings)
     extractors = "; ".join(dict.fromkeys(metrics["extractors"].values()))
@@ -597,7 +613,7 @@ Ratio of MAPE to ridge's: {", ".join(f"{t.upper()} {metrics['mape_over_ridge'][t
 {
         ", ".join(f"{100 * inside[t]:.0f} % ({t.upper()})" for t in TISSUES)
     } lie between the 5th and 95th percentile of
-their draws; draws that spread as real people do would hold 90 %.
+their {DRAWS} draws; draws that spread as real people do would hold {100 * metrics["inside_expected"]:.0f} %.
 
 ## The typical person at {AGES[0]:.0f} and {AGES[1]:.0f} years, all else equal (mL)
 `ventricles` as the parcellation network reads them (assets/parcellation).
