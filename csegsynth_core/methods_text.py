@@ -79,8 +79,8 @@ COMPUTED: Final[tuple[tuple[str, str, str], ...]] = (
         r"\hat{\mathbf{x}} = G_\theta\left(\hat{\mathbf{z}} + P_\psi(\mathbf{y})\right),"
         r"\quad \hat{\mathbf{z}} \sim \mathcal{N}(\mathbf{0}, \mathbf{I})",
         "The draw comes from the seed: the same person and seed give the same brain. In the compact network the code "
-        "moves and re-weights a template; noise behind the code slides its folds, and fractions below the pack's least "
-        "are taken for none, as segmentations do.",
+        "moves and re-weights a template, noise behind the code slides its folds, and the smallest fractions are "
+        "taken for none, as segmentations do.",
     ),
     (
         "A volume",
