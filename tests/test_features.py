@@ -595,6 +595,20 @@ def test_curves_are_ordered_and_near_the_truth(centiles: VolumeCentiles) -> None
     assert inside == [False, True, False]
 
 
+def test_curves_of_few_people_do_not_close_at_the_ends() -> None:
+    """Sixty people of whom few are old: the range of volumes stays a range at every age, and the median is smooth."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        ages = np.concatenate([rng.uniform(20, 70, 56), rng.uniform(70, 82, 4)])
+        gm = 800 - 3 * (ages - 20) + rng.normal(0, 40, 60)
+        fitted = VolumeCentiles.fit(ages, None, {"wm": gm - 200, "gm": gm, "csf": 900 - gm})
+        curve = fitted.curve("gm", None, np.linspace(ages.min(), ages.max(), 30))
+        width = (curve["c95"] - curve["c5"]).to_numpy()
+        assert 60 < width.min() and width.max() < 260
+        for name in (f"c{c}" for c in CENTILES):
+            assert np.abs(np.diff(curve[name], n=3)).max() < 1e-3, "quadratics, nowhere cut by another"
+
+
 def test_centile_of_a_person(centiles: VolumeCentiles) -> None:
     row = centiles.curve("gm", "F", [50.0]).iloc[0]
     for c in CENTILES:

@@ -1,8 +1,9 @@
 """Reference centiles of volumes of tissues and regions by age and sex.
 
-Quantile regression (Koenker and Bassett 1978) with a quadratic of age, for each sex: right for samples of
-some sixty people, too few for GAMLSS. Curves that cross are put in order at each age (Chernozhukov,
-Fernández-Val and Galichon 2010).
+Restricted quantile regression (He 1997, "Quantile curves without crossing") for each sex: the median is a quadratic
+of age (Koenker and Bassett 1978), people's distance from it grows or shrinks along a line, and in units of that
+line's height everybody's distances have the same centiles. Right for samples of some sixty people, too few for GAMLSS
+and for every centile's curve to be fitted by itself, which wiggles and crosses others.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ CLIP: Final[tuple[float, float]] = (0.5, 99.5)
 """No centile beyond these is reported: the data cannot tell."""
 
 _DEGREE: Final = 2
+_TILT: Final = 0.6  # most that distances from the median may change from the middle of the ages to either end
 _GAP_ML: Final = 1e-6  # neighbouring curves are kept this far apart, so that their order is always defined
 _FORMAT: Final = "csegsynth-volume-centiles"
 _VERSION: Final = 1
@@ -254,24 +256,35 @@ class VolumeCentiles:
 
 
 def _fit_group(ages: NDArray[np.float64], volumes: Mapping[str, NDArray[np.float64]]) -> _Group:
-    """Quantile regressions of each volume on a quadratic of age scaled to [−1, 1]."""
+    """Curves of each volume as quadratics of age scaled to [−1, 1]: median + centile of distances · their line."""
     from statsmodels.regression.quantile_regression import QuantReg  # slow to import, needed to fit only
     from statsmodels.tools.sm_exceptions import IterationLimitWarning
 
     low, high = float(ages.min()), float(ages.max())
     centre, half = (low + high) / 2, (high - low) / 2
-    design = polynomial.polyvander((ages - centre) / half, _DEGREE)
+    t = (ages - centre) / half
     coefficients: dict[str, tuple[tuple[float, ...], ...]] = {}
+
+    def median(values: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
+        with warnings.catch_warnings():
+            # At the limit the iterations cycle between neighbouring solutions within a fraction of a mL.
+            warnings.simplefilter("ignore", IterationLimitWarning)
+            fit = QuantReg(values, polynomial.polyvander(t, degree)).fit(q=0.5, max_iter=2000)
+        return np.asarray(fit.params, float)
+
     for kind, values in volumes.items():
         middle, scale = float(np.median(values)), float(values.std()) or 1.0
-        curves = []
-        for centile in CENTILES:
-            with warnings.catch_warnings():
-                # At the limit the iterations cycle between neighbouring solutions within a fraction of a mL.
-                warnings.simplefilter("ignore", IterationLimitWarning)
-                fit = QuantReg((values - middle) / scale, design).fit(q=centile / 100, max_iter=2000)
-            own = np.asarray(fit.params) * scale
-            own[0] += middle
-            curves.append(tuple(float(c) for c in own))
-        coefficients[kind] = tuple(curves)
+        own = median((values - middle) / scale, _DEGREE) * scale
+        own[0] += middle
+        away = values - polynomial.polyval(t, own)
+        mean = float(np.abs(away).mean()) or 1.0
+        line = median(np.abs(away) / mean, 1) * mean
+        # A line that would fall to nothing at one end, or grow without measure, is the chance of few people.
+        line[1] = float(np.clip(line[1], -_TILT * line[0], _TILT * line[0]))
+        if line[0] <= 0:
+            line = np.asarray([mean, 0.0])
+        apart = np.percentile(away / polynomial.polyval(t, line), CENTILES)
+        apart[CENTILES.index(50)] = 0.0
+        curves = own + np.pad(np.outer(apart, line), ((0, 0), (0, _DEGREE - 1)))
+        coefficients[kind] = tuple(tuple(float(c) for c in curve) for curve in curves)
     return _Group(len(ages), centre, half, coefficients)
