@@ -26,6 +26,8 @@ from csegsynth_core.scenarios import MEASURES, VOLUMES, quick_draws
 DEGREE: Final = 3
 LEVEL: Final = 0.95
 SPREAD: Final[tuple[float, float]] = (5.0, 95.0)
+LEAST_AGES: Final = DEGREE + 2
+"""Different ages that a regression line needs: one more than coefficients, so that it has an interval."""
 LINE_AGES: Final = 121
 """Ages at which a regression line is drawn."""
 
@@ -42,10 +44,8 @@ def regression_line(
 ) -> pd.DataFrame:
     """Ordinary least squares of a cubic of age, with the confidence interval of its mean.
 
-    The degree is lower where there are too few ages: two more ages than coefficients are needed.
-
     Args:
-        ages: years, shape (n,), at least three different ones.
+        ages: years, shape (n,), at least `LEAST_AGES` different ones.
         values: any unit, shape (n,).
         at: ages to read the line at; by default the different `ages`.
         level: of the confidence interval, 0.95 for 95 %.
@@ -54,7 +54,7 @@ def regression_line(
         Columns `age`, `fit`, `low`, `high`.
 
     Raises:
-        CSegSynthError: fewer than three ages, lengths differ, or a value is not a number.
+        CSegSynthError: too few ages, lengths differ, or a value is not a number.
     """
     x, y = np.asarray(ages, float), np.asarray(values, float)
     if x.shape != y.shape or x.ndim != 1 or not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -63,30 +63,39 @@ def regression_line(
             expected="as many finite ages as values",
             got=f"shapes {x.shape} and {y.shape}",
         )
+    check_ages(x)
     different = np.unique(x)
-    if len(different) < 3:
-        raise CSegSynthError(
-            "no regression line",
-            expected="at least three different ages",
-            got=str(len(different)),
-            fix="use a smaller step",
-        )
-    degree = min(DEGREE, len(different) - 2)
     centre, half = (different[0] + different[-1]) / 2, (different[-1] - different[0]) / 2
     where = different if at is None else np.atleast_1d(np.asarray(at, float))
 
     def design(years: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.vander((years - centre) / half, degree + 1, increasing=True)
+        return np.vander((years - centre) / half, DEGREE + 1, increasing=True)
 
     q, r = np.linalg.qr(design(x))
     coefficients = np.linalg.solve(r, q.T @ y)
-    freedom = len(x) - degree - 1
+    freedom = len(x) - DEGREE - 1
     variance = ((y - design(x) @ coefficients) ** 2).sum() / freedom
     there = design(where)
     leverage = (np.linalg.solve(r.T, there.T) ** 2).sum(axis=0)
     half_width = stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance * leverage)
     fit = there @ coefficients
     return pd.DataFrame({"age": where, "fit": fit, "low": fit - half_width, "high": fit + half_width})
+
+
+def check_ages(ages: ArrayLike) -> None:
+    """See that a cubic regression line can be drawn through these ages.
+
+    Raises:
+        CSegSynthError: there are too few.
+    """
+    different = len(np.unique(np.asarray(ages, float)))
+    if different < LEAST_AGES:
+        raise CSegSynthError(
+            "too few ages for a cubic regression line",
+            expected=f"at least {LEAST_AGES} different ages",
+            got=str(different),
+            fix="use a smaller step or a wider range of ages",
+        )
 
 
 def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.sweep_report import warnings_of
+from csegsynth_core.uncertainty import check_ages
 from pages import _about, _ageing_export, _ageing_views, _link, _overlay, _state, _sweep_controls, _sweeps
 
 _link.routed()
@@ -36,6 +37,7 @@ try:
     for text in warnings_of(pack, held["person"], plan):
         st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
     measures = _ageing_views.measures(view)
+    check_ages(plan.ages)  # of the lines on the page and in every export
     bar, chart = st.empty(), st.empty()
 
     def sweeps(draws: int | None) -> list:

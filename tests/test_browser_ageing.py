@@ -15,7 +15,7 @@ from csegsynth_core.scenarios import Plan, sweep
 from csegsynth_core.substructures import REGIONS
 from tests.browser import PATIENCE, settle
 
-QUERY = "from=30&to=60&step=10&draws=2&scenario=both"
+QUERY = "from=30&to=60&step=5&draws=2&scenario=both"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_sweep_shows_the_cores_numbers(page, pack) -> None:
     assert page.get_by_text("Page not found").count() == 0
     assert "male, 52 years · draw 1" in page.locator("h1").inner_text()
     person = {**pack.encoder.default_person(sex="M"), "age": 52.0}
-    one = sweep(pack, person, Plan(30, 60, 10, draws=2, seed=1))
+    one = sweep(pack, person, Plan(30, 60, 5, draws=2, seed=1))
     for scenario in ("ideal", "regressed"):
         own = one.volumes.query("scenario == @scenario and draw == 0")
         drawn = _points(page, f"this person: {scenario}")
@@ -132,7 +132,7 @@ def test_regions_are_shown_and_overlays_come_back_by_link(page, pack) -> None:
     who = page.locator("h1").inner_text()
     years = re.search(r"male, (\d+) years", who)[1]
     person = {**pack.encoder.default_person(sex="M"), "age": float(years)}
-    own = sweep(pack, person, Plan(30, 60, 10, draws=2, seed=1)).volumes.query("draw == 0")
+    own = sweep(pack, person, Plan(30, 60, 5, draws=2, seed=1)).volumes.query("draw == 0")
     drawn = _points(page, "this person: ideal")
     assert len(drawn) == len(REGIONS)
     for values, region in zip(drawn, REGIONS, strict=True):

@@ -62,7 +62,7 @@ def test_the_view_follows_through_all_pages_and_survives_a_reload(site) -> None:
     pack = load_pack("lifespan")
     assert pack.simulated
     wanted = {"pack": ["lifespan"], "draw": ["3"], "view": ["r"], "p.age": ["61"]}
-    with site.open("/?pack=lifespan&draw=3&view=r&p.age=61&from=50&to=60&step=5&draws=1") as page:
+    with site.open("/?pack=lifespan&draw=3&view=r&p.age=61&from=40&to=60&step=5&draws=1") as page:
         wait_for_brain(page)
         settle(page)
         first, link = volumes(page), _query(page)

@@ -147,7 +147,7 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
 def everything(pack, people) -> tuple[Any, dict[str, bytes]]:
     """Two people swept with different settings, and the files of their zip."""
     mine = {**people[0][1].person, "height": 171.23456789}
-    plan = Plan(30, 60, 10, ("regressed",), draws=2, seed=4)
+    plan = Plan(20, 60, 10, ("regressed",), draws=2, seed=4)
     swept = [
         ("this person", sweep(pack, mine, plan)),
         ("B", sweep(pack, people[0][1].person, replace(plan, scenarios=("ideal",), draws=1))),

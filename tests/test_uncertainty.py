@@ -46,12 +46,15 @@ def test_the_interval_of_the_mean_covers_the_mean_95_times_in_100(rng) -> None:
     assert 0.91 <= np.mean(hits) <= 0.985
 
 
-def test_few_ages_lower_the_degree_and_too_few_are_refused() -> None:
-    assert regression_line([20, 30, 40], [1.0, 2.0, 4.0])["fit"].is_monotonic_increasing
-    with pytest.raises(CSegSynthError, match=r"three different ages.*2"):
-        regression_line([20, 30], [1.0, 2.0])
+def test_the_line_is_cubic_whatever_the_ages_and_too_few_are_refused() -> None:
+    ages = np.array([20.0, 30, 40, 50, 60])
+    line = regression_line(ages, ages**3, at=[25.0])
+    assert line["fit"].item() == pytest.approx(25.0**3)
+    for few in ([48.0, 49.0], [20.0, 30, 40], [20.0, 30, 40, 50], [20.0, 20, 30, 40, 50]):
+        with pytest.raises(CSegSynthError, match=r"at least 5 different ages.*smaller step or a wider range"):
+            regression_line(few, few)
     with pytest.raises(CSegSynthError, match="finite"):
-        regression_line([20, 30, 40], [1.0, np.nan, 2.0])
+        regression_line([20, 30, 40, 50, 60], [1.0, np.nan, 2.0, 3.0, 4.0])
 
 
 def _volumes(draws: int) -> pd.DataFrame:
