@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from csegsynth_core import figures
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import Plan, Sweep, sweep
-from csegsynth_core.sweep_report import path_sample
+from csegsynth_core.sweep_report import Named, path_sample
 from pages import _state
 
 KEPT = 32
@@ -48,6 +51,33 @@ def _store() -> _Store:
 def known(pack: Pack, person: _state.Person, plan: Plan) -> Sweep | None:
     """A sweep that was already made."""
     return _store().get((pack.hash, tuple(person.items()), plan))
+
+
+class _Later(Sweep):
+    """A sweep of which the volumes are computed when they are asked for; all else is known."""
+
+    def __init__(self, known: Sweep, plan: Plan, make: Callable[[], Sweep]) -> None:
+        own = {f.name: getattr(known, f.name) for f in fields(known) if f.name != "volumes"}
+        self.__dict__.update(own | {"plan": plan, "make": make})
+
+    @cached_property
+    def volumes(self) -> pd.DataFrame:
+        """As of a sweep with all draws of the plan."""
+        return self.__dict__["make"]().volumes
+
+
+def all_draws(pack: Pack, people: list[Named], entries: list[tuple[str, _state.Person, Plan]]) -> list[Named]:
+    """Sweeps with all draws of their plans, for exports: computed when a file is asked for.
+
+    Args:
+        people: the same with one draw; paths do not depend on draws.
+    """
+
+    def of(one: Sweep, person: _state.Person, plan: Plan) -> Sweep:
+        own = dict(person)  # the page's changes with its controls
+        return _Later(one, plan, lambda: run(pack, own, plan, st.empty(), "Volumes"))
+
+    return [(name, of(one, who, plan)) for (name, one), (_, who, plan) in zip(people, entries, strict=True)]
 
 
 def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> Sweep:

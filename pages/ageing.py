@@ -49,12 +49,13 @@ try:
     if volumes and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:
         _ageing_views.trajectories(pack, sweeps(1), unit, measures, chart)  # while further draws are made
     people = sweeps(None if volumes else 1)
+    saved = people if volumes else _sweeps.all_draws(pack, people, _overlay.entries(pack, plan))
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
 one = people[0][1]
 with head:
-    _ageing_export.popover(pack, people, unit, measures)
+    _ageing_export.popover(pack, saved, unit, measures)
 if volumes:
     _ageing_views.trajectories(pack, people, unit, measures, chart, key="trajectory")
 if view == "tissues":

@@ -40,7 +40,7 @@ def _query(app: Any) -> dict[str, str]:
     return {k: v[0] if isinstance(v, list) else v for k, v in app.query_params.items()}
 
 
-SWEEP = {"from": "30", "to": "50", "step": "10", "draws": "1", "scenario": "regressed"}
+SWEEP = {"from": "30", "to": "50", "step": "5", "draws": "1", "scenario": "regressed"}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_link_opens_the_same_view(app, pack) -> None:
 
 def test_the_figure_shows_the_cores_numbers(app, pack) -> None:
     person = {**pack.encoder.default_person(sex="M"), "age": 44.0}
-    one = sweep(pack, person, Plan(30, 50, 10, ("regressed",), draws=1, seed=3))
+    one = sweep(pack, person, Plan(30, 50, 5, ("regressed",), draws=1, seed=3))
     traces = [
         t
         for t in _figure(app)["data"]
@@ -102,12 +102,12 @@ def test_views_and_export_are_there(app) -> None:
     features = _switch(app, "View", "features")
     assert not features.exception
     table = features.dataframe[0].value
-    assert list(table.columns) == ["Feature", "Units", "now", "30", "40", "50"]
+    assert list(table.columns) == ["Feature", "Units", "now", "30", "35", "40", "45", "50"]
     assert "Height" in set(table["Feature"])
     moving = _switch(app, "View", "brain")
     assert not moving.exception
     frames = json.loads(moving.get("plotly_chart")[0].proto.spec)["frames"]
-    assert len(frames) == 3
+    assert len(frames) == 5
     _switch(app, "View", "tissues")
 
 
@@ -121,7 +121,7 @@ def test_regions_can_be_plotted_and_chosen(app, pack) -> None:
     shown = _switch(app, "View", "regions")
     assert not shown.exception
     person = {**pack.encoder.default_person(sex="M"), "age": 44.0}
-    one = sweep(pack, person, Plan(30, 50, 10, ("regressed",), draws=1, seed=3))
+    one = sweep(pack, person, Plan(30, 50, 5, ("regressed",), draws=1, seed=3))
     drawn = _points_of(_figure(shown), "this person: regressed")
     assert len(drawn) == len(REGIONS)
     assert drawn[0] == pytest.approx(one.volumes["ventricles"].tolist(), rel=1e-5)
@@ -147,7 +147,7 @@ def test_overlays_come_by_link_and_are_kept(pack) -> None:
     names = {t["name"] for t in figure["data"] if t.get("showlegend")}
     assert {"this person: regressed", "A: ideal"} <= names
     person = {**pack.encoder.default_person(sex="M"), "age": 60.0, "sex": "F"}
-    one = sweep(pack, person, Plan(30, 50, 10, ("ideal",), seed=5))
+    one = sweep(pack, person, Plan(30, 50, 5, ("ideal",), seed=5))
     assert _points_of(figure, "A: ideal")[0] == pytest.approx(one.volumes["wm"].tolist(), rel=1e-5)
     next(b for b in app.button if b.label == "Keep these lines").click().run()
     assert not app.exception
@@ -167,7 +167,7 @@ def _points_of(figure: dict[str, Any], name: str) -> list[list[float]]:
 
 def test_outside_ages_are_said_before_the_result(pack) -> None:
     app = _ageing(
-        _app(pack="ixi", **(SWEEP | {"from": "80", "to": "90", "step": "5", "scenario": "ideal"})).run()
+        _app(pack="ixi", **(SWEEP | {"from": "70", "to": "90", "step": "5", "scenario": "ideal"})).run()
     )
     assert "lie outside the training range" in _html(app)
     assert not app.exception
@@ -205,6 +205,46 @@ def test_a_scenario_is_saved_and_opened(pack) -> None:
     opener.set_value(("b.json", b'{"format": "csegsynth-scenario", "version": 9}', "application/json")).run()
     assert "another version" in app.error[0].value
     assert "draw 9" in _html(app)
+
+
+@pytest.mark.parametrize(
+    ("view", "age"), [("brain", 46), ("features", 47)]
+)  # of nobody else: sweeps are kept
+def test_exports_have_all_draws_in_every_view(pack, monkeypatch, view, age) -> None:
+    from pages import _ageing_export, _sweeps
+    from pages._remember import in_session
+
+    saved: list[Any] = []
+    made: list[int] = []
+
+    def popover(pack: Any, people: Any, *_: Any) -> None:
+        saved[:] = [people[0][1], in_session(lambda: people[0][1].volumes)]
+
+    monkeypatch.setattr(_ageing_export, "popover", popover)
+    monkeypatch.setattr(_sweeps, "sweep", lambda *a, **k: made.append(a[2].draws) or sweep(*a, **k))
+    app = _app(pack="ixi", p_age=str(age), p_sex="M", **(SWEEP | {"draws": "5"})).run()
+    app.session_state["ageing-view"] = view
+    _ageing(app)
+    assert not app.exception and not app.error
+    assert made == [1]  # the rest is made when a file is asked for
+    one, volumes_of = saved
+    person = {**pack.encoder.default_person(sex="M"), "age": float(age)}
+    wanted = sweep(pack, person, Plan(30, 50, 5, ("regressed",), draws=5))
+    assert sweep_report.command(one) == sweep_report.command(wanted)
+    assert one.features.equals(wanted.features)
+    volumes = volumes_of()
+    assert volumes["draw"].nunique() == 5 and made == [1, 5]
+    assert volumes["gm"].tolist() == pytest.approx(wanted.volumes["gm"].tolist(), rel=1e-6)
+    assert "spread over 5 latent draws" in sweep_report.methods(one)
+
+
+def test_too_few_ages_end_in_a_message_with_its_remedy(pack) -> None:
+    app = _ageing(_app(pack="ixi", **(SWEEP | {"from": "48", "to": "49", "step": "2"})).run())
+    assert not app.exception
+    assert "at least 5 different ages" in app.error[0].value
+    assert "smaller step or a wider range" in app.error[0].value
+    next(s for s in app.slider if s.label.startswith("Ages")).set_value((40, 60)).run()
+    assert not app.error and not app.exception
 
 
 def test_the_person_follows_over_pages(pack) -> None:
