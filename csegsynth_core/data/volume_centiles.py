@@ -38,7 +38,7 @@ CLIP: Final[tuple[float, float]] = (0.5, 99.5)
 """No centile beyond these is reported: the data cannot tell."""
 
 _DEGREE: Final = 2
-_TILT: Final = 0.6  # most that distances from the median may change from the middle of the ages to either end
+_TILT: Final = 0.4  # most that distances from the median may change from the middle of the ages to either end
 _GAP_ML: Final = 1e-6  # neighbouring curves are kept this far apart, so that their order is always defined
 _FORMAT: Final = "csegsynth-volume-centiles"
 _VERSION: Final = 1
