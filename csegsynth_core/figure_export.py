@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Final
 
 import pandas as pd
@@ -38,13 +40,15 @@ class ExportFigure:
     """The interactive (Plotly) figure."""
     background: str = "#FFFFFF"
     """Behind the interactive figure."""
+    note: str = ""
+    """Lines below the title of the interactive figure, which may stand alone: signs, whose brain, which pack."""
 
     def csv(self) -> bytes:
         """The tidy table as CSV."""
         return csv(self.table())
 
     def page(self, plotly_js: bool | str = True) -> bytes:
-        """The interactive figure as a page.
+        """The interactive figure as a page, with its title and note.
 
         Args:
             plotly_js: True: the page holds plotly.js (4.6 MB) and needs no network; `directory`: it expects
@@ -52,7 +56,26 @@ class ExportFigure:
         """
         figure = self.html()
         figure.update_layout(paper_bgcolor=self.background, plot_bgcolor=self.background)
-        return figure.to_html(include_plotlyjs=plotly_js, full_html=True, div_id=self.name).encode()
+        _head(figure, self.title, self.note)
+        page = figure.to_html(include_plotlyjs=plotly_js, full_html=True, div_id=self.name)
+        return page.replace("<head>", f"<head><title>{escape(self.title)}</title>", 1).encode()
+
+
+def _head(figure: Any, title: str, note: str) -> None:
+    """Title and note in a margin of their own above a Plotly figure, which keeps its size."""
+    lines = [
+        part for line in note.splitlines() for part in ([line] if "<" in line else textwrap.wrap(line, 120))
+    ]
+    small = "".join(f'<br><span style="font-size:12px">{line}</span>' for line in lines)
+    room, layout = 40 + 21 * len(lines), figure.layout
+    height = (layout.height or 450) + room
+    top = 100 if layout.margin.t is None else layout.margin.t  # Plotly's own where there is none
+    figure.update_layout(
+        height=height,
+        margin={"t": top + room},
+        title={"text": f"<b>{title}</b>{small}", "font": {"size": 16}, "x": 0, "xref": "container"}
+        | {"y": 1 - 14 / height, "yref": "container", "yanchor": "top", "pad": {"l": 10}},
+    )
 
 
 def note(pack: Pack) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.static_brains import (
     NEUROLOGICAL,
+    place_of,
     plane_table,
     planes_file,
     planes_table,
@@ -44,9 +46,22 @@ BLACK: Final = "#000000"
 NAMES: Final = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
 STRONGEST: Final = 12
 """Features whose correlations are drawn."""
+_ENDS: Final = {"−": "#2F8FE8", "+": "#EE6A3C"}
+"""Sign of a difference → its colour."""
 _PEOPLE: Final = {"female": "women", "male": "men"}
 
 Maps = NDArray[np.float32]
+
+
+def _told(pack: Pack, made: Sequence[ExportFigure], *more: str) -> list[ExportFigure]:
+    """Figures with what must be said where they stand alone: their own note, more of it, the pack, what it is for."""
+    last = f"{note(pack)}. Research use only, not for diagnosis."
+    return [replace(one, note="\n".join(t for t in (one.note, *more, last) if t)) for one in made]
+
+
+def _whose(pack: Pack, brain: Brain) -> str:
+    """`female, 48 years; draw 3`."""
+    return f"{pack.schema.describe(brain.features) or 'somebody'}; draw {brain.seed}"
 
 
 def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
@@ -139,7 +154,9 @@ def person_figures(
         out += [_surface(name, person, baseline, meshes, said) for name in ("folds", "moved", "inside")]
     if pack.schema.age is not None:
         out.append(_volumes(pack, person, baseline, label, spread, draws))
-    return out
+    return _told(
+        pack, out, f"This person: {_whose(pack, person)}. Baseline: {label} ({_whose(pack, baseline)})."
+    )
 
 
 def _contours(
@@ -261,7 +278,12 @@ def _volumes(
         )  # fmt: skip
 
     return ExportFigure(
-        "volumes", "Volumes among centiles", file, table, lambda: figures.centile_figure(rows()[0], row_px=70)
+        "volumes",
+        "Volumes among centiles",
+        file,
+        table,
+        lambda: figures.centile_figure(rows()[0], row_px=76, alone=True),
+        note=f"● this person, ○ baseline; bands and line: centiles 5–95, 25–75 and median of {who}",
     )
 
 
@@ -289,17 +311,17 @@ def influence_figures(
         for r in shown.to_dict("records")
     ]
     look: dict[str, Any] = {"colour": colour, "axis": axis, "band": band}
-    return [
-        ExportFigure(
-            "influence",
-            "Bars",
-            lambda form, width: influence_file(
-                bars, **look, title=title, form=form, width_mm=width, note=note(pack)
-            ),
-            whole,
-            lambda: figures.influence_figure(bars, **look),
-        )
-    ]
+    one = ExportFigure(
+        "influence",
+        "Influence of features",
+        lambda form, width: influence_file(
+            bars, **look, title=title, form=form, width_mm=width, note=note(pack)
+        ),
+        whole,
+        lambda: figures.influence_figure(bars, **look),
+    )
+    words = "Associations that a model learned, not effects." + (f" Whiskers: {band}." if band else "")
+    return _told(pack, [one], title, words)
 
 
 def map_figure(
@@ -321,7 +343,7 @@ def map_figure(
             baseline=brain.maps - change(), change=f"change of fraction for 1 SD of {label}",
         )  # fmt: skip
 
-    return ExportFigure(
+    one = ExportFigure(
         f"map_{_plain(column)}_{tissue}",
         f"Where {label} acts, {BY_NAME[tissue].bids}",
         lambda form, width: drawn().file(form, width),
@@ -329,6 +351,9 @@ def map_figure(
         lambda: drawn().html(),
         BLACK,
     )
+    return _told(
+        pack, [one], f"Derivative in one person: {_whose(pack, brain)}. An association, not an effect."
+    )[0]
 
 
 def _map_table(maps: Maps, change: Maps, at: Voxel) -> pd.DataFrame:
@@ -402,7 +427,6 @@ def compare_figures(
         return pd.concat(parts, ignore_index=True)
 
     def together() -> Any:
-        limit = figures.shared_limit(list(maps.values()), first, tissue)
         return _side_by_side(maps, plane, at, tissue, display, limit)
 
     tissues = table[table["measure"].isin(KINDS)]
@@ -414,10 +438,16 @@ def compare_figures(
             title,
             lambda form, width: scenarios_file(part, form=form, width_mm=width, note=note(pack)),
             lambda: compare.with_features(part, people),
-            lambda: figures.scenarios_figure(part, row_px=30),
+            lambda: figures.scenarios_figure(part, row_px=24, alone=True),
+            note=f"Mean ± 1 SD over {int(table['draws'].iloc[0])} latent draws, the same in all scenarios",
         )
 
-    return [
+    limit = figures.shared_limit(list(maps.values()), first, tissue)
+    samples = "  ".join(f'<span style="color:{t.colour}">■</span> {t.bids}' for t in ALL)
+    ends = "  ".join(f'<span style="color:{c}">■</span> {s}{limit:g}' for s, c in _ENDS.items())
+    draw = next(iter(brains.values())).seed
+    key = f"{place_of(plane, at)}, draw {draw}: {samples}. Δ fraction to the first: {ends}"
+    made = [
         volumes("scenarios_volumes", "Volumes", tissues),
         *([volumes("scenarios_regions", "Volumes of regions", regions)] if len(regions) else []),
         ExportFigure(
@@ -429,8 +459,11 @@ def compare_figures(
             slices,
             together,
             BLACK,
+            key,
         ),
     ]
+    who = (f"{name}: {pack.schema.describe(brain.features)}" for name, brain in brains.items())
+    return _told(pack, made, *(w for w in who if not w.endswith(": ")))
 
 
 def _side_by_side(
@@ -527,7 +560,7 @@ def cohort_figures(
                 lambda: figures.correlation_figure(labels, rho, height=560),
             ),
         ]  # fmt: skip
-    return [*out, _places(pack, places)]
+    return _told(pack, [*out, _places(pack, places)], f"This person: {_whose(pack, person)}.")
 
 
 def _places(pack: Pack, places: pd.DataFrame) -> ExportFigure:
@@ -576,6 +609,7 @@ def _by_age(pack: Pack, person: Brain) -> ExportFigure:
             [c.assign(volume=k, person_age=age, person_ml=own[k]) for k, c in curves().items()]
         ),
         lambda: figures.volumes_by_age_figure(curves(), age, own, height=620),
+        note=f"Median, 25–75 and 5–95 centile bands of {who}; ◆ this person's generated brain",
     )
 
 
@@ -596,13 +630,18 @@ def _method(
     pack: Pack, part: pd.DataFrame, names: Mapping[str, str], name: str, label: str, title: str
 ) -> ExportFigure:
     label = label.replace("/", ": ")
-    return ExportFigure(
+    how = measured.interval_name(str(part["table"].iloc[0])) if part["low"].notna().any() else ""
+    signs = [f"Intervals: 95 % {how} over people"] if how else []
+    signs += ["dotted: real against real"] if (part["method"] == "floor").any() else []
+    one = ExportFigure(
         name,
         label[:1].upper() + label[1:],
         lambda form, width: methods_file(part, names, title, form=form, width_mm=width, note=note(pack)),
         lambda: part,
         lambda: figures.methods_figure(part, names, title),
+        note="; ".join(signs),
     )
+    return _told(pack, [one])[0]
 
 
 def _distribution_table(row: Mapping[str, Any], histogram: Any) -> pd.DataFrame:

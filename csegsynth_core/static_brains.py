@@ -142,7 +142,7 @@ def scenarios_slices_file(
             _slice(ax, one, rgb, True)
         below = lines * (block + 1.0)
         _key(figure, below, "tissues", None, "", width_mm)
-        change = f"change of fraction to “{names[0]}”; {_place(one, at)}"
+        change = f"change of fraction to “{names[0]}”; {place_of(one.plane, at)}"
         _key(figure, below + _SAMPLES, tissue, limit, change, width_mm)
         _note_line(figure, note)
 
@@ -184,13 +184,14 @@ def _outlines(ax: Any, maps: Maps, one: View, at: int) -> None:
 
 
 def _title(ax: Any, one: View, at: Voxel) -> None:
-    ax.set_title(_place(one, at), pad=2, fontweight="normal")
+    ax.set_title(place_of(one.plane, at), pad=2, fontweight="normal")
 
 
-def _place(one: View, at: Voxel) -> str:
-    """`axial, z = 3 mm`."""
-    mm = float(grid.voxel_to_mm(at)[one.through])
-    return f"{one.plane}, {'xyz'[one.through]} = {mm:.0f} mm".replace("-", "−")
+def place_of(plane: Plane, at: Voxel) -> str:
+    """Where a plane through a voxel lies: `axial, z = 3 mm`."""
+    through = view(plane).through
+    mm = float(grid.voxel_to_mm(at)[through])
+    return f"{plane}, {'xyz'[through]} = {mm:.0f} mm".replace("-", "−")
 
 
 def _scale_bar(ax: Any, one: View) -> None:

@@ -101,13 +101,7 @@ def describe(pack: Pack, brain: Brain) -> str:
 
 def describe_person(pack: Pack, person: Person) -> str:
     """`female, 48 years`; what is unknown is left out."""
-    age, sex = pack.schema.age, pack.schema.sex
-    parts = []
-    if sex and person.get(sex.name) is not None:
-        parts.append(sex.levels[str(person[sex.name])])
-    if age and person.get(age.name) is not None:
-        parts.append(f"{person[age.name]:.4g} {age.units}")
-    return ", ".join(parts)
+    return pack.schema.describe(person)
 
 
 def set_person(pack: Pack, person: Person, *, notes: list[str] | None = None) -> None:

@@ -27,7 +27,7 @@ from csegsynth_core.pack import find
 from csegsynth_core.scenario_file import Scenario, from_dict, read_json
 from csegsynth_core.static_figures import COLUMN_MM, PAGE_MM
 from csegsynth_core.substructures import REGIONS
-from csegsynth_core.tissue import TISSUES
+from csegsynth_core.tissue import BY_NAME, TISSUES
 
 SVG = "{http://www.w3.org/2000/svg}"
 ENDS = {
@@ -175,6 +175,54 @@ def test_figures_of_the_evaluation_show_every_region_and_name_their_intervals(pa
     simulated = replace(pack, about=pack.about | {"simulated": True})
     made = {f.name: f for f in page_figures.evaluation_figures(simulated)}
     assert "SIMULATED training data" in _text(made["volumes_mape"].file("svg", PAGE_MM))
+
+
+def _layout(page: str) -> dict[str, Any]:
+    """Layout of the figure in an interactive page: the third argument of the call that draws it."""
+    rest = page[page.index("Plotly.newPlot(") + len("Plotly.newPlot(") :]
+    found: Any = None
+    for _ in range(3):
+        found, end = json.JSONDecoder().raw_decode(rest.lstrip())
+        rest = rest.lstrip()[end:].lstrip().removeprefix(",")
+    return found
+
+
+def test_interactive_figures_say_what_they_are(pack, brains, everything_shown) -> None:
+    for name, one in everything_shown.items():
+        assert one.note, name
+        if name.startswith("surface"):
+            continue
+        before, page = one.html(), one.page("directory").decode()
+        assert f"<title>{one.title}</title>" in page, name
+        shown = _layout(page)
+        head = shown["title"]["text"]
+        assert head.startswith(f"<b>{one.title}</b>"), name
+        words = re.sub(r"<[^>]*>", " ", head)
+        assert f"CSegSynth pack {pack.name}" in words and "Research use only" in words, name
+        room = shown["margin"]["t"] - (100 if before.layout.margin.t is None else before.layout.margin.t)
+        assert room > 0 and shown["height"] == (before.layout.height or 450) + room, name
+    assert "This person: female, 70 years; draw 3" in everything_shown["planes"].note
+    simulated = replace(pack, about=pack.about | {"simulated": True})
+    for one in [
+        *page_figures.person_figures(simulated, *brains, label="somebody"),
+        *page_figures.evaluation_figures(simulated)[:1],
+    ]:
+        assert "SIMULATED training data" in one.note
+    centiles = everything_shown["volumes"].html()
+    assert {f"<b>{n}</b>" for n in ("WM", "GM", "CSF", "WM+GM+CSF")} <= {
+        a.text for a in centiles.layout.annotations
+    }
+    assert centiles.layout.xaxis4.title.text == "Volume (mL)"
+    volumes = everything_shown["scenarios_volumes"].html()
+    assert volumes.layout.yaxis.ticktext == ("now", "older") and volumes.layout.yaxis.showticklabels
+
+
+def test_interactive_scenarios_name_their_regions() -> None:
+    ml = np.random.default_rng(0).normal(50, 9, (2, 4, 3 + len(REGIONS)))
+    table = compare.compared(["now", "older"], ml)
+    figure = figures.scenarios_figure(table, alone=True)
+    assert {f"<b>{r.title}</b>" for r in REGIONS} <= {a.text for a in figure.layout.annotations}
+    assert {t.marker.color for t in figure.data} >= {BY_NAME[r.tissue].colour for r in REGIONS}
 
 
 def _run(archive: zipfile.ZipFile, folder: Path, monkeypatch: Any, n: int = 0) -> None:

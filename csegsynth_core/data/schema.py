@@ -111,6 +111,15 @@ class Schema:
         """The feature with levels named `sex` (in any case), if there is one."""
         return next((f for f in self.features if f.name.casefold() == "sex" and not f.is_numeric), None)
 
+    def describe(self, person: Mapping[str, Any]) -> str:
+        """`female, 48 years`; what is unknown is left out."""
+        parts = []
+        if self.sex and person.get(self.sex.name) is not None:
+            parts.append(self.sex.levels[str(person[self.sex.name])])
+        if self.age and person.get(self.age.name) is not None:
+            parts.append(f"{person[self.age.name]:.4g} {self.age.units}")
+        return ", ".join(parts)
+
     def feature(self, name: str) -> Feature:
         """Feature `name`.
 

@@ -24,13 +24,20 @@ class VolumeRow:
     """5, 25, 50, 75 and 95 % of reference people of that age and sex, mL."""
 
 
-def centile_figure(rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = False) -> go.Figure:
-    """One strip for each volume: 5–95 and 25–75 centile bands, median, the baseline and the person."""
+def centile_figure(
+    rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = False, alone: bool = False
+) -> go.Figure:
+    """One strip for each volume: 5–95 and 25–75 centile bands, median, the baseline and the person.
+
+    Args:
+        row_px: height of a strip, pixels.
+        alone: no table stands beside it: names of the volumes, and an axis for each.
+    """
     ink = "#E8EDF2" if dark else "#1F2A37"
     band = "rgba(148,163,184,%.2f)"
     layout: dict[str, Any] = {
         "height": row_px * len(rows),
-        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "margin": {"l": 96, "r": 16, "t": 0, "b": 40} if alone else {"l": 0, "r": 0, "t": 0, "b": 0},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "showlegend": False,
@@ -48,17 +55,26 @@ def centile_figure(rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = 
         pad = 0.16 * (max(points) - min(points)) or 1.0
         layout[f"xaxis{suffix}"] = {
             "range": [min(points) - pad, max(points) + pad],
-            "visible": False,
+            "visible": alone,
             "fixedrange": True,
             "anchor": f"y{suffix}",
+            "zeroline": False,
+            "gridcolor": "rgba(128,140,155,0.22)",
+            "tickfont": {"size": 11},
         }
         high = 1 - n / len(rows)
+        foot = 18 / (row_px * len(rows)) if alone and n + 1 < len(rows) else 0  # for the numbers of the axis
+        if alone:
+            layout["annotations"].append(
+                {"x": 0, "y": 0, "text": f"<b>{row.name}</b>", "showarrow": False, "xref": "paper"}
+                | {"yref": f"y{suffix}", "xanchor": "right", "xshift": -10, "font": {"color": row.colour}}
+            )
         layout[f"yaxis{suffix}"] = {
             "range": [-1, 1],
             "visible": False,
             "fixedrange": True,
             "anchor": f"x{suffix}",
-            "domain": [max(0.0, high - 1 / len(rows)), high],
+            "domain": [max(0.0, high - 1 / len(rows) + foot), high],
         }
         c5, c25, c50, c75, c95 = row.centiles
         axes = {"xref": f"x{suffix}", "yref": f"y{suffix}", "line": {"width": 0}, "layer": "below"}
@@ -93,6 +109,10 @@ def centile_figure(rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = 
             | {"customdata": ["5th", "25th", "50th", "75th", "95th"]}
             | {"hovertemplate": row.name + " %{customdata} centile: %{x:.0f} mL<extra></extra>"}
         )
+    if alone:
+        last = "" if len(rows) == 1 else str(len(rows))
+        layout["height"] += 40
+        layout[f"xaxis{last}"]["title"] = {"text": "Volume (mL)", "font": {"size": 12}, "standoff": 4}
     return go.Figure({"data": traces, "layout": layout})
 
 

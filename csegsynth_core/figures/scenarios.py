@@ -8,24 +8,27 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from csegsynth_core.figures.style import FONT, SUM_COLOUR
-from csegsynth_core.tissue import BY_NAME
+from csegsynth_core.figures.style import FONT, named
 
-_AXIS_PX = 24
+_AXIS_PX, _TITLE_PX = 24, 18
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 
 
-def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = False) -> go.Figure:
+def scenarios_figure(
+    table: pd.DataFrame, *, row_px: int = 17, dark: bool = False, alone: bool = False
+) -> go.Figure:
     """One panel for each volume, one row for each scenario: mean over draws ± their standard deviation.
 
     Args:
         table: as from `compare.compared`.
         row_px: height of a scenario's row in each panel.
+        alone: no table stands beside it: names of the scenarios at the left, titles above the panels.
     """
     ink = "#E8EDF2" if dark else "#1F2A37"
     names = list(dict.fromkeys(table["scenario"]))
     measures = list(dict.fromkeys(table["measure"]))
-    panel_px = row_px * len(names) + _AXIS_PX
+    head_px = _TITLE_PX if alone else 0
+    panel_px = row_px * len(names) + _AXIS_PX + head_px
     height = panel_px * len(measures)
     layout: dict[str, Any] = {
         "height": height,
@@ -41,9 +44,8 @@ def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = Fals
     for n, measure in enumerate(measures):
         part = table[table["measure"] == measure]
         suffix = "" if n == 0 else str(n + 1)
-        tissue = BY_NAME.get(measure)
-        colour, title = (tissue.colour, tissue.bids) if tissue else (SUM_COLOUR, measure.upper())
-        top = 1 - n * panel_px / height
+        title, colour = named(measure)
+        top = 1 - (n * panel_px + head_px) / height
         spread = np.nan_to_num(part["sd_draws_ml"].to_numpy(float))
         mean = part["mean_ml"].to_numpy(float)
         low, high = float((mean - spread).min()), float((mean + spread).max())
@@ -63,7 +65,11 @@ def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = Fals
             "domain": [max(top - row_px * len(names) / height, 0), top],
             "range": [len(names) - 0.5, -0.5],
             "fixedrange": True,
-            "showticklabels": False,
+            "showticklabels": alone,
+            "tickmode": "array",
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+            "automargin": alone,
             "gridcolor": "rgba(128,140,155,0.12)",
             "zeroline": False,
         }
@@ -71,11 +77,15 @@ def scenarios_figure(table: pd.DataFrame, *, row_px: int = 17, dark: bool = Fals
             {
                 "text": f"<b>{title}</b>",
                 "x": 0,
-                "y": (len(names) - 1) / 2,
                 "xref": "paper",
                 "showarrow": False,
+                "font": {"size": 12, "color": ink},
             }
-            | {"yref": f"y{suffix}", "xanchor": "right", "xshift": -8, "font": {"size": 12, "color": ink}}
+            | (
+                {"y": top, "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+                if alone
+                else {"y": (len(names) - 1) / 2, "yref": f"y{suffix}", "xanchor": "right", "xshift": -8}
+            )
         )
         traces.append(
             {
