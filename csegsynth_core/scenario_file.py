@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,13 +39,23 @@ PERSON: Final = "p."
 OVERLAY: Final = "overlay"
 """Start of an overlay's key in a link; a number follows."""
 
-MAX_OVERLAYS: Final = 5
-"""Overlays of a file or link; with the current person's line there are six kinds of line."""
+MAX_LINES: Final = 6
+"""Lines of a figure: there are as many kinds of line."""
+
+MAX_OVERLAYS: Final = MAX_LINES - 1
+"""Overlays of a file or link, and their lines in all: the current person has one at least."""
+
+THIS_PERSON: Final = "this person"
+"""What the current person is called in legends; no overlay may be."""
 
 MAX_NAME: Final = 80
 """Characters of an overlay's name."""
 
 UNKNOWN: Final = "n/a"
+
+_AGES: Final = (0.0, 1000.0)
+_MEND: Final = "correct it, or save the scenario (or copy the link) again"
+_SWEEP: Final = "start, stop, step, scenarios, keep_distance and draws"
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,12 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
         ScenarioError: too large, not JSON, not a scenario, or of another version.
     """
     if len(payload) > MAX_BYTES:
-        raise ScenarioError("the scenario file is too large", expected=f"at most {MAX_BYTES // 1000} kB")
+        raise ScenarioError(
+            "the scenario file is too large",
+            expected=f"at most {MAX_BYTES // 1000} kB",
+            got=f"{len(payload) // 1000} kB",
+            fix="choose a file saved by this app",
+        )
     try:
         data = json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -132,17 +148,24 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
         ) from error
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         got = repr(data.get("format")) if isinstance(data, Mapping) else type(data).__name__
-        raise ScenarioError("not a scenario file", expected=f"format {FORMAT!r}", got=got)
+        raise ScenarioError(
+            "not a scenario file",
+            expected=f"format {FORMAT!r}",
+            got=got[:100],
+            fix="choose a file saved by this app",
+        )
     if data.get("version") not in READABLE or isinstance(data.get("version"), bool):
         raise ScenarioError(
             "the scenario is of another version",
             expected=f"version {' or '.join(map(str, READABLE))}",
-            got=f"version {data.get('version')!r} (software {data.get('software', 'unknown')})",
+            got=f"version {_brief(data.get('version'))} (software {str(data.get('software', 'unknown'))[:40]})",
             fix="use the software version that wrote it",
         )
     pack = data.get("pack")
     if not isinstance(pack, Mapping) or not isinstance(pack.get("name"), str):
-        raise ScenarioError("the scenario names no model pack", expected='"pack": {"name": …, "hash": …}')
+        raise ScenarioError(
+            "the scenario names no model pack", expected='"pack": {"name": …, "hash": …}', fix=_MEND
+        )
     return dict(data)
 
 
@@ -161,7 +184,12 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
     data = read_json(json.dumps(dict(data)))
     name, digest = str(data["pack"]["name"]), str(data["pack"].get("hash", ""))
     if name != pack.name:
-        raise ScenarioError("the scenario was made with another model pack", expected=pack.name, got=name)
+        raise ScenarioError(
+            "the scenario was made with another model pack",
+            expected=pack.name,
+            got=name[:100],
+            fix="choose that model pack, then open the scenario",
+        )
     notes = []
     if digest != pack.hash:
         notes.append(
@@ -169,10 +197,13 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
         )
     baseline = data.get("baseline")
     seed = _seed(data.get("draw", 0))
-    display = data.get("display") or {}
+    display = {} if data.get("display") is None else data["display"]
     if not isinstance(display, Mapping) or set(display) - set(DISPLAY):
         raise ScenarioError(
-            "unknown display convention", expected=", ".join(DISPLAY), got=", ".join(map(str, display))
+            "unknown display convention",
+            expected=f"{', '.join(DISPLAY)}, each true or false",
+            got=", ".join(map(str, display))[:100] if isinstance(display, Mapping) else _brief(display),
+            fix=_MEND,
         )
     scenario = Scenario(
         pack_name=name,
@@ -267,8 +298,11 @@ def seed_of_query(query: Mapping[str, str]) -> int:
         ScenarioError: not a whole number in range.
     """
     text = query.get("draw", "0")
-    if not text.isascii() or not text.isdecimal() or int(text) > MAX_SEED:
-        raise ScenarioError("the link's draw is unusable", expected=f"0 to {MAX_SEED}", got=repr(text))
+    usable = text.isascii() and text.isdecimal() and len(text) <= 20
+    if not usable or int(text) > MAX_SEED:
+        raise ScenarioError(
+            "the link's draw is unusable", expected=f"0 to {MAX_SEED}", got=_brief(text), fix=_MEND
+        )
     return int(text)
 
 
@@ -302,35 +336,80 @@ def plan_of_query(query: Mapping[str, str], seed: int = 0) -> Plan | None:
 def _plan(data: Any, seed: int) -> Plan | None:
     if data is None:
         return None
+    if not isinstance(data, Mapping):
+        raise ScenarioError(
+            "the sweep of the scenario cannot be read", expected=_SWEEP, got=_brief(data), fix=_MEND
+        )
+    numbers = {name: _number(data.get(name), name) for name in ("start", "stop", "step", "draws")}
+    scenarios, (low, high) = data.get("scenarios"), _AGES
+    if not isinstance(scenarios, list) or not numbers["draws"].is_integer():
+        raise ScenarioError(
+            "the sweep of the scenario cannot be read",
+            expected=f"{_SWEEP}; a list of scenarios, a whole number of draws",
+            got=f"scenarios {_brief(scenarios)}, draws {numbers['draws']:g}",
+            fix=_MEND,
+        )
+    if not (low <= numbers["start"] <= high and low <= numbers["stop"] <= high):
+        raise ScenarioError(
+            "unusable ages of the sweep",
+            expected=f"{low:g} to {high:g}",
+            got=f"{numbers['start']:g} to {numbers['stop']:g}",
+            fix=_MEND,
+        )
     try:
         return Plan(
-            start=float(data["start"]),
-            stop=float(data["stop"]),
-            step=float(data["step"]),
-            scenarios=tuple(str(s) for s in data["scenarios"]),
-            keep_distance=data["keep_distance"] is True,
-            draws=int(data["draws"]),
+            start=numbers["start"],
+            stop=numbers["stop"],
+            step=numbers["step"],
+            scenarios=tuple(str(s)[:40] for s in scenarios),
+            keep_distance=data.get("keep_distance") is True,
+            draws=int(numbers["draws"]),
             seed=seed,
         )
     except CSegSynthError as error:
-        raise ScenarioError(error.problem, expected=error.expected, got=error.got, fix=error.fix) from error
-    except (KeyError, TypeError, ValueError) as error:
+        raise ScenarioError(
+            error.problem, expected=error.expected, got=error.got, fix=error.fix or _MEND
+        ) from error
+
+
+def _number(value: Any, name: str) -> float:
+    """A finite number of the sweep."""
+    if not _is_number(value):
         raise ScenarioError(
             "the sweep of the scenario cannot be read",
-            expected="start, stop, step, scenarios, keep_distance and draws",
-            got=f"{type(error).__name__}: {error}",
-        ) from error
+            expected=f"{_SWEEP}; {name} a number",
+            got=f"{name} {_brief(value)}",
+            fix=_MEND,
+        )
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value read from JSON is a number that fits into a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def _brief(value: Any) -> str:
+    """A value as it was written, shortened."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise ScenarioError("unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=repr(seed))
+        raise ScenarioError(
+            "unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=_brief(seed), fix=_MEND
+        )
     return seed
 
 
 def _check_overlays(count: int) -> None:
     if count > MAX_OVERLAYS:
-        raise ScenarioError("too many overlays", expected=f"at most {MAX_OVERLAYS}", got=str(count))
+        raise ScenarioError(
+            "too many overlays", expected=f"at most {MAX_OVERLAYS}", got=str(count), fix="leave some out"
+        )
 
 
 def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
@@ -339,22 +418,34 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
             "the overlays of the scenario cannot be read",
             expected="a list of people",
             got=type(data).__name__,
+            fix=_MEND,
         )
     _check_overlays(len(data))
-    out = []
+    out: list[Overlay] = []
     for n, one in enumerate(data):
         what = f"overlay {n + 1}"
         name, scenarios = one.get("name"), one.get("scenarios", list(SCENARIOS))
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise ScenarioError(
-                f"{what}: unusable name", expected=f"1 to {MAX_NAME} characters", got=repr(name)[:100]
+                f"{what}: unusable name",
+                expected=f"1 to {MAX_NAME} characters",
+                got=_brief(name),
+                fix="give it another name",
             )
-        known = isinstance(scenarios, list) and all(s in SCENARIOS for s in scenarios)
+        if name in (THIS_PERSON, *(other.name for other in out)):
+            raise ScenarioError(
+                f"{what}: its name is taken",
+                expected="names that differ, so that lines can be told apart",
+                got=_brief(name),
+                fix="give it another name",
+            )
+        known = isinstance(scenarios, list) and all(isinstance(s, str) and s in SCENARIOS for s in scenarios)
         if not known or not scenarios or len(set(scenarios)) < len(scenarios):
             raise ScenarioError(
                 f"{what}: unusable scenarios",
                 expected=f"one or more of {', '.join(SCENARIOS)}",
-                got=repr(scenarios)[:100],
+                got=_brief(scenarios),
+                fix=_MEND,
             )
         out.append(
             Overlay(
@@ -365,6 +456,14 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
                 keep_distance=one.get("keep_distance") is True,
             )
         )
+    lines = sum(len(one.scenarios) for one in out)
+    if lines > MAX_OVERLAYS:
+        raise ScenarioError(
+            "the overlays have too many lines",
+            expected=f"at most {MAX_OVERLAYS}, one for each overlay and scenario",
+            got=str(lines),
+            fix="leave some out, or give them one scenario",
+        )
     return tuple(out)
 
 
@@ -372,7 +471,10 @@ def _person(data: Any, schema: Schema, what: str) -> dict[str, float | str | Non
     """Every feature of the schema; what is left out is unknown."""
     if not isinstance(data, Mapping):
         raise ScenarioError(
-            f"the scenario has no {what}", expected="features by name", got=type(data).__name__
+            f"the scenario has no {what}",
+            expected="features by name",
+            got=type(data).__name__,
+            fix=_MEND,
         )
     given = {_feature(str(k), schema, what).name: v for k, v in data.items()}
     return {one.name: _value(one, given.get(one.name), what) for one in schema.features}
@@ -381,9 +483,9 @@ def _person(data: Any, schema: Schema, what: str) -> dict[str, float | str | Non
 def _feature(name: str, schema: Schema, what: str) -> Feature:
     if name not in schema.names:
         raise ScenarioError(
-            f"{what}: unknown feature {name!r}",
+            f"{what}: unknown feature {_brief(name)}",
             expected=f"one of {', '.join(schema.names[:20])}" + (", …" if len(schema.names) > 20 else ""),
-            fix=suggestion(name, schema.names),
+            fix=suggestion(name, schema.names) or "leave it out, or choose the model pack that knows it",
         )
     return schema.feature(name)
 
@@ -393,12 +495,15 @@ def _value(one: Feature, value: Any, what: str) -> float | str | None:
     if value is None:
         return None
     if one.is_numeric:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        good = _is_number(value)
         low, high = one.plausible or (-math.inf, math.inf)
         if not good or not low <= float(value) <= high:
             span = f" from {low:g} to {high:g}" if one.plausible else ""
             raise ScenarioError(
-                f"{what}, {one.name}: not a possible value", expected=one.expected + span, got=repr(value)
+                f"{what}, {one.name}: not a possible value",
+                expected=one.expected + span,
+                got=_brief(value),
+                fix="give a value within it, or leave it out for unknown",
             )
         return float(value)
     level = one.level_of(str(value))
@@ -406,8 +511,9 @@ def _value(one: Feature, value: Any, what: str) -> float | str | None:
         raise ScenarioError(
             f"{what}, {one.name}: unknown level",
             expected=one.expected,
-            got=repr(value),
-            fix=suggestion(str(value), [*one.levels, *one.levels.values()]),
+            got=_brief(value),
+            fix=suggestion(str(value)[:100], [*one.levels, *one.levels.values()])
+            or "give one of these, or leave it out for unknown",
         )
     return level
 

@@ -7,26 +7,24 @@ from dataclasses import replace
 import streamlit as st
 
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_file import Overlay
+from csegsynth_core.scenario_file import MAX_LINES, MAX_NAME, THIS_PERSON, Overlay
 from csegsynth_core.scenarios import Plan
 from pages import _state
-
-LINES = 6
-"""Lines of the figure at most: there are as many kinds of line."""
 
 
 def controls(pack: Pack, plan: Plan) -> None:
     """Keep this person's lines as an overlay; drop overlays."""
     held = _state.memory(pack)
     overlays: list[Overlay] = held["overlay"]
+    who = f"{_letter(overlays)} ({_state.describe_person(pack, held['person'])}, draw {held['seed']})"
     own = Overlay(
-        name=f"{_letter(overlays)} ({_state.describe_person(pack, held['person'])}, draw {held['seed']})",
+        name=who[:MAX_NAME],
         person=dict(held["person"]),
         seed=int(held["seed"]),
         scenarios=plan.scenarios,
         keep_distance=plan.keep_distance,
     )
-    room = LINES - len(plan.scenarios) - sum(len(one.scenarios) for one in overlays)
+    room = MAX_LINES - len(plan.scenarios) - sum(len(one.scenarios) for one in overlays)
     label = f"Overlay ({len(overlays)})" if overlays else "Overlay"
     with st.popover(label, icon=":material/layers:", help="Lines of several people or scenarios together."):
         st.button(
@@ -37,17 +35,17 @@ def controls(pack: Pack, plan: Plan) -> None:
             disabled=room < len(own.scenarios),
             help="They stay while you change the person, the draw or the scenario, or load somebody from your table.",
         )
-        for one in overlays:
+        for n, one in enumerate(overlays):
             st.button(
                 one.name,
                 on_click=overlays.remove,
                 args=(one,),
                 icon=":material/delete:",
-                key=f"drop-{one.name}",
+                key=f"drop-{n}",
                 help=f"Drop {', '.join(one.scenarios)} of {one.name}",
             )
         if room < len(own.scenarios):
-            st.caption(f"{LINES} lines are the most: drop one, or choose one scenario.")
+            st.caption(f"{MAX_LINES} lines are the most: drop one, or choose one scenario.")
 
 
 def _letter(overlays: list[Overlay]) -> str:
@@ -56,11 +54,23 @@ def _letter(overlays: list[Overlay]) -> str:
     return next(c for c in "ABCDEFGHIJ" if c not in taken)
 
 
+def warnings(pack: Pack, plan: Plan) -> list[str]:
+    """Which overlays are not drawn, and how to see them."""
+    left_out = _state.memory(pack)["overlay"][len(entries(pack, plan)) - 1 :]
+    return [
+        f"{one.name} is not drawn: {MAX_LINES} lines are the most. Choose one scenario, or drop an overlay."
+        for one in left_out
+    ]
+
+
 def entries(pack: Pack, plan: Plan) -> list[tuple[str, _state.Person, Plan]]:
-    """Name, person and sweep of everybody whose lines are drawn, the current person first."""
+    """Name, person and sweep of everybody whose lines are drawn, the current person first, while there is room."""
     held = _state.memory(pack)
-    out = [("this person", held["person"], plan)]
+    out, room = [(THIS_PERSON, held["person"], plan)], MAX_LINES - len(plan.scenarios)
     for one in held["overlay"]:
+        room -= len(one.scenarios)
+        if room < 0:
+            break
         own = replace(plan, scenarios=one.scenarios, keep_distance=one.keep_distance, seed=one.seed)
         out.append((one.name, one.person, own))
     return out

@@ -34,7 +34,7 @@ try:
     with head:
         _overlay.controls(pack, plan)
     _link.write(pack)
-    for text in warnings_of(pack, held["person"], plan):
+    for text in [*warnings_of(pack, held["person"], plan), *_overlay.warnings(pack, plan)]:
         st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
     measures = _ageing_views.measures(view)
     check_ages(plan.ages)  # of the lines on the page and in every export

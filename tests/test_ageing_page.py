@@ -159,6 +159,26 @@ def test_overlays_come_by_link_and_are_kept(pack) -> None:
     assert _query(app)["overlay1"].startswith("name=B")
 
 
+def test_more_lines_than_there_are_kinds_are_said(pack) -> None:
+    overlays = {f"overlay{n}": f"name={n}&draw={n}&scenario=ideal&p.age=60" for n in range(1, 6)}
+    app = _ageing(_app(pack="ixi", p_age="44", **overlays, **(SWEEP | {"scenario": "both"})).run())
+    assert not app.exception and not app.error
+    names = [t["name"] for t in _figure(app)["data"] if t.get("showlegend")]
+    assert [f"{n}: ideal" in names for n in range(1, 6)] == [True, True, True, True, False]
+    assert "5 is not drawn: 6 lines are the most" in _html(app)
+    _switch(app, "Scenario", "ideal")
+    assert "is not drawn" not in _html(app) and not app.exception
+    assert "5: ideal" in {t.get("name") for t in _figure(app)["data"]}
+
+
+def test_overlays_of_one_name_end_in_a_message(pack) -> None:
+    overlays = {f"overlay{n}": "name=A&scenario=ideal&p.age=60" for n in (1, 2)}
+    app = _app(pack="ixi", p_age="44", **overlays, **SWEEP).run()
+    assert "overlay 2: its name is taken" in app.error[0].value
+    _ageing(app)
+    assert not app.exception and not app.error
+
+
 def _points_of(figure: dict[str, Any], name: str) -> list[list[float]]:
     """Volumes of one line by panel."""
     found = [t for t in figure["data"] if t.get("name") == name and t.get("mode") == "markers"]

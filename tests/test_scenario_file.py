@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,16 @@ def test_levels_may_be_written_as_labels(pack) -> None:
         ({"overlays": [{"name": "A", "person": {"shoe": 44}}]}, r"overlay 1: unknown feature 'shoe'"),
         ({"overlays": [{"name": "A", "person": {}, "draw": -1}]}, r"unusable draw"),
         ({"overlays": [{"name": "A", "person": {}, "scenarios": ["best"]}]}, r"overlay 1: unusable scenarios"),
+        ({"overlays": [{"name": "A", "person": {}, "scenarios": [[]]}]}, r"overlay 1: unusable scenarios"),
+        (
+            {"overlays": [{"name": "A", "person": {}, "scenarios": ["ideal"]}] * 2},
+            r"overlay 2: its name is taken.*'A'.*another name",
+        ),
+        ({"overlays": [{"name": "this person", "person": {}}]}, r"overlay 1: its name is taken"),
+        (
+            {"overlays": [{"name": n, "person": {}} for n in "ABC"]},
+            r"overlays have too many lines.*at most 5.*6.*leave some out",
+        ),
         ({"pack": {"name": "lifespan", "hash": "x"}}, r"another model pack.*ixi.*lifespan"),
         ({"pack": None}, r"names no model pack"),
         ({"person": {"age": 40, "hieght": 180}}, r"person: unknown feature 'hieght'.*'height' was meant"),
@@ -112,7 +123,21 @@ def test_levels_may_be_written_as_labels(pack) -> None:
         ({"draw": -1}, r"unusable draw.*whole number"),
         ({"draw": True}, r"unusable draw"),
         ({"display": {"upside_down": True}}, r"unknown display convention.*upside_down"),
+        ({"display": True}, r"unknown display convention.*radiological.*True"),
+        ({"display": False}, r"unknown display convention"),
+        ({"display": ["radiological"]}, r"unknown display convention"),
+        ({"person": {"age": 10**400}}, r"person, age: not a possible value"),
+        ({"draw": 10**400}, r"unusable draw.*1000.*…"),
         ({"sweep": {"start": 20}}, r"sweep of the scenario cannot be read"),
+        ({"sweep": [20, 60]}, r"sweep of the scenario cannot be read"),
+        ({"sweep": PLAN | {"scenarios": "ideal"}}, r"a list of scenarios.*'ideal'"),
+        ({"sweep": PLAN | {"stop": 1e300, "step": 1e299}}, r"unusable ages"),
+        *[
+            ({"sweep": PLAN | {key: value}}, r"sweep of the scenario cannot be read")
+            for key in ("start", "step", "draws")
+            for value in (math.inf, math.nan, 10**400, True, "2", None, [])
+        ],
+        ({"sweep": PLAN | {"draws": 2.5}}, r"a whole number of draws.*2.5"),
         (
             {"sweep": PLAN | {"start": 90}},
             r"start < stop",
@@ -124,8 +149,9 @@ def test_levels_may_be_written_as_labels(pack) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(pack, scenario, change, message) -> None:
-    with pytest.raises(ScenarioError, match=message):
+    with pytest.raises(ScenarioError, match=message) as caught:
         from_dict(scenario.to_dict() | change, pack)
+    assert caught.value.fix and len(str(caught.value)) < 600
 
 
 def test_another_version_of_the_model_is_said(pack, scenario) -> None:
@@ -137,8 +163,9 @@ def test_another_version_of_the_model_is_said(pack, scenario) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xfe", b"[1]", b"{", b"[" * 100_000, b"x" * (MAX_BYTES + 1)])
 def test_what_is_not_a_scenario_is_refused(payload) -> None:
-    with pytest.raises(ScenarioError):
+    with pytest.raises(ScenarioError) as caught:
         read_json(payload)
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -155,14 +182,20 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
         ({"overlay1": "name=A&p.shoe=44"}, r"the link: unknown feature 'shoe'"),
         ({"overlay1": "name=A&draw=x"}, r"draw is unusable"),
         ({f"overlay{n}": "name=A" for n in range(9)}, r"too many overlays"),
+        ({f"overlay{n}": "name=A" for n in range(2)}, r"overlay 2: its name is taken"),
+        ({f"overlay{n}": f"name={n}" for n in range(3)}, r"too many lines"),
+        ({"draw": 5000 * "9"}, r"draw is unusable"),
+        ({"from": "20", "to": "60", "draws": "1e400"}, r"cannot be read"),
+        ({"from": "20", "to": "60", "draws": 400 * "9"}, r"cannot be read"),
     ],
 )
 def test_bad_links_are_named(pack, query, message) -> None:
-    with pytest.raises(ScenarioError, match=message):
+    with pytest.raises(ScenarioError, match=message) as caught:
         person_of_query(query, pack.schema)
         seed_of_query(query)
         plan_of_query(query)
         overlays_of_query(query, {}, pack.schema)
+    assert caught.value.fix
 
 
 def test_the_file_is_plain_json(scenario) -> None:
