@@ -36,6 +36,9 @@ DISPLAY: Final[dict[str, str]] = {"radiological": "r", "nose_left": "n", "voxels
 PERSON: Final = "p."
 """Start of a feature's key in a link."""
 
+BASELINE: Final = "b."
+"""Start of a key of a feature of the baseline in a link."""
+
 OVERLAY: Final = "overlay"
 """Start of an overlay's key in a link; a number follows."""
 
@@ -218,12 +221,16 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
     return scenario, notes
 
 
-def to_query(scenario: Scenario, typical: Mapping[str, Any]) -> dict[str, str]:
+def to_query(
+    scenario: Scenario, typical: Mapping[str, Any], usual: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """The scenario as parameters of a link.
 
     Args:
         typical: the person whose values need not be said. Overlays say what differs from the scenario's person.
+        usual: the baseline whose values need not be said; None: `typical`.
     """
+    usual = typical if usual is None else usual
     out = {"pack": scenario.pack_name, "draw": str(scenario.seed)}
     letters = "".join(letter for k, letter in DISPLAY.items() if scenario.display.get(k))
     if letters:
@@ -231,6 +238,9 @@ def to_query(scenario: Scenario, typical: Mapping[str, Any]) -> dict[str, str]:
     for name, value in scenario.person.items():
         if value != typical.get(name):
             out[PERSON + name] = _text(value)
+    for name, value in (scenario.baseline or {}).items():
+        if value != usual.get(name):
+            out[BASELINE + name] = _text(value)
     if scenario.sweep is not None:
         plan = scenario.sweep
         out |= {"from": f"{plan.start:.10g}", "to": f"{plan.stop:.10g}", "step": f"{plan.step:.10g}"}
@@ -247,17 +257,22 @@ def to_query(scenario: Scenario, typical: Mapping[str, Any]) -> dict[str, str]:
     return out
 
 
-def person_of_query(query: Mapping[str, str], schema: Schema) -> dict[str, float | str | None]:
+def person_of_query(
+    query: Mapping[str, str], schema: Schema, start: str = PERSON
+) -> dict[str, float | str | None]:
     """Features that a link gives.
+
+    Args:
+        start: of their keys; `BASELINE` for those of the baseline.
 
     Raises:
         ScenarioError: an unknown feature or level, a value that is not possible.
     """
     given: dict[str, Any] = {}
     for key, text in query.items():
-        if not key.startswith(PERSON):
+        if not key.startswith(start):
             continue
-        one = _feature(key.removeprefix(PERSON), schema, "the link")
+        one = _feature(key.removeprefix(start), schema, "the link")
         number = number_of(text) if one.is_numeric else None
         given[one.name] = None if text == UNKNOWN else text if number is None else number
     return {name: _value(schema.feature(name), v, "the link") for name, v in given.items()}

@@ -12,6 +12,7 @@ from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_file import (
+    BASELINE,
     DISPLAY,
     PERSON,
     Scenario,
@@ -67,7 +68,7 @@ def fill(pack: Pack) -> None:
     if not query or query.get("pack", pack.name) != pack.name:
         return
     st.session_state["link"] = {}
-    for part in (_fill_person, _fill_seed, _fill_sweep, _fill_overlays):
+    for part in (_fill_person, _fill_baseline, _fill_seed, _fill_sweep, _fill_overlays):
         try:
             part(pack, query)
         except CSegSynthError as error:
@@ -77,8 +78,19 @@ def fill(pack: Pack) -> None:
 def _fill_person(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(PERSON) for key in query):
         given = person_of_query(query, pack.schema)
-        sex = given.get(pack.schema.sex.name) if pack.schema.sex else None
-        _state.set_person(pack, _state.typical(pack, None if sex is None else str(sex)) | given)
+        _state.set_person(pack, _typical(pack, given) | given)
+
+
+def _fill_baseline(pack: Pack, query: dict[str, str]) -> None:
+    if any(key.startswith(BASELINE) for key in query):
+        given = person_of_query(query, pack.schema, BASELINE)
+        _state.set_baseline(pack, _typical(pack, given) | given, "the link's baseline")
+
+
+def _typical(pack: Pack, person: _state.Person) -> _state.Person:
+    """Whose values a link does not say: typical for the sex that it says."""
+    sex = person.get(pack.schema.sex.name) if pack.schema.sex else None
+    return _state.typical(pack, None if sex is None else str(sex))
 
 
 def _fill_seed(pack: Pack, query: dict[str, str]) -> None:
@@ -118,14 +130,13 @@ def scenario_of(pack: Pack) -> Scenario:
 
 def write(pack: Pack) -> None:
     """Bring the address up to date."""
-    scenario = scenario_of(pack)
-    sex = pack.schema.sex
-    wanted = to_query(scenario, _state.typical(pack, None))
-    if sex is not None and scenario.person.get(sex.name) is not None:
-        mine = str(scenario.person[sex.name])
-        wanted = to_query(scenario, _state.typical(pack, mine))
-        if mine != _state.typical(pack, None)[sex.name]:
-            wanted[PERSON + sex.name] = mine
+    scenario, sex = scenario_of(pack), pack.schema.sex
+    other = scenario.baseline or {}
+    wanted = to_query(scenario, _typical(pack, scenario.person), _typical(pack, other))
+    if sex is not None and scenario.person.get(sex.name) not in (None, _state.typical(pack, None)[sex.name]):
+        wanted[PERSON + sex.name] = str(scenario.person[sex.name])
+    if sex is not None and other.get(sex.name) is not None:  # always: or a typical baseline would not be said
+        wanted[BASELINE + sex.name] = str(other[sex.name])
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 

@@ -22,8 +22,8 @@ def saver(pack: Pack) -> None:
             on_click="ignore",
             icon=":material/save:",
             width="stretch",
-            help="Person, draw, baseline, sweep and display convention. The address of this page is a link to "
-            "the same view.",
+            help="Person, draw, baseline, sweep, overlays and display convention. The address of this page holds "
+            "the same, as a link.",
         )
         st.file_uploader(
             "Open a scenario",

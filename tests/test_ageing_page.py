@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def _app(**query: str) -> Any:
     app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     for key, value in query.items():
-        app.query_params[key.replace("p_", "p.")] = value
+        app.query_params[re.sub("^([bp])_", r"\1.", key)] = value
     return app
 
 
@@ -191,6 +192,33 @@ def test_outside_ages_are_said_before_the_result(pack) -> None:
     )
     assert "lie outside the training range" in _html(app)
     assert not app.exception
+
+
+@pytest.mark.parametrize("sex", ["M", "F"])
+def test_a_link_holds_the_baseline(pack, sex) -> None:
+    """Whoever opens it sees the same differences, also to a baseline that is typical in everything."""
+    mine = _app(pack="ixi", p_age="44", p_sex="M").run()
+    assert not [key for key in _query(mine) if key.startswith("b.")]
+    typical = {**pack.encoder.default_person(sex=sex)}
+    typical["age"] = float(round(typical["age"]))
+    for other in (typical, {**typical, "age": 70.0, "weight": None}):
+        mine.session_state[f"memory-{pack.hash[:12]}"]["baseline"] = other
+        query = _query(mine.run())
+        assert query["b.sex"] == sex
+        theirs = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        for key, value in query.items():
+            theirs.query_params[key] = value
+        theirs.run()
+        assert not theirs.exception and not theirs.error
+        held = theirs.session_state[f"memory-{pack.hash[:12]}"]
+        assert (held["baseline"], held["label"]) == (other, "the link's baseline")
+        assert _query(theirs) == query
+        assert len(_table(mine)) >= 4 and _table(theirs) == _table(mine)
+
+
+def _table(app: Any) -> list[str]:
+    """Volumes and their differences to the baseline."""
+    return re.findall(r"<tr data-volume.*?</tr>", re.sub(r'title="[^"]*"', "", _html(app)), re.DOTALL)
 
 
 def test_a_bad_link_ends_in_messages_and_the_rest_counts(pack) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from csegsynth_core.errors import ScenarioError
 from csegsynth_core.scenario_file import (
+    BASELINE,
     MAX_BYTES,
     Overlay,
     Scenario,
@@ -63,9 +64,15 @@ def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
     query = to_query(scenario, typical)
     assert set(query) == {
         "pack", "draw", "view", "p.age", "p.weight", "from", "to", "step", "scenario", "draws", "keep",
-        "overlay1", "overlay2",
+        "overlay1", "overlay2", "b.age", "b.weight",
     }  # fmt: skip
     assert typical | person_of_query(query, pack.schema) == scenario.person
+    assert typical | person_of_query(query, pack.schema, BASELINE) == scenario.baseline
+    usual = pack.encoder.default_person(sex="F")
+    assert (
+        usual | person_of_query(to_query(scenario, typical, usual), pack.schema, BASELINE)
+        == scenario.baseline
+    )
     assert (seed_of_query(query), display_of_query(query)) == (7, scenario.display)
     assert plan_of_query(query, 7) == scenario.sweep
     assert overlays_of_query(query, scenario.person, pack.schema) == scenario.overlays
@@ -174,6 +181,8 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
         ({"p.shoe": "44"}, r"the link: unknown feature 'shoe'"),
         ({"p.age": "young"}, r"the link, age"),
         ({"p.age": "1e9"}, r"18 to 100"),
+        ({"b.shoe": "44"}, r"the link: unknown feature 'shoe'"),
+        ({"b.age": "young"}, r"the link, age"),
         ({"draw": "-1"}, r"draw is unusable"),
         ({"draw": "٣"}, r"draw is unusable"),
         ({"from": "80", "to": "20"}, r"start < stop"),
@@ -192,6 +201,7 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
 def test_bad_links_are_named(pack, query, message) -> None:
     with pytest.raises(ScenarioError, match=message) as caught:
         person_of_query(query, pack.schema)
+        person_of_query(query, pack.schema, BASELINE)
         seed_of_query(query)
         plan_of_query(query)
         overlays_of_query(query, {}, pack.schema)
