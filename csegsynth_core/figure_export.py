@@ -119,6 +119,7 @@ def everything(
     figures: Sequence[ExportFigure],
     *,
     commands: Sequence[str],
+    gives: str = "The same numbers",
     methods: str,
     scenario: str = "",
     files: Mapping[str, bytes] | None = None,
@@ -130,7 +131,8 @@ def everything(
     Equal content gives equal bytes.
 
     Args:
-        commands: lines for a shell, run in the unpacked folder, that make the same numbers again.
+        commands: lines for a shell, run in the unpacked folder, that make numbers of the zip again.
+        gives: which numbers.
         methods: a paragraph for a paper.
         scenario: JSON of the view; see `scenario_file`.
         files: further files by name, such as `people.csv`.
@@ -150,7 +152,7 @@ def everything(
     out["settings.json"] = json.dumps(about, indent=1, ensure_ascii=False, default=float).encode()
     if scenario:
         out["scenario.json"] = scenario.encode()
-    out["README.txt"] = _readme(pack, figures, commands, scenario).encode()
+    out["README.txt"] = _readme(pack, figures, commands, gives, scenario).encode()
     return zipped(itertools.chain(out.items(), ((f"maps/{n}", c) for n, c in maps)))
 
 
@@ -166,7 +168,9 @@ def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
     return out.getvalue()
 
 
-def _readme(pack: Pack, figures: Sequence[ExportFigure], commands: Sequence[str], scenario: str) -> str:
+def _readme(
+    pack: Pack, figures: Sequence[ExportFigure], commands: Sequence[str], gives: str, scenario: str
+) -> str:
     """What is in the zip."""
     parts = [
         f"{note(pack)}.\nSamples of a generative model; not scans of anybody. Research use only, not for diagnosis."
@@ -181,7 +185,7 @@ def _readme(pack: Pack, figures: Sequence[ExportFigure], commands: Sequence[str]
         parts.append('scenario.json opens the same view: "Save or open a scenario" in the app\'s sidebar.')
     if commands:
         parts.append(
-            "The same numbers from the command line, in this folder:\n\n"
+            f"{gives} from the command line, in this folder:\n\n"
             + "\n".join(f"    {line}" for line in commands)
         )
     parts.append(str(pack.about.get("attribution", "")))

@@ -109,6 +109,21 @@ def influence_commands(pack: Pack, seed: int, draws: int, resolution: int) -> li
     return [command("saliency", pack, "--seed", seed, "--draws", draws, *fast)]
 
 
+def bars_table(
+    shown: pd.DataFrame, found: saliency.Gradients, *, measure: str, band: str, people: int, draws: int
+) -> pd.DataFrame:
+    """The bars that are shown, with what they are of and what their ends are.
+
+    Args:
+        shown: as from `saliency.to_show`.
+        measure: whose volume.
+        band: what `low_ml` and `high_ml` are.
+    """
+    told = shown.assign(interval=band, people=people, draws=draws)
+    told.insert(0, "measure", measure)
+    return saliency.with_provenance(told, found)
+
+
 def influence_zip(
     pack: Pack,
     figures: Sequence[ExportFigure],
@@ -119,6 +134,7 @@ def influence_zip(
     draws: int,
     maps: Iterable[tuple[str, bytes]] = (),
     contrasts: pd.DataFrame | None = None,
+    bars: pd.DataFrame | None = None,
     scenario: str,
 ) -> bytes:
     """Everything of the Feature influence page; `people.csv` holds those of the subgroup.
@@ -127,6 +143,7 @@ def influence_zip(
         whole: as from `saliency.summarise`.
         maps: as from `page_figures.map_files`.
         contrasts: as from `saliency.contrasts`.
+        bars: as from `bars_table`.
     """
     people = found.natural[saliency.matching(pack, found.natural, where)]
     people = people.rename(index={"row-1": PERSON}) if len(found.natural) == 1 else people
@@ -136,6 +153,8 @@ def influence_zip(
     }
     if contrasts is not None:
         files["contrasts.csv"] = csv(contrasts)
+    if bars is not None:
+        files["bars.csv"] = csv(bars)
     methods = methods_paragraph(pack, seed=found.seed, draws=draws)
     methods += (
         f" The influence of features was measured as the gradient of volumes with respect to standardised features, "
@@ -155,6 +174,14 @@ def influence_zip(
     )
 
 
+def cohort_commands(pack: Pack, seed: int) -> list[str]:
+    """What makes this person's volumes again; all else of the page is in the pack."""
+    return [
+        "# this person's volumes; the other numbers of the page are read from the pack",
+        *person_commands(pack, seed),
+    ]
+
+
 def cohort_zip(
     pack: Pack, figures: Sequence[ExportFigure], places: pd.DataFrame, person: Brain, *, scenario: str
 ) -> bytes:
@@ -163,6 +190,7 @@ def cohort_zip(
         pack,
         figures,
         commands=person_commands(pack, person.seed),
+        gives="This person's volumes",
         methods=methods_paragraph(pack, seed=person.seed),
         scenario=scenario,
         files={

@@ -241,6 +241,34 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
     return " ".join(parts)
 
 
+def methods_of(people: Sequence[Named], *, unit: str = "ml") -> str:
+    """`methods` of everybody: a paragraph for each plan, headed by names where there are several plans."""
+    plans = list(dict.fromkeys(one.plan for _, one in people))
+    parts = []
+    for plan in plans:
+        mine = [(name, one) for name, one in people if one.plan == plan]
+        who = f"For {', '.join(name for name, _ in mine)}: " if len(plans) > 1 else ""
+        parts.append(who + methods(mine[0][1], unit=unit))
+    return "\n\n".join(parts)
+
+
+def volume_table(people: Sequence[Named]) -> pd.DataFrame:
+    """Volumes of everybody at every age and draw, mL; with several people a column `person`."""
+    return _together([(name, one.volumes) for name, one in people])
+
+
+def feature_rows(people: Sequence[Named]) -> pd.DataFrame:
+    """Features of everybody along their paths; with several people a column `person`."""
+    return _together([(name, one.features) for name, one in people])
+
+
+def _together(tables: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    if len(tables) == 1:
+        return tables[0][1]
+    out = pd.concat([table.assign(person=name) for name, table in tables], ignore_index=True)
+    return out[["person", *(c for c in out.columns if c != "person")]]
+
+
 def command(one: Sweep, *, table: str = "people.csv", out: str = "DIR") -> str:
     """The command line that makes the same numbers again from a table of people."""
     plan = one.plan
@@ -333,7 +361,7 @@ def everything(
         name, out_dir = (f"people{k + 1 if k else ''}.csv", f"OUT{k + 1 if k else ''}")
         files[name] = table.to_csv(index=False, na_rep="n/a").encode()  # every digit, so that nothing changes
         commands.append(command(mine[0][1], table=name, out=out_dir))
-    files["methods.txt"] = (methods(one, unit=unit) + "\n").encode()
+    files["methods.txt"] = (methods_of(people, unit=unit) + "\n").encode()
     files["citation.bib"] = bibtex().encode()
     settings = [
         {

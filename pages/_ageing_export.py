@@ -54,10 +54,22 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
                 f"{stem}.csv",
                 "text/csv",
             )
-            _button("CSV of all volumes", lambda: report.csv(one.volumes), f"{stem}_volumes.csv", "text/csv")
-            _button("CSV of features", lambda: report.csv(one.features), f"{stem}_features.csv", "text/csv")
+            _button(
+                "CSV of all volumes",
+                lambda: report.csv(report.volume_table(people)),
+                f"{stem}_volumes.csv",
+                "text/csv",
+            )
+            _button(
+                "CSV of features",
+                lambda: report.csv(report.feature_rows(people)),
+                f"{stem}_features.csv",
+                "text/csv",
+            )
         with st.container(horizontal=True, gap="small"):
-            _button("Methods", lambda: report.methods(one, unit=unit), f"{stem}_methods.txt", "text/plain")
+            _button(
+                "Methods", lambda: report.methods_of(people, unit=unit), f"{stem}_methods.txt", "text/plain"
+            )
             _button("BibTeX", report.bibtex, "csegsynth.bib", "text/x-bibtex")
         maps = st.toggle("with the filmstrip's maps (NIfTI, BIDS)", key="export-maps")
         _button(

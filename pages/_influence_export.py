@@ -59,11 +59,18 @@ def popover(
     )
     both = [*bars, place]
     stem = f"csegsynth_{pack.name}_influence"
+
+    def as_shown() -> pd.DataFrame:
+        return page_export.bars_table(
+            shown, found, measure=measure, band=band, people=int(whole["people"].iloc[0]), draws=draws
+        )
+
     _figure_export.popover(
         pack,
         "influence",
         both,
         files=[
+            _figure_export.table("Bars as shown, CSV", f"{stem}_bars", as_shown),
             (
                 "Map (NIfTI, BIDS)",
                 f"{stem}_map.zip",
@@ -71,7 +78,7 @@ def popover(
                 lambda: figure_export.zipped(
                     page_figures.map_files(pack, brain, _change(pack, brain, column, seed), column)
                 ),
-            )
+            ),
         ],
         everything=lambda: page_export.influence_zip(
             pack,
@@ -82,6 +89,7 @@ def popover(
             draws=draws,
             maps=page_figures.map_files(pack, brain, _change(pack, brain, column, seed), column),
             contrasts=contrasts,
+            bars=as_shown(),
             scenario=_link.scenario_of(pack).to_json(),
         ),
         commands=page_export.influence_commands(pack, seed, draws, found.resolution),

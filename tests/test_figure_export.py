@@ -288,12 +288,19 @@ def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch
     where = {"age": (60.0, 80.0)}
     whole = saliency.summarise(pack, found, where=where)
     change = (person.maps - brains[1].maps) / 10
+    contrasts = saliency.contrasts(pack, people, ["sex"], where=where, draws=1, seed=2, resolution=2)
+    shown = saliency.to_show(whole, contrasts, "gm", 60)
     payload = page_export.influence_zip(
         pack, [], found, whole, where=where, draws=1, scenario="",
         maps=page_figures.map_files(pack, person, change, "age"),
+        bars=page_export.bars_table(shown, found, measure="gm", band=saliency.band_name(whole), people=1, draws=1),
     )  # fmt: skip
     archive = zipfile.ZipFile(io.BytesIO(payload))
     _run(archive, tmp_path, monkeypatch)
+    bars = pd.read_csv(io.BytesIO(archive.read("bars.csv")))  # in natural units, with contrasts, as drawn
+    assert np.allclose(bars["value_ml"], shown["value_ml"], rtol=1e-5)
+    assert set(bars["unit"]) >= {"mL per year", "mL (contrast)"} and set(bars["measure"]) == {"gm"}
+    assert set(bars["pack_hash"]) == {pack.hash} and set(bars["seed"]) == {2}
     keys = ["measure", "column"]
     told = pd.read_csv(tmp_path / "influence.csv").set_index(keys)
     again = pd.read_csv(tmp_path / "again" / "summary.csv").set_index(keys).loc[told.index]
@@ -318,12 +325,15 @@ def test_the_cohort_zip_repeats_the_person_and_says_where_they_lie(
 ) -> None:
     person = brains[0]
     places = coverage.placed(pack, person.features)
+    assert page_export.cohort_commands(pack, 3)[0].startswith("# this person's volumes")
     archive = zipfile.ZipFile(io.BytesIO(page_export.cohort_zip(pack, [], places, person, scenario="")))
     _run(archive, tmp_path, monkeypatch)
     told = pd.read_csv(tmp_path / "volumes.csv").set_index("participant_id")
     again = pd.read_csv(tmp_path / "again" / "volumes.tsv", sep="\t").set_index("participant_id")
     assert np.allclose(again.loc[told.index, list(TISSUES)], told[list(TISSUES)], atol=2e-3)
     assert len(pd.read_csv(tmp_path / "features.csv")) == len(pack.schema.names)
+    readme = (tmp_path / "README.txt").read_text("utf-8")
+    assert "This person's volumes from the command line" in readme and "same numbers" not in readme
 
 
 def test_the_evaluation_zip_holds_the_measurements_and_a_command_that_is_one(pack, tmp_path) -> None:

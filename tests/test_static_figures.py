@@ -236,6 +236,23 @@ def test_what_has_to_be_said_before(pack, people) -> None:
     assert sweep_report.warnings_of(pack, people[0][1].person, Plan(30, 60, 10)) == []
 
 
+def test_tables_and_methods_are_of_everybody(people) -> None:
+    alone = people[:1]
+    assert sweep_report.volume_table(alone).equals(people[0][1].volumes)
+    assert sweep_report.methods_of(people) == sweep_report.methods(people[0][1])  # one plan for both
+    for table, part in (
+        (sweep_report.volume_table(people), "volumes"),
+        (sweep_report.feature_rows(people), "features"),
+    ):
+        for name, one in people:
+            own = table[table["person"] == name].drop(columns="person").reset_index(drop=True)
+            pd.testing.assert_frame_equal(own, getattr(one, part).reset_index(drop=True))
+    other = replace(people[1][1], plan=replace(people[1][1].plan, scenarios=("ideal",), seed=4))
+    first, second = sweep_report.methods_of([people[0], ("B", other)]).split("\n\n")
+    assert first.startswith("For this person: Synthetic") and "seed 0" in first and "regressed" in first
+    assert second.startswith("For B: Synthetic") and "seed 4" in second and "regressed" not in second
+
+
 def test_methods_name_the_settings(people) -> None:
     text = sweep_report.methods(people[0][1])
     for words in (
