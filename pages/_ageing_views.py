@@ -25,11 +25,12 @@ def view_controls() -> tuple[str, str]:
     """Which view, and the unit of volumes."""
     view = st.segmented_control(
         "View", list(VIEWS), default="tissues", required=True, format_func=VIEWS.get, key="ageing-view",
-        label_visibility="collapsed", width="content",
+        persist_state="session", label_visibility="collapsed", width="content",
     )  # fmt: skip
     unit = st.segmented_control(
         "Unit", list(UNITS), default="ml", required=True, format_func=UNITS.get, key="ageing-unit",
-        label_visibility="collapsed", width="content", disabled=view not in ("tissues", "regions"),
+        persist_state="session", label_visibility="collapsed", width="content",
+        disabled=view not in ("tissues", "regions"),
     )  # fmt: skip
     return view, unit
 
@@ -41,7 +42,7 @@ def measures(view: str) -> tuple[str, ...]:
     titles = {r.name: r.title for r in REGIONS}
     chosen = st.pills(
         "Regions plotted", list(titles), default=list(titles), format_func=titles.get, selection_mode="multi",
-        key="ageing-regions", label_visibility="collapsed",
+        key="ageing-regions", persist_state="session", label_visibility="collapsed",
     )  # fmt: skip
     return tuple(name for name in titles if name in chosen) or tuple(titles)
 
@@ -95,17 +96,18 @@ def brain(pack: Pack, one: Sweep) -> None:
         if len(one.plan.scenarios) > 1:
             scenario = st.segmented_control(
                 "Scenario shown", one.plan.scenarios, default="regressed", required=True,
-                format_func=str.capitalize, key="morph-scenario", label_visibility="collapsed",
+                format_func=str.capitalize, key="morph-scenario", persist_state="session",
+                label_visibility="collapsed",
             )  # fmt: skip
         mode = st.segmented_control(
             "Show", list(_MODES), default="tissues", required=True, format_func=_MODES.get, key="morph-mode",
-            label_visibility="collapsed",
+            persist_state="session", label_visibility="collapsed",
         )  # fmt: skip
         tissue = mode
         if mode == "change":
             tissue = st.segmented_control(
                 "Change of", [t.name for t in ALL], default="csf", required=True, key="morph-tissue",
-                format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
+                persist_state="session", format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
             )  # fmt: skip
         st.space("stretch")
         display, _ = _link.display_toggles()

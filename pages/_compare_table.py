@@ -28,7 +28,9 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="compare-bar"):
         with st.popover("Options", icon=":material/tune:"):
             shown = _columns(pack, held)
-            draws = int(st.number_input("Latent draws", 2, 32, 6, key="compare-draws"))
+            draws = int(
+                st.number_input("Latent draws", 2, 32, 6, key="compare-draws", persist_state="session")
+            )
         with st.popover("Table", icon=":material/upload_file:", help="Scenarios from a file of yours"):
             _loader(pack, held)
         st.button(
@@ -37,7 +39,10 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
             icon=":material/restart_alt:",
             help="Start anew: the person in the sidebar and two variants",
         )
-        regions = st.toggle("Regions", key="compare-regions", help="Volumes of regions besides the tissues'")
+        regions = st.toggle(
+            "Regions", key="compare-regions", persist_state="session",
+            help="Volumes of regions besides the tissues'",
+        )  # fmt: skip
     key = f"{held['key']}-{held['turn']}-{'-'.join(shown)}"
     if key not in st.session_state:  # a new grid: other columns, or the user is back on this page
         held["table"] = held["now"]

@@ -37,6 +37,7 @@ def show(pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], 
             list(columns),
             format_func=columns.get,
             key=key,
+            persist_state="session",
             label_visibility="collapsed",
             width=300,
         )
@@ -48,6 +49,7 @@ def show(pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], 
             required=True,
             format_func=lambda t: BY_NAME[t].bids,
             key=f"influence-tissue-{start}",
+            persist_state="session",
             label_visibility="collapsed",
         )
         st.space("stretch")

@@ -47,24 +47,43 @@ def people_of(pack: Pack, whose: str, person: _state.Person) -> tuple[pd.DataFra
     if whose == "person":
         frame = pd.DataFrame([person], index=pd.Index(["sub-person"], name="participant_id"), dtype=object)
         return frame, _ABOUT[whose]
-    file = st.file_uploader(
-        "Table of people",
-        type=["tsv", "csv", "xlsx"],
-        key=f"influence-table-{pack.hash[:8]}",
-        help="Columns as in participants.tsv. Nothing is kept on disk.",
-    )
-    if file is None:
+    table = _own_table(pack)
+    if table is None:
         st.caption(f"Columns: participant_id, {', '.join(pack.schema.names[:20])}; n/a for unknown.")
         st.stop()
-    parsed = pack.schema.validate(read_table(file.getvalue(), name=file.name), source=file.name)
+    name, content = table
+    parsed = pack.schema.validate(read_table(content, name=name), source=name)
     if len(parsed) > MAX_PEOPLE:
         raise TableError(
-            f"{file.name}: too many people for a page",
+            f"{name}: too many people for a page",
             expected=f"at most {MAX_PEOPLE}",
             got=str(len(parsed)),
             fix="use python -m csegsynth_core saliency for larger tables",
         )
-    return parsed.data, f"{len(parsed)} people of {file.name}"
+    return parsed.data, f"{len(parsed)} people of {name}"
+
+
+def _own_table(pack: Pack) -> tuple[str, bytes] | None:
+    """Name and content of the user's table: kept while the session lasts, also on other pages, or until removed."""
+    held, key = _state.memory(pack), f"influence-table-{pack.hash[:8]}"
+
+    def take() -> None:
+        file = st.session_state[key]
+        held["table"] = None if file is None else (file.name, file.getvalue())
+
+    file = st.file_uploader(
+        "Table of people",
+        type=["tsv", "csv", "xlsx"],
+        key=key,
+        on_change=take,
+        help="Columns as in participants.tsv. Nothing is kept on disk.",
+    )
+    if file is None and held.get("table") is not None:  # given before another page was shown
+        st.button(
+            f"Remove {held['table'][0]}", on_click=held.pop, args=("table",), icon=":material/delete:",
+            key=f"remove-{key}", help="Your table is kept while this session lasts.",
+        )  # fmt: skip
+    return held.get("table")
 
 
 def gradients_of(pack: Pack, people: pd.DataFrame, draws: int, seed: int, resolution: int) -> Any:
@@ -111,32 +130,3 @@ def contrasts_of(
             progress=progress,
         ),
     )
-
-
-def filters(pack: Pack) -> dict[str, Any]:
-    """Subgroup: sex, age band, and any other features the user picks."""
-    where: dict[str, Any] = {}
-    controls = pack.encoder.ranges()
-    usual = [one.name for one in (pack.schema.sex, pack.schema.age) if one is not None]
-    more = st.multiselect(
-        "Filter by",
-        list(controls),
-        default=usual,
-        format_func=lambda name: controls[name].label,
-        key=f"filter-by-{pack.hash[:8]}",
-    )
-    for name in more:
-        one, key = controls[name], f"filter-{pack.hash[:8]}-{name}"
-        if one.kind == "numeric":
-            ends = (float(one.minimum or 0), float(one.maximum or 0))
-            title = f"{one.label} ({one.units})" if one.units else one.label
-            chosen = st.slider(title, *ends, value=ends, step=one.step, key=key)
-            if tuple(chosen) != ends:
-                where[name] = tuple(chosen)
-        else:
-            levels = st.pills(
-                one.label, list(one.levels), selection_mode="multi", key=key, format_func=one.levels.get
-            )
-            if levels:
-                where[name] = list(levels)
-    return where

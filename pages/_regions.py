@@ -19,6 +19,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
     shown = st.toggle(
         "Regions",
         key="regions",
+        persist_state="session",
         help="Ventricles, cortex, lobes and more, read off the maps by a network trained on labelled brains "
         "(its Dice scores: assets/parcellation/card.md)",
     )

@@ -25,13 +25,14 @@ def switches() -> tuple[str, figures.Side]:
     """What the surface shows, and where it is seen from."""
     colour = st.segmented_control(
         "Surface", list(_COLOURS), default="folds", required=True, format_func=_COLOURS.get, key="surface-colour",
-        label_visibility="collapsed",
+        persist_state="session", label_visibility="collapsed",
     )  # fmt: skip
     side = st.selectbox(
         "Seen from",
         list(_SIDES),
         format_func=_SIDES.get,
         key="surface-side",
+        persist_state="session",
         width=150,
         label_visibility="collapsed",
     )

@@ -42,12 +42,12 @@ def show_brains() -> None:
     """A slice of every scenario, and below it what differs from the first."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         plane = st.selectbox(
-            "Plane", figures.PLANES, index=2, key="compare-plane", width=112,
+            "Plane", figures.PLANES, index=2, key="compare-plane", persist_state="session", width=112,
             format_func=str.capitalize, label_visibility="collapsed",
         )  # fmt: skip
         tissue = st.segmented_control(
             "Difference of", [t.name for t in ALL], default="gm", required=True, key="compare-tissue",
-            format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
+            persist_state="session", format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
         )  # fmt: skip
         with st.popover(
             "Display", icon=":material/visibility:", help="Conventions, and the crosshair by keyboard"

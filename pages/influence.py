@@ -13,6 +13,7 @@ from csegsynth_core.tissue import ALL
 from pages import (
     _about,
     _influence_export,
+    _influence_filters,
     _influence_map,
     _influence_people,
     _influence_table,
@@ -31,29 +32,30 @@ seed = _state.memory(pack)["seed"]
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-bar"):
     whose = st.selectbox(
-        "Whose", list(_influence_people.WHOSE), key="influence-whose", width=170,
+        "Whose", list(_influence_people.WHOSE), key="influence-whose", persist_state="session", width=170,
         format_func=_influence_people.WHOSE.get, label_visibility="collapsed",
     )  # fmt: skip
     measure = st.selectbox(
         "Volume", list(MEASURES), index=list(MEASURES).index("gm"), key="influence-measure", width=170,
-        format_func=MEASURES.get, label_visibility="collapsed",
+        persist_state="session", format_func=MEASURES.get, label_visibility="collapsed",
     )  # fmt: skip
     unit = st.segmented_control(
-        "Unit", list(UNITS), default="sd", required=True, key="influence-unit",
+        "Unit", list(UNITS), default="sd", required=True, key="influence-unit", persist_state="session",
         format_func=UNITS.get, label_visibility="collapsed",
     )  # fmt: skip
     st.space("stretch")
     with st.popover("Options", icon=":material/tune:"):
-        count = st.number_input("Features shown", 3, 60, 10, key="influence-top")
+        count = st.number_input("Features shown", 3, 60, 10, key="influence-top", persist_state="session")
         draws = st.number_input(
-            "Latent draws", 1, 32, 4 if whose == "person" else 1, key=f"influence-draws-{whose == 'person'}"
-        )
+            "Latent draws", 1, 32, 4 if whose == "person" else 1, key=f"influence-draws-{whose == 'person'}",
+            persist_state="session",
+        )  # fmt: skip
         every = st.toggle(
-            "All voxels", key="influence-every",
+            "All voxels", key="influence-every", persist_state="session",
             help="Otherwise every second one along each axis: four times faster, and nearly the same sums.",
         )  # fmt: skip
         st.caption(_influence_people.EXPLAINED)
-        where = _influence_people.filters(pack) if whose != "person" else {}
+        where = _influence_filters.filters(pack) if whose != "person" else {}
 
 slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
 try:

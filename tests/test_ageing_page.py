@@ -295,6 +295,19 @@ def test_too_few_ages_end_in_a_message_with_its_remedy(pack) -> None:
     assert not app.error and not app.exception
 
 
+def test_views_are_kept_over_pages(pack) -> None:
+    app = _ageing(_app(pack="ixi", p_age="44", p_sex="M", **SWEEP).run())
+    _switch(app, "Unit", "percent")
+    _switch(app, "View", "regions")
+    _switch(app, "Regions plotted", ["cortical_gm", "ventricles"])
+    app.switch_page("pages/individual.py").run()
+    _ageing(app)
+    assert not app.exception
+    found = {w.label: w.value for w in app.get("button_group")}
+    assert (found["View"], found["Unit"]) == ("regions", "percent")
+    assert set(found["Regions plotted"]) == {"cortical_gm", "ventricles"}
+
+
 def test_the_person_follows_over_pages(pack) -> None:
     app = _app(pack="ixi", **SWEEP).run()
     next(s for s in app.slider if s.label.startswith("Age ")).set_value(66.0).run()

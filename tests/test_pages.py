@@ -98,6 +98,35 @@ def test_influence_of_the_users_table(pack) -> None:
     assert "people.csv, row 2, column age" in app.error[0].value and not app.exception
 
 
+def test_choices_and_the_users_table_are_kept_over_pages(pack) -> None:
+    app = open_page("influence", influence__draws__False=1)
+    app.selectbox(key="influence-whose").set_value("table").run()
+    table = b"participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n"
+    app.file_uploader(key=f"influence-table-{pack.hash[:8]}").set_value(
+        ("people.csv", table, "text/csv")
+    ).run()
+    assert not [b for b in app.button if b.label.startswith("Remove")]
+    app.selectbox(key="influence-measure").set_value("csf").run()
+    app.number_input(key="influence-top").set_value(4).run()
+    app.slider(key=f"filter-{pack.hash[:8]}-age").set_value((50.0, 70.0)).run()
+    assert "CSF volume" in html_of(app) and len(frame(app)) == 4
+    app.switch_page("pages/compare.py").run()
+    app.number_input(key="compare-draws").set_value(3).run()
+    app.toggle(key="compare-regions").set_value(True).run()
+    app.switch_page("pages/individual.py").run()
+    app.toggle(key="regions").set_value(True).run()
+    app.switch_page("pages/influence.py").run()
+    assert not app.exception and not app.error
+    assert "2 people of people.csv" in html_of(app) and "CSF volume" in html_of(app)
+    assert app.slider(key=f"filter-{pack.hash[:8]}-age").value == (50.0, 70.0) and len(frame(app)) == 4
+    next(b for b in app.button if b.label == "Remove people.csv").click().run()
+    assert not app.dataframe and not [b for b in app.button if b.label.startswith("Remove")]
+    app.switch_page("pages/compare.py").run()
+    assert app.number_input(key="compare-draws").value == 3 and app.toggle(key="compare-regions").value
+    app.switch_page("pages/individual.py").run()
+    assert app.toggle(key="regions").value and not app.exception
+
+
 def test_compare_shows_paired_differences(pack) -> None:
     app = open_page("compare", compare__draws=3)
     assert not app.error
