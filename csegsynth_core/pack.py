@@ -113,7 +113,8 @@ def available(*folders: Path) -> dict[str, Path]:
 
 
 def find(name: str | Path) -> Path:
-    """Folder of a pack given its name or its folder.
+    """Folder of a pack given its folder or its name: of a shipped one, or of one in the folders that the environment
+    variable CSEGSYNTH_PACKS names.
 
     Raises:
         PackError: there is none.
@@ -122,12 +123,17 @@ def find(name: str | Path) -> Path:
     if (path / "pack.json").is_file():
         return path
     known = available()
+    if str(name) not in known:
+        from csegsynth_core.pack_folders import find_all, folders_of_environment  # which imports this module
+
+        known = find_all(folders_of_environment()).packs
     if str(name) in known:
         return known[str(name)]
     raise PackError(
         f"no model pack {str(name)!r}",
         expected=f"a folder with a pack.json, or one of {', '.join(known) or '(none shipped)'}",
-        fix="check the name; a clone without large files may lack assets/models",
+        fix="check the name, or name the folder of your own packs with CSEGSYNTH_PACKS=FOLDER; a clone without large "
+        "files may lack assets/models",
     )
 
 

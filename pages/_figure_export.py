@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from csegsynth_core.errors import PackError
 from csegsynth_core.figure_export import ExportFigure, csv
-from csegsynth_core.pack import Pack
+from csegsynth_core.pack import Pack, find
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
 from pages._remember import in_session
 
@@ -54,8 +55,20 @@ def popover(
                 "Everything (zip)", everything, f"{stem}.zip", "application/zip", kind="primary", width="stretch"
             )  # fmt: skip
         if commands:
+            if not _known(pack):
+                st.caption(
+                    "First, for this pack of your own: `export CSEGSYNTH_PACKS=` the folder that holds it."
+                )
             st.caption("The same numbers from the command line (`people.csv` is in the zip):")
             st.code("\n".join(commands), language="sh", wrap_lines=True)
+
+
+def _known(pack: Pack) -> bool:
+    """Whether commands find the pack by its name."""
+    try:
+        return find(pack.name).resolve() == pack.folder.resolve()
+    except PackError:
+        return False
 
 
 def _figure(stem: str, page: str, figures: Sequence[ExportFigure]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from csegsynth_core import page_export
 from csegsynth_core.errors import PackError
-from csegsynth_core.pack import available, load_pack
+from csegsynth_core.pack import available, find, load_pack
 from csegsynth_core.pack_folders import VARIABLE, checked_folder, find_all, folders_of_environment
 
 testing = pytest.importorskip("streamlit.testing.v1")
@@ -46,6 +48,19 @@ def test_folders_of_the_environment(folder, monkeypatch) -> None:
     assert [p.got for p in found.problems] == ["/nowhere"]
     monkeypatch.delenv(VARIABLE)
     assert folders_of_environment() == []
+
+
+def test_commands_find_a_pack_of_ones_own_by_the_name_that_they_print(folder, monkeypatch) -> None:
+    with pytest.raises(PackError, match=r"no model pack 'mine'.*CSEGSYNTH_PACKS=FOLDER"):
+        find("mine")
+    monkeypatch.setenv(VARIABLE, f"/nowhere:{folder}")
+    pack = load_pack("mine")
+    assert pack.folder == find("mine") == folder / "run-7"
+    line = shlex.split(page_export.person_commands(pack, 3)[0])
+    assert load_pack(line[line.index("--pack") + 1]).hash == pack.hash
+    assert find("ixi") == available()["ixi"]  # shipped ones come first
+    with pytest.raises(PackError, match=r"one of .*mine"):
+        find("yours")
 
 
 @pytest.mark.parametrize(
