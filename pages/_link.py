@@ -78,19 +78,13 @@ def fill(pack: Pack) -> None:
 def _fill_person(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(PERSON) for key in query):
         given = person_of_query(query, pack.schema)
-        _state.set_person(pack, _typical(pack, given) | given)
+        _state.set_person(pack, _state.typical_like(pack, given) | given)
 
 
 def _fill_baseline(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(BASELINE) for key in query):
         given = person_of_query(query, pack.schema, BASELINE)
-        _state.set_baseline(pack, _typical(pack, given) | given, "the link's baseline")
-
-
-def _typical(pack: Pack, person: _state.Person) -> _state.Person:
-    """Whose values a link does not say: typical for the sex that it says."""
-    sex = person.get(pack.schema.sex.name) if pack.schema.sex else None
-    return _state.typical(pack, None if sex is None else str(sex))
+        _state.set_baseline(pack, _state.typical_like(pack, given) | given, "the link's baseline")
 
 
 def _fill_seed(pack: Pack, query: dict[str, str]) -> None:
@@ -108,8 +102,7 @@ def _fill_overlays(pack: Pack, query: dict[str, str]) -> None:
 
 def problems() -> list[CSegSynthError]:
     """What was wrong with the address; told once."""
-    found = st.session_state.get("link-problems", [])
-    st.session_state["link-problems"] = []
+    found, st.session_state["link-problems"] = st.session_state.get("link-problems", []), []
     return found
 
 
@@ -132,7 +125,7 @@ def write(pack: Pack) -> None:
     """Bring the address up to date."""
     scenario, sex = scenario_of(pack), pack.schema.sex
     other = scenario.baseline or {}
-    wanted = to_query(scenario, _typical(pack, scenario.person), _typical(pack, other))
+    wanted = to_query(scenario, _state.typical_like(pack, scenario.person), _state.typical_like(pack, other))
     if sex is not None and scenario.person.get(sex.name) not in (None, _state.typical(pack, None)[sex.name]):
         wanted[PERSON + sex.name] = str(scenario.person[sex.name])
     if sex is not None and other.get(sex.name) is not None:  # always: or a typical baseline would not be said

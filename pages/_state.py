@@ -79,6 +79,12 @@ def typical(pack: Pack, sex: str | None) -> Person:
     return {k: float(round(v)) if _is_age(pack, k) else v for k, v in person.items()}
 
 
+def typical_like(pack: Pack, person: Person) -> Person:
+    """A typical training person of somebody's sex; links leave out what is as theirs."""
+    sex = person.get(pack.schema.sex.name) if pack.schema.sex else None
+    return typical(pack, None if sex is None else str(sex))
+
+
 def _is_age(pack: Pack, name: str) -> bool:
     return pack.schema.age is not None and pack.schema.age.name == name
 
@@ -91,7 +97,7 @@ def baseline(pack: Pack) -> tuple[Person, str]:
     one = pack.schema.sex
     sex = held["person"].get(one.name) if one else None
     label = f"typical {one.levels[sex]} person" if one and sex else "typical person"
-    return typical(pack, sex), label
+    return typical_like(pack, held["person"]), label
 
 
 def describe(pack: Pack, brain: Brain) -> str:
