@@ -421,7 +421,7 @@ def correlation_file(
         bar = figure.colorbar(picture, ax=ax, shrink=0.6, aspect=28, pad=0.02)
         bar.set_label("Spearman's ρ")
         bar.outline.set_visible(False)
-        _below(figure, "Training people with both values; volumes of their scans", note, width_mm)
+        _below(figure, "Training people with both values; volumes of their prepared maps", note, width_mm)
 
     return saved(draw, form, width_mm, 0.86 * min(width_mm, 130.0) + 8)
 

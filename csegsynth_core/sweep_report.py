@@ -49,7 +49,7 @@ BIBTEX: Final = """@article{wang2025csegsynth,
 """
 
 _CONTENTS: Final = """\
-trajectory.*, regions.*  figures for a column (85 mm) and a page (180 mm: _wide), and interactive (html)
+trajectory.*, regions.*  figures for a column (88 mm) and a page (180 mm: _wide), and interactive (html)
 trajectory.csv, regions.csv  what they show at the ages of the sweep; *_line.csv: regression lines as drawn
 centiles.csv  cohort centiles behind the volumes, mL
 volumes.csv, features.csv  every scenario, age and draw, mL; every feature along the way

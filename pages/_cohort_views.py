@@ -73,7 +73,7 @@ def volumes(pack: Pack, person: Brain) -> None:
     figure = figures.volumes_by_age_figure(curves, age, own, height=310, dark=_dark())
     who = sexes(pack).get(sex or "", "people") if sex in pack.centiles.sexes else "people of both sexes"
     st.caption(
-        f"Prepared scans of {pack.centiles.people(sex)} training people ({who}): median, 25–75 and 5–95 centile "
+        f"Prepared maps of {pack.centiles.people(sex)} training people ({who}): median, 25–75 and 5–95 centile "
         "bands. ◆ this person's generated brain."
     )
     chart(figure, "cohort-volumes", "Centiles of volumes by age")
@@ -104,7 +104,7 @@ def correlations(pack: Pack, summary: CohortSummary | None) -> None:
         if len(summary.names) > page_figures.STRONGEST + 3
         else ""
     )
-    st.caption(f"Spearman's ρ among training people with both values; volumes of their scans.{which}")
+    st.caption(f"Spearman's ρ among training people with both values; volumes of their prepared maps.{which}")
     figure = figures.correlation_figure(labels, rho, height=330, dark=_dark())
     chart(figure, "cohort-correlations", "Correlations of features and volumes")
 

@@ -21,7 +21,8 @@ TOP = 10
 BEYOND = 0.15
 """How far a slider goes beyond the training range, as a share of it."""
 
-UNKNOWN = "Unknown"
+UNKNOWN = "n/a"
+"""What a value is called that nobody knows, in all controls."""
 
 
 def person_controls(pack: Pack) -> _state.Person:
@@ -42,7 +43,7 @@ def person_controls(pack: Pack) -> _state.Person:
             label_visibility="collapsed", key=f"search-{pack.hash[:8]}",
         )  # fmt: skip
         words = text.casefold().split()
-    st.caption("Grey: range of the training people. n/a: unknown, filled in from age and sex.")
+    st.caption("Grey: range of the training people. n/a: not known, filled in from age and sex.")
     _differences(pack, held["person"])
     top = order[:TOP] if many and not words else []
     groups = {"most influential": top} if top else {}
@@ -91,11 +92,11 @@ def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
     help_text = f"Fewer than 3 training people: {rare}" if rare else None
     if len(one.levels) > 2:
         return st.selectbox(one.label, list(names), format_func=names.get, key=key, help=help_text)
-    names = {k: name.capitalize() for k, name in one.levels.items()} | {None: "n/a"}
+    names = {k: name[:1].upper() + name[1:] for k, name in one.levels.items()} | {None: UNKNOWN}
     chosen = st.segmented_control(
         one.label,
         [k or UNKNOWN for k in names],
-        format_func=lambda k: names.get(k, "n/a"),
+        format_func=lambda k: names.get(k, UNKNOWN),
         key=f"{key}-choice",
         default=value or UNKNOWN,
         required=True,
@@ -124,7 +125,7 @@ def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[
             key=key,
             disabled=st.session_state[na],
         )
-        if st.checkbox("n/a", key=na):
+        if st.checkbox(f"{one.label}: {UNKNOWN}", key=na):  # the style sheet shows the last word alone
             return None
     if number < one.minimum or number > one.maximum:
         st.badge("outside training range", icon=":material/warning:", color="orange")

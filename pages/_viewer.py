@@ -63,7 +63,7 @@ def _draw(pack, person, baseline, label, view, mode, at, display, smooth) -> Non
     """The figure of planes."""
     behind = average(pack, person).maps if mode == figures.CONTOURS else None
     if view == "pair":
-        titles = (_title("This person", pack, person), _title(label.capitalize(), pack, baseline))
+        titles = (_title("This person", pack, person), _title(_headed(label), pack, baseline))
         figure = figures.pair_figure(
             person.maps,
             baseline.maps,
@@ -102,6 +102,11 @@ def average(pack: Pack, person: Brain) -> Brain:
 def _sex_word(pack: Pack, person: Brain) -> str:
     one = pack.schema.sex
     return escape(one.levels[str(person.features[one.name])]) if one else ""
+
+
+def _headed(label: str) -> str:
+    """Who the baseline is, as a heading; ids stay as they are."""
+    return label if label.startswith("sub-") else label[:1].upper() + label[1:]
 
 
 def _title(name: str, pack: Pack, brain: Brain) -> str:

@@ -21,7 +21,7 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
     people = f"{kept} people that training never saw" if kept else "people that training never saw"
     st.html(
         f"<h1>Evaluation <small>{escape(pack.name)} · {people}</small></h1>"
-        '<p class="notice">Errors against the volumes of prepared scans. Good group errors say little about any one '
+        '<p class="notice">Errors against the volumes of prepared maps. Good group errors say little about any one '
         "person; see the limits in the model card.</p>"
     )
     _evaluation_export.popover(pack)

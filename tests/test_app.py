@@ -51,6 +51,20 @@ def _unknown(app: Any, name: str) -> Any:
     return next(w for w in app.checkbox if w.key.endswith(f"-{name}-na"))
 
 
+def test_headings_leave_ids_as_they_are() -> None:
+    from pages import _viewer
+
+    assert _viewer._headed("sub-CC110033") == "sub-CC110033"
+    assert _viewer._headed("typical female MCI person") == "Typical female MCI person"
+
+
+def test_every_checkbox_says_which_feature_it_is_of(app) -> None:
+    names = [w.label for w in app.checkbox if w.key.endswith("-na")]
+    assert "Height: n/a" in names and len(set(names)) == len(names) > 1
+    words = {o for w in app.sidebar.selectbox for o in w.options if o in ("Unknown", "n/a")}
+    assert words == {"n/a"}  # one word for it in all controls
+
+
 def _typical(pack: packs.Pack, sex: str) -> dict[str, Any]:
     return {**pack.encoder.default_person(sex=sex), "age": 48.0}
 
