@@ -58,7 +58,8 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
         words.append("No intervals in this pack.")
     words.append(f"Features: {extractors[metric]}." if metric in extractors else "")
     st.caption(" ".join(w for w in words if w))
-    left, right = st.columns([45, 55], gap="medium")
+    many = own["part"].nunique() > figures.ACROSS  # their table needs the whole width
+    left, right = (st.container(), st.container()) if many else st.columns([45, 55], gap="medium")
     with left:
         _table(own, metric)
     right.plotly_chart(
