@@ -320,3 +320,36 @@ def test_the_person_follows_over_pages(pack) -> None:
 
 def test_report_words_are_the_pages(pack) -> None:
     assert "wang2025csegsynth" in sweep_report.bibtex()
+
+
+@pytest.mark.parametrize("radiological", [False, True])
+def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radiological) -> None:
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from csegsynth_core import figures, grid
+    from csegsynth_core.tissue import TISSUES
+    from pages import _ageing_export, _planes, _sweeps
+
+    packed = np.zeros((len(TISSUES), *(b.stop - b.start for b in grid.BOX)), np.uint8)
+    packed[1, :30, 20:80] = 255  # grey matter on the left alone
+    frame = figures.Frame(40.0, packed, dict.fromkeys(TISSUES, 1.0))
+    drawn: dict[str, Any] = {}
+
+    def strip_file(rows: Any, ages: Any, *, one: Any, **_: Any) -> bytes:
+        drawn.update(picture=rows[0][1][0], letters=one.letters, ages=ages)
+        return b""
+
+    display = figures.Display(radiological=radiological)
+    monkeypatch.setattr(_planes, "conventions", lambda: display)
+    monkeypatch.setattr(_sweeps, "film", lambda *_: [frame])
+    monkeypatch.setattr(_ageing_export, "strip_file", strip_file)
+    monkeypatch.setattr(_ageing_export.report, "note", lambda _: "")
+    _ageing_export._strips(
+        None, [("this person", SimpleNamespace(plan=SimpleNamespace(scenarios=("ideal",))))]
+    )
+    left, right = np.array_split(drawn["picture"].sum(axis=(0, 2)), 2)
+    assert bool(left.sum() < right.sum()) is radiological
+    assert drawn["letters"][:2] == (("R", "L") if radiological else ("L", "R"))
+    assert drawn["ages"] == [40.0]

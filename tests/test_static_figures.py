@@ -182,7 +182,9 @@ def test_everything_opens_and_says_what_it_is(everything) -> None:
         assert line.groupby(["person", "scenario", "volume"]).size().eq(121).all()
         assert f"{stem}_wide.pdf" in files
     assert "and amygdala" in _text(files["regions.svg"])
-    assert any(n.startswith("maps_ideal/") and n.endswith("label-GM_probseg.nii.gz") for n in files)
+    assert any(
+        n.startswith("maps_ideal/") and n.endswith("label-GM_desc-synthetic_probseg.nii.gz") for n in files
+    )
     assert files["citation.bib"].decode().count("@") == 2
 
 
