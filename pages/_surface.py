@@ -1,7 +1,4 @@
-"""The surface of the generated brain, which can be turned; computed when it is shown.
-
-Streamlit makes a chart anew when its content changes, so another person is seen from the chosen side again.
-"""
+"""The surface of the generated brain, which can be turned; computed when it is shown."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import streamlit as st
 
 from csegsynth_core import figures, regions, surface
 from csegsynth_core.generate import Brain
+from pages import _surface_camera
 
 _COLOURS = {"folds": "Folding", "moved": "Change", "inside": "Ventricles"}
 _SIDES = {
@@ -53,12 +51,13 @@ def show(person: Brain, baseline: Brain, label: str, colour: str, side: figures.
     )
     st.plotly_chart(
         figure,
-        key="surface-chart",
+        key=_surface_camera.KEY,
         theme=None,
         config=_CONFIG,
         height="stretch",
         alt="Surface of the brain",
     )
+    _surface_camera.keep(side, colour, _identity(person), _identity(baseline), label)
 
 
 def read_out(person: Brain) -> str:

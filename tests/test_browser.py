@@ -179,3 +179,42 @@ def test_the_download_opens_in_nibabel_with_left_on_the_left(page, pack, tmp_pat
     sidecar = json.loads(next(tmp_path.rglob("*label-GM_desc-synthetic_probseg.json")).read_text())
     assert sidecar["Synthetic"] is True
     assert (sidecar["Seed"], sidecar["Features"]["age"]) == (0, age)
+
+
+def eye(page: Any) -> list[float]:
+    """Where the surface is seen from."""
+    chart = "document.querySelector('.st-key-surface-chart .js-plotly-plot')"
+    at = f"{chart}?._fullLayout?.scene?._scene?.getCamera().eye"
+    page.wait_for_function(at, timeout=30_000 * PATIENCE)
+    page.wait_for_timeout(1000)  # Streamlit draws a new chart several times
+    return list(page.evaluate(at).values())
+
+
+def test_a_turned_surface_stays_turned_for_another_person(page) -> None:
+    page.get_by_text("3-D surface", exact=True).click()
+    start = eye(page)
+    box = page.locator(".st-key-surface-chart .js-plotly-plot").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 80, y + 30, steps=6)
+    page.mouse.up()
+    turned = eye(page)
+    assert np.abs(np.subtract(turned, start)).max() > 0.5
+    ventricles = page.locator(".readout").inner_text()
+    page.get_by_role("slider").first.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        f"document.querySelector('.readout').innerText !== {ventricles!r}", timeout=30_000 * PATIENCE
+    )
+    settle(page)
+    assert eye(page) == pytest.approx(turned, abs=1e-3)
+    page.get_by_text("Ventricles", exact=True).first.click()
+    settle(page)
+    assert eye(page) == pytest.approx(turned, abs=1e-3)
+    page.locator(".st-key-surface-side").get_by_role("combobox").click()
+    page.get_by_role("option", name="From above").click()
+    settle(page)
+    above = eye(page)
+    assert above[2] == pytest.approx(max(above)) and above[:2] == pytest.approx([0, 0], abs=1e-3)
