@@ -466,8 +466,9 @@ def methods_file(
             shown = [_short(names.get(m, m), 28) if n % across == 0 else "" for m in methods]
             ax.set_yticks(range(len(methods)), shown)
             ax.set(ylim=(len(methods) - 0.5, -0.5))
+            title_of = said if len(said) < 18 or not wide else said.replace(" and ", "\nand ")
             size = 7 if len(said) < 18 else 6
-            ax.set_title(said, loc="left", color=colour, fontweight="bold", pad=2, fontsize=size)
+            ax.set_title(title_of, loc="left", color=colour, fontweight="bold", pad=2, fontsize=size)
             ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
             ax.tick_params(axis="y", length=0)
             ax.locator_params(axis="x", nbins=5)

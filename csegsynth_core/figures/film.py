@@ -40,12 +40,6 @@ _GAP: Final = 3  # voxels between planes
 _ZOOM: Final = 3
 _TEXT: Final = "#C9D3DE"
 _WARN: Final = "#F0A04B"
-_OVER: Final[dict[str, Any]] = {
-    "font": {"size": 10, "color": "#FFFFFF"},
-    "bgcolor": "rgba(0,0,0,0.7)",
-    "borderpad": 1,
-}
-"""Look of letters that stand over a small picture."""
 _XY: Final = {"xref": "x", "yref": "y"}
 
 
@@ -127,8 +121,7 @@ def strip_figure(
             | {"sizex": len(ages), "sizing": "stretch", "layer": "below"}
         )
         notes.append(_text(f"<b>{rows[i][0]}</b>", -0.05, n - i - 0.5, "right", "middle", 12))
-        letters = side_letters(view(plane, display), _XY, (0, 1, n - i - 1, n - i))
-        notes += [letter | _OVER for letter in letters]
+        notes += side_letters(view(plane, display), _XY, (0, 1, n - i - 1, n - i), size=10, over=True)
     for j, (age, known) in enumerate(zip(ages, trained, strict=True)):
         text = f"{age:g} {age_units}" if j == 0 else f"{age:g}"
         notes.append(

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from csegsynth_core.figures.style import FONT, named
 
-ACROSS: Final = 4
+ACROSS: Final = 5
 """Panels in a row, at most."""
 _TOP, _BOTTOM, _BETWEEN, _ROW, _LOW_ROW = 24, 46, 56, 28, 18  # pixels
 _LONG: Final = 16  # characters that a panel's title has room for
@@ -20,7 +20,7 @@ _LONG: Final = 16  # characters that a panel's title has room for
 def methods_figure(
     table: pd.DataFrame, names: Mapping[str, str], title: str, *, dark: bool = False
 ) -> go.Figure:
-    """Dots with 95 % intervals: a row for each method, a panel for each tissue or region, four beside each other.
+    """Dots with 95 % intervals: a row for each method, a panel for each tissue or region, five in a row at most.
 
     Args:
         table: rows of `measured.tidy` of one table and one metric; method `floor` is drawn as a line.

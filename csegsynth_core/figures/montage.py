@@ -105,7 +105,7 @@ def montage_figure(
         first, top = columns[0][1][n], sum(tall[:n]) + gap * n
         start = (wide - first.shape[1]) // 2
         ends = (start, start + first.shape[1], top + tall[n], top)
-        notes += side_letters(one, {"xref": "x", "yref": "y"}, ends, size=12)
+        notes += side_letters(one, {"xref": "x", "yref": "y"}, ends, size=11, over=True)
     end = len(columns) * (wide + gap) - gap
     bottom = sum(tall) + gap * (len(tall) - 1)
     lowest = bottom + 2

@@ -479,6 +479,7 @@ def side_letters(
     ends: tuple[float, float, float, float] = (0, 1, 0, 1),
     *,
     size: int = 13,
+    over: bool = False,
 ) -> list[dict[str, Any]]:
     """Orientation letters at the four sides of a plane, as annotations.
 
@@ -486,7 +487,10 @@ def side_letters(
         place: `xref` and `yref`.
         ends: of the plane on these axes: x of the left and the right, y of the bottom and the top of the screen.
         size: of the letters.
+        over: the picture is small, and they stand over the brain: white, on a dark ground.
     """
+    ground = {"bgcolor": "rgba(0,0,0,0.7)", "borderpad": 1} if over else {"borderpad": 2}
+    colour = "#FFFFFF" if over else _LETTER_COLOUR
     x0, x1, y0, y1 = ends
     left, right, bottom, top = one.letters
     spots = [
@@ -498,7 +502,8 @@ def side_letters(
     return [
         dict(place)
         | {"text": f"<b>{t}</b>", "x": px, "y": py, "xanchor": ax, "yanchor": ay, "showarrow": False}
-        | {"font": {"size": size, "color": _LETTER_COLOUR}, "borderpad": 2}
+        | {"font": {"size": size, "color": colour}}
+        | ground
         for t, px, py, ax, ay in spots
     ]
 
