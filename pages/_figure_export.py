@@ -6,15 +6,19 @@ saved is what is on screen, also after a click that redrew a fragment of the pag
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from csegsynth_core.errors import PackError
 from csegsynth_core.figure_export import ExportFigure, csv
 from csegsynth_core.pack import Pack, find
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
 from pages._remember import in_session
+
+_WITH_FRAGMENTS = ("individual", "influence", "compare")
 
 File = tuple[str, str, str, Callable[[], bytes | str]]
 """Label, name, media type, and what makes the content."""
@@ -63,6 +67,14 @@ def popover(
             st.code("\n".join(commands), language="sh", wrap_lines=True)
 
 
+def follow() -> None:
+    """In a fragment of a page: run the whole page where its exports are open, so that they are of the view shown."""
+    here = get_script_run_ctx()
+    shown = any(st.session_state.get(f"export-{page}") for page in _WITH_FRAGMENTS)
+    if shown and here is not None and here.fragment_ids_this_run:
+        st.rerun()
+
+
 def _known(pack: Pack) -> bool:
     """Whether commands find the pack by its name."""
     try:
@@ -76,11 +88,14 @@ def _figure(stem: str, page: str, figures: Sequence[ExportFigure]) -> None:
     by_name = {one.name: one for one in figures}
     name = next(iter(by_name))
     if len(by_name) > 1:
-        chosen = st.selectbox(
-            "Figure", list(by_name), format_func=lambda n: by_name[n].title, key=f"export-figure-{page}",
-            persist_state="page",
+        held = f"export-figure-{page}"
+        before = st.session_state.get(held)
+        titles = "\n".join(one.title for one in figures)
+        name = st.session_state[held] = st.selectbox(
+            "Figure", list(by_name), list(by_name).index(before) if before in by_name else 0,
+            format_func=lambda n: by_name[n].title,
+            key=f"{held}-{zlib.crc32(titles.encode())}",  # with other titles it is another: it would show the old one
         )  # fmt: skip
-        name = chosen if chosen in by_name else name
     one = by_name[name]
     width = st.segmented_control(
         "Width", [COLUMN_MM, PAGE_MM], default=COLUMN_MM, required=True, key=f"export-width-{page}",

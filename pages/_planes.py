@@ -9,6 +9,7 @@ import streamlit as st
 from csegsynth_core import figures, grid
 from csegsynth_core.generate import Brain
 from csegsynth_core.tissue import ALL
+from pages import _figure_export
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 _AXES = ("x, left to right", "y, back to front", "z, bottom to top")
@@ -56,7 +57,8 @@ def _click(key: str, plane: figures.Plane | None) -> None:
 
 
 def by_keyboard() -> figures.Voxel:
-    """Sliders for the crosshair, in voxels; they follow clicks."""
+    """Sliders for the crosshair, in voxels; they follow clicks. Every viewer has them."""
+    _figure_export.follow()
     at = crosshair()
     moved = []
     for axis, name in enumerate(_AXES):

@@ -117,6 +117,17 @@ def test_the_export_is_of_the_view_on_screen(page, pack) -> None:
     page.keyboard.press("Escape")
     settle(page)
     assert page.get_by_role("button", name="CSV", exact=True).count() == 0
+    page.set_viewport_size({"width": 1900, "height": 900})  # the bar lies beside the popover
+    page.get_by_role("button", name="Export").first.click()
+    page.get_by_role("combobox", name="Figure").wait_for()
+    page.locator(".st-key-viewer-bar").get_by_text("CSF", exact=True).click()
+    settle(page)
+    assert (
+        page.get_by_role("combobox", name="Figure").input_value() == "Planes, CSF"
+    )  # Streamlit leaves it open
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    settle(page)
     page.get_by_text("Tissues", exact=True).first.click()
     settle(page)
 
@@ -191,6 +202,8 @@ def eye(page: Any) -> list[float]:
 
 
 def test_a_turned_surface_stays_turned_for_another_person(page) -> None:
+    page.keyboard.press("Escape")
+    settle(page)
     page.get_by_text("3-D surface", exact=True).click()
     start = eye(page)
     box = page.locator(".st-key-surface-chart .js-plotly-plot").bounding_box()
