@@ -418,7 +418,9 @@ def test_one_person_through_all_models(pack, tmp_path, monkeypatch) -> None:
     models = packs.models_of(pack)
     figure = json.loads(app.get("plotly_chart")[-1].proto.spec)
     notes = [a["text"] for a in figure["layout"]["annotations"]]
-    assert len(notes) == len(figure["layout"]["images"]) == len(models)
+    assert len(figure["layout"]["images"]) == len(models)
+    notes, sides = notes[: len(models)], notes[len(models) :]
+    assert sides == [f"<b>{side}</b>" for side in "PAISLRISLRPA"]  # of the first brain's three planes
     for note, (name, one) in zip(notes, models.items(), strict=True):
         ml = generate_one(one, person, seed=0).volumes_ml
         assert measured.name_of(name) in note and f"{ml['wm']:.0f} · {ml['gm']:.0f}" in note
