@@ -65,7 +65,7 @@ def _whose(pack: Pack, brain: Brain) -> str:
 
 
 def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
-    """Age in years and sex for the centiles, and what to call these people: `women aged 48 (n = 60)`."""
+    """Age in years and sex for the centiles, and what to call these people: `women aged 48 (curves of 60)`."""
     if pack.schema.age is None:
         return None, None, ""
     age = float(person.features[pack.schema.age.name])
@@ -73,7 +73,7 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     sex = str(person.features[one.name]) if one else None
     own = sex if sex in pack.centiles.sexes else None
     people = _PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
-    return age, own, f"{people} aged {age:.0f} (n = {pack.centiles.people(own)})"
+    return age, own, f"{people} aged {age:.0f} (curves of {pack.centiles.people(own)})"
 
 
 def volume_ml(brain: Brain, volume: str) -> float:

@@ -45,7 +45,7 @@ def volumes_file(
         rows: as for `figures.centile_figure`.
         spread: name of a row → ends of its spread over latent draws, mL.
         spread_name: what that spread is.
-        who: whose centiles these are: `among women aged 48 (n = 60)`.
+        who: whose centiles these are: `among women aged 48 (curves of 60)`.
         baseline: what the baseline is called.
     """
     height = 11.0 * len(rows) + 13.0 + (3.0 if spread else 0) + (2.5 if note else 0)

@@ -23,6 +23,8 @@ DRAWS = 10
 _ROW_PX = 38
 _SPREAD = f"Spread over {DRAWS} latent draws of this person: what the model leaves open"
 
+_CURVES = "Centile curves over age, drawn through that many training people of all ages"
+
 
 def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     """Table of volumes beside strips of centiles; returns the table's place and what `spread` needs."""
@@ -52,7 +54,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Any:
     table = (
         f'<table class="volumes"><thead><tr><th>Volume</th><td>mL</td><td title="{_SPREAD}">5–95 % of draws</td>'
         f'<td>% of sum</td><td title="{html.escape(label)}">Δ mL</td>'
-        f'<td class="words">{among}</td></tr></thead>'
+        f'<td class="words" title="{_CURVES}">{among}</td></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
     place = left.empty()

@@ -30,7 +30,7 @@ def made():
 def model(made, monkeypatch):
     for name, few in {"PEOPLE": 4, "PAIRS": 6, "HALVINGS": 4, "DRAWS": 4}.items():
         monkeypatch.setattr(calibrate, name, few)
-    monkeypatch.setattr(calibrate, "TRIALS", 2)
+    monkeypatch.setattr(calibrate, "TRIALS", 1)
     state = {k: v.clone() for k, v in made.generator.state_dict().items()}
     yield made
     made.generator.load_state_dict(state)
@@ -87,8 +87,9 @@ def test_balance_shifts_tissues_and_size(model):
     assert (smaller.sum() / before.sum()).item() == pytest.approx(0.9**3, rel=0.02)
 
 
-def test_calibration_matches_similarity_and_spread(model):
+def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     """Of a cohort whose brains are this generator's with known noise, calibration finds the noise again."""
+    monkeypatch.setattr(calibrate._Texture, "search", lambda *_: None)
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(2))
     generator.folds.copy_(calibrate._where(generator))
@@ -177,8 +178,9 @@ def test_a_brain_without_noise_has_its_own_shift(model):
     assert (after[1] / before[1]).item() == pytest.approx(1.0, abs=0.01)
 
 
-def test_calibration_finds_texture_and_mean_volumes(model):
+def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     """Of a cohort that is this generator's, but steeper, with less mixing and with more CSF."""
+    monkeypatch.setattr(calibrate, "TRIALS", 2)
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
     state = {k: v.clone() for k, v in generator.state_dict().items()}
@@ -215,7 +217,8 @@ def test_errors_for_people_left_out_are_those_of_refitting():
     assert found[:, 0] == pytest.approx(best, abs=1e-6)
 
 
-def test_calibration_leaves_alike_brains_alike(model):
+def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
+    monkeypatch.setattr(calibrate._Texture, "search", lambda *_: None)
     brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
     features = torch.randn(6, FEATURES)
     volumes = volumes_ml(brain)[:, :3].repeat(6, 1)

@@ -54,7 +54,7 @@ TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 0.1))
 """Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried."""
 ALONE = 253
 """From this fraction (of 255) on a voxel is of one tissue alone."""
-TRIALS = 4
+TRIALS = 8
 """Times that all five numbers are improved together."""
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
 TYPICAL = 200
@@ -108,10 +108,14 @@ def calibrate(
     some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
     shape = _where(generator)
     originals = np.concatenate([_packed(maps_of([r])) for r in some])
-    report = _set_texture(generator, lambda: _made(model, features, some), originals)
     real = _mean_ssim(originals)
-    level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
-    _set_balance(model, features, volumes, index)
+    texture = _Texture(generator)
+    for last in (False, True):  # noise mixes tissues, and a texture changes what noise does
+        level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
+        _set_balance(model, features, volumes, index)
+        if not last:
+            texture.search(lambda: _made(model, features, some), originals)
+    report = texture.numbers()
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -126,39 +130,44 @@ def calibrate(
     return {k: round(v, 4) for k, v in report.items()}
 
 
-def _set_texture(
-    generator: TemplateGenerator, make: Callable[[], NDArray[np.uint8]], originals: NDArray[np.uint8]
-) -> dict[str, float]:
-    """Find the texture with which the generator's brains are nearest to real ones by `_texture`: least squares."""
-    template, wanted = generator.template.clone(), _texture(originals)
-    contrast = 1.0
+class _Texture:
+    """Five numbers that make a generator's brains more or less crisp, and the search for the best."""
 
-    def differences(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        nonlocal contrast
-        steeper, *sharpness, least = numbers - _ORIGIN
-        generator.steepen(float(np.exp(steeper)) / contrast)  # fields alone matter: the template is set anew
-        contrast = float(np.exp(steeper))
-        generator.template.copy_(template)
-        generator.sharpen(sharpness)
-        generator.template.mul_(contrast)
-        generator.least.fill_(least / 10.0)
-        found = _texture(make())
-        return np.asarray([_apart(name, found[name], wanted[name]) for name in wanted])
+    def __init__(self, generator: TemplateGenerator) -> None:
+        self.generator, self.template, self.contrast = generator, generator.template.clone(), 1.0
+        low, high = np.asarray(TEXTURE).T
+        low, high = (np.asarray([np.log(e[0]), *e[1:-1], 10.0 * e[-1]]) for e in (low, high))
+        self.bounds = low + _ORIGIN, high + _ORIGIN
+        self.apply(np.clip([0.0, 0.3, 0.3, 0.3, 0.3], low, high) + _ORIGIN)
 
-    low, high = np.asarray(TEXTURE).T
-    low, high = ([float(np.log(e[0])), *e[1:-1], 10.0 * e[-1]] for e in (low, high))
-    start = np.clip([0.0, 0.3, 0.3, 0.3, 0.3], low, high)
-    best = least_squares(
-        differences,
-        start + _ORIGIN,
-        bounds=(np.asarray(low) + _ORIGIN, np.asarray(high) + _ORIGIN),
-        diff_step=0.1,
-        max_nfev=TRIALS,
-    )
-    differences(best.x)
-    steeper, *sharpness, least = best.x - _ORIGIN
-    out = {"contrast": float(np.exp(steeper)), "least": least / 10.0}
-    return out | {f"sharpness_{t}": a for t, a in zip(TISSUES, sharpness, strict=True)}
+    def apply(self, searched: NDArray[np.float64]) -> None:
+        """Give the generator this texture in the place of its present one."""
+        self.searched = searched
+        now = self.numbers()
+        self.generator.steepen(now["contrast"] / self.contrast)  # of its fields; the template is set anew
+        self.contrast = now["contrast"]
+        self.generator.template.copy_(self.template)
+        self.generator.sharpen([now[f"sharpness_{t}"] for t in TISSUES])
+        self.generator.template.mul_(self.contrast)
+        self.generator.least.fill_(now["least"])
+
+    def numbers(self) -> dict[str, float]:
+        """`contrast`, `sharpness_wm`, …, `least`."""
+        steeper, *sharpness, least = (float(v) for v in self.searched - _ORIGIN)
+        out = {"contrast": float(np.exp(steeper)), "least": least / 10.0}
+        return out | {f"sharpness_{t}": a for t, a in zip(TISSUES, sharpness, strict=True)}
+
+    def search(self, make: Callable[[], NDArray[np.uint8]], originals: NDArray[np.uint8]) -> None:
+        """Find the texture with which brains that are made are nearest to real ones by `_texture`: least squares."""
+        wanted = _texture(originals)
+
+        def differences(searched: NDArray[np.float64]) -> NDArray[np.float64]:
+            self.apply(searched)
+            found = _texture(make())
+            return np.asarray([_apart(name, found[name], wanted[name]) for name in wanted])
+
+        best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
+        self.apply(best.x)
 
 
 def _apart(name: str, found: float, wanted: float) -> float:
