@@ -50,15 +50,18 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 0.1))
-"""Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried."""
+TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.02, 0.1))
+"""Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried. With none at all
+voxels of one tissue alone would be lost when noise shifts the tissues' balance."""
+STARTS = ((0.0, 0.3, 0.3, 0.3, 0.3), (-0.25, 1.5, 1.5, 1.5, 0.3))
+"""Where the search may begin: the logarithm of the contrast, sharpness of each tissue, ten times the least."""
 ALONE = 253
 """From this fraction (of 255) on a voxel is of one tissue alone."""
 TRIALS = 8
 """Times that all five numbers are improved together."""
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
-TYPICAL = 200
-"""People whose brains without noise are made."""
+FEW = 200
+"""People who tell mean volumes where they are near enough."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
 MOST_MM = 5.0
@@ -114,6 +117,7 @@ def calibrate(
         level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
         _set_balance(model, features, volumes, index)
         if not last:
+            _set_means(model, features, volumes, _few(index))
             texture.search(lambda: _made(model, features, some), originals)
     report = texture.numbers()
     for _ in range(SHIFTS):
@@ -138,7 +142,7 @@ class _Texture:
         low, high = np.asarray(TEXTURE).T
         low, high = (np.asarray([np.log(e[0]), *e[1:-1], 10.0 * e[-1]]) for e in (low, high))
         self.bounds = low + _ORIGIN, high + _ORIGIN
-        self.apply(np.clip([0.0, 0.3, 0.3, 0.3, 0.3], low, high) + _ORIGIN)
+        self.apply(np.asarray(STARTS[0]) + _ORIGIN)
 
     def apply(self, searched: NDArray[np.float64]) -> None:
         """Give the generator this texture in the place of its present one."""
@@ -220,11 +224,16 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
+def _few(rows: list[int]) -> list[int]:
+    """`FEW` of the people, or all."""
+    return rows[:: -(-len(rows) // FEW)]
+
+
 def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
     """Shift the tissues' log-ratios of brains without noise so that people's have these people's mean volumes."""
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    some = rows[:: -(-len(rows) // TYPICAL)]
+    some = _few(rows)
     still = model.draw(1, 0)
     wanted = volumes[some].numpy().astype(float).mean(axis=0)
     slopes = _slopes(model, features[some].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
