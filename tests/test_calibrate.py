@@ -118,10 +118,13 @@ def test_steeper_log_ratios_leave_fewer_mixed_voxels_and_borders_where_they_are(
     assert mixed[1] < 0.9 * mixed[0]
     generator.steepen(1 / 1.5)
     assert torch.allclose(generator(z), before, atol=1e-4)
-    generator.shift(torch.tensor([0.0, 0.0, 0.4]))
+    generator.shift(torch.tensor([0.0, 0.0, 0.4, 0.0]))
     odds = (generator(z)[:, 2] / generator(z)[:, 0]) / (before[:, 2] / before[:, 0])
     inside = (before[:, 2] > 0.01) & (before[:, 0] > 0.01)
     assert torch.allclose(odds[inside].log(), torch.full((int(inside.sum()),), 0.4), atol=1e-3)
+    generator.shift(torch.tensor([0.0, 0.0, -0.4, np.log(1.05)]))
+    larger = volumes_ml(generator(z))[0, :3].sum() / volumes_ml(before)[0, :3].sum()
+    assert larger.item() == pytest.approx(1.05**3, rel=0.02)
 
 
 def packed(maps):
@@ -186,7 +189,7 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     state = {k: v.clone() for k, v in generator.state_dict().items()}
     generator.steepen(1.4)
     generator.least.fill_(0.05)
-    generator.shift(torch.tensor([0.0, 0.0, 0.3]))
+    generator.shift(torch.tensor([0.0, 0.0, 0.3, 0.0]))
     z = model.draw(6, 8)
     brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
     volumes = volumes_ml(brains)[:, :3]

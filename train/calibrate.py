@@ -5,8 +5,8 @@ few voxels of one tissue alone. Its **texture** has five numbers: a factor on al
 their own detail is added to the template's log-ratios of each tissue (sharpness), and the fraction that is taken for
 none (least). They are such that what neighbouring voxels differ by, how much of each tissue lies in voxels of its
 own, and how much of the brain in mixed ones, come nearest to the training people's maps. Then a shift of each
-tissue's log-ratio makes **mean volumes** of draws those of the training people, and another one gives the brain
-without noise the volumes of the mean draw.
+tissue's log-ratio and of the brain's size makes **mean volumes** of draws those of the training people, and another
+one gives the brain without noise the volumes of the mean draw.
 
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
@@ -219,8 +219,7 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     wanted = volumes[rows].numpy().astype(float).mean(axis=0)
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    slopes = _slopes(model, features[rows].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
-    generator.shift(torch.from_numpy(np.linalg.solve(slopes, wanted - made)).float())
+    generator.shift(_smallest(model, features[rows].mean(dim=0, keepdim=True), wanted - made))
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
@@ -236,10 +235,9 @@ def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     some = _few(rows)
     still = model.draw(1, 0)
     wanted = volumes[some].numpy().astype(float).mean(axis=0)
-    slopes = _slopes(model, features[some].mean(dim=0, keepdim=True))[:, : len(TISSUES)]
     for _ in range(SHIFTS):
         made = np.mean([_ml(model, features[r : r + 1], still) for r in some], axis=0)
-        generator.steady += torch.from_numpy(np.linalg.solve(slopes, wanted - made)).float()
+        generator.steady += _smallest(model, features[some].mean(dim=0, keepdim=True), wanted - made)
         logger.info("volumes without noise, mL: %s, wanted %s", made.round(1), wanted.round(1))
 
 
@@ -321,10 +319,8 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     spread = np.mean([np.cov(_pairs_ml(model, features[r : r + 1], SEED + r).T) for r in chosen], axis=0)
     values, vectors = np.linalg.eigh(wanted - spread)
     missing = vectors * np.sqrt(np.maximum(values, 0.0))
-    units = np.diag(UNITS)
-    slopes = _slopes(model, features[rows].mean(dim=0, keepdim=True)) @ units
-    balance = units @ np.linalg.pinv(slopes) @ missing
-    model.generator.balance.copy_(torch.from_numpy(balance))  # type: ignore[union-attr,operator]
+    balance = _smallest(model, features[rows].mean(dim=0, keepdim=True), missing)
+    model.generator.balance.copy_(balance)  # type: ignore[union-attr,operator]
     logger.info(
         "volumes, mL: people about ridge %s, draws %s",
         np.sqrt(wanted.diagonal()).round(1),
@@ -348,6 +344,19 @@ def _left_out_errors(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[
         found.append((y - hat @ y) / (1.0 - hat.diagonal())[:, None])
     best = np.argmin([np.square(e).mean(axis=0) for e in found], axis=0)
     return np.stack([found[b][:, k] for k, b in enumerate(best)], axis=1)
+
+
+def _smallest(model: CSegSynth, y: Tensor, ml: NDArray[np.float64]) -> Tensor:
+    """The smallest shifts, in `UNITS`, that change volumes by this about a typical person.
+
+    With shifts of log-ratios alone a change of the whole brain would let background into its inside.
+
+    Args:
+        y: features of the typical person.
+        ml: (tissues,) or (tissues, any number), mL.
+    """
+    units = np.diag(UNITS)
+    return torch.from_numpy(units @ np.linalg.pinv(_slopes(model, y) @ units) @ ml).float()
 
 
 def _slopes(model: CSegSynth, y: Tensor) -> NDArray[np.float64]:

@@ -113,8 +113,9 @@ class TemplateGenerator(nn.Module):
     """What three noise numbers add to the tissues' log-ratios and to the logarithm of the brain's length."""
     folds: Float[Tensor, "4 i4 j4 k4"]
     """Amplitude of random velocities, mm, and the direction in which they are taken out: across the cortex."""
-    steady: Float[Tensor, " 3"]
-    """What a brain without noise has added to its tissues' log-ratios, so that its volumes are the mean draw's."""
+    steady: Float[Tensor, " 4"]
+    """What a brain without noise has added to its tissues' log-ratios and to the logarithm of its length, so that its
+    volumes are the mean draw's."""
     least: Float[Tensor, ""]
     """Fraction that is taken off every tissue's and the background's before they are made to sum to 1 again."""
     _extent_mm: Tensor
@@ -147,7 +148,7 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
-        self.register_buffer("steady", torch.zeros(len(TISSUES)))
+        self.register_buffer("steady", torch.zeros(len(TISSUES) + 1))
         self.register_buffer("least", torch.zeros(()))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(zeros_if_absent("balance", "folds", "steady", "least"))
@@ -181,17 +182,17 @@ class TemplateGenerator(nn.Module):
 
     def disturbed(self, controls: Controls, noise: Float[Tensor, "n noise"]) -> Controls:
         """Fields with what the noise inputs add to them."""
-        shift = noise[:, : len(TISSUES)] @ self.balance.T
+        # What noise does to mean volumes grows with its square, and so does what makes up for its absence.
+        still = 1.0 - noise.square().mean(dim=1, keepdim=True)
+        shift = noise[:, : len(TISSUES)] @ self.balance.T + still * self.steady
         larger = torch.zeros_like(controls.affine)
         larger[:, [0, 5, 10]] = (
             -10.0 * shift[:, -1:]
         )  # the map goes from the brain to the template, in tenths
         wander = noise[:, len(TISSUES) :].reshape(-1, 3, *self.coarse)
-        # What noise does to mean volumes grows with its square, and so does what makes up for its absence.
-        ratios = shift[:, :-1] + (1.0 - noise.square().mean(dim=1, keepdim=True)) * self.steady
         return Controls(
             controls.velocity + self._folding(wander),
-            controls.ratios + ratios[:, :, None, None, None],
+            controls.ratios + shift[:, :-1, None, None, None],
             controls.affine + larger,
             controls.fine,
         )
@@ -247,9 +248,10 @@ class TemplateGenerator(nn.Module):
         self.template += amount[:, None, None, None] * (self.template - smooth[:, 0])
 
     @torch.no_grad()
-    def shift(self, ratios: Float[Tensor, " tissues"]) -> None:
-        """Add to the log-ratios of each tissue everywhere."""
-        self.linear.bias.view(2, len(TISSUES), -1)[1] += ratios[:, None]
+    def shift(self, amounts: Float[Tensor, " 4"]) -> None:
+        """Add to the log-ratios of each tissue everywhere, and to the logarithm of every brain's length."""
+        self.linear.bias.view(2, len(TISSUES), -1)[1] += amounts[:-1, None]
+        self.affine.bias[[0, 5, 10]] -= 10.0 * amounts[-1]
 
     def displacement(self, controls: Controls) -> Float[Tensor, "n 3 i2 j2 k2"]:
         """ψ(x) − x in mm at 4 mm: where in the template every place looks."""
