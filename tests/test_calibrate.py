@@ -28,7 +28,7 @@ def made():
 
 @pytest.fixture
 def model(made, monkeypatch):
-    for name, few in {"PEOPLE": 4, "PAIRS": 6, "HALVINGS": 4, "DRAWS": 4}.items():
+    for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "DRAWS": 4}.items():
         monkeypatch.setattr(calibrate, name, few)
     monkeypatch.setattr(calibrate, "TRIALS", 1)
     state = {k: v.clone() for k, v in made.generator.state_dict().items()}
