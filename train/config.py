@@ -105,8 +105,6 @@ class TrainConfig:
     component_steps: int = 0
     """Steps that fit the template to each training brain, whose fields' principal components become the compact
     generator's linear part, and their scores the encoder's first codes; 0: none."""
-    component_people: int = 240
-    """Most people whose brains are fitted; what components there are settles long before a thousand."""
     ridge_start: bool = False
     """Start fine-tuning with the prior network's line and curve at ridge regression of codes on features."""
     average_decay: float = 0.995

@@ -92,8 +92,6 @@ class CSegSynthMethod(Method):
         logger.info("start at the average brain: mean difference %.4f over 12 mm", error)
         if self.config.component_steps:
             steps = self.config.component_steps
-            some = np.linspace(0, len(rows) - 1, min(len(rows), self.config.component_people)).round()
-            rows = rows[some.astype(np.int64)]
             fields = fit_people(
                 generator, lambda k: engine.maps(rows[k]), len(rows), steps=steps, progress=progress
             )

@@ -57,8 +57,7 @@ ABOUT = {
         "attribution": "Simulated by `python -m csegsynth_core simulate`; nobody's data. "
         f"Template: {ATTRIBUTION}.",
         "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
-        "nothing about real people. One run from start to end; its ridge regression spared the square of age and sex "
-        "their penalty, too.",
+        "nothing about real people. One run from start to end.",
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
         "(assets/simulation.md).\n- Its 198 features are correlated, and much of what age does goes through its "
         "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is smaller than along "
@@ -80,7 +79,7 @@ _STAGES = {
 
 _STARTS = (
     "The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before "
-    "these steps the template was fitted to {brains} ({steps} steps each). The principal components of "
+    "these steps the template was fitted to each training brain ({steps} steps each). The principal components of "
     "these fits are where the generator's linear part started, and ridge regression of people's codes on their "
     "features and the square of age where the prior network's did."
 )
@@ -445,11 +444,7 @@ def _check_finite(model: ConditionalModel) -> None:
 
 def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> str:
     """Where training started, and what was set after it."""
-    said, most = [], settings.get("component_people", 0)
-    if settings["component_steps"]:
-        some = 0 < most < len(about["people"]["train"])
-        brains = f"{most} of the training brains" if some else "each training brain"
-        said.append(_STARTS.format(brains=brains, steps=settings["component_steps"]))
+    said = [_STARTS.format(steps=settings["component_steps"])] if settings["component_steps"] else []
     noise = about.get("noise", {})
     if "least" in noise:  # older packs lack it
         detail = {f"detail_{t}": noise[f"detail_{t}_made"] / noise[f"detail_{t}_real"] for t in TISSUES}
