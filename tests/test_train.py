@@ -16,7 +16,7 @@ from csegsynth_core.pack import load_pack, models_of
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import baselines, checkpoint, evaluate, images
+from train import baselines, calibrate, checkpoint, evaluate, images
 from train.__main__ import main
 from train.config import TrainConfig
 from train.engine import Engine, build, open_people, train
@@ -47,6 +47,8 @@ def pack_folder(cohort, finished, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:  # the same measurements on fewer draws
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
+        for name, few in {"TRIALS": 1, "PEOPLE": 4, "PAIRS": 2, "HALVINGS": 2, "DRAWS": 4}.items():
+            patch.setattr(calibrate, name, few)
         make_pack(finished, cohort, out, about)
     return out
 
