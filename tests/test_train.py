@@ -16,7 +16,7 @@ from csegsynth_core.pack import load_pack, models_of
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import baselines, calibrate, checkpoint, evaluate, images
+from train import baselines, calibrate, checkpoint, engine, evaluate, images
 from train.__main__ import main
 from train.config import TrainConfig
 from train.engine import Engine, build, open_people, train
@@ -346,3 +346,23 @@ def test_template_is_background_far_from_tissue():
     volume = fractions.sum(dim=(1, 2, 3)) * 0.008
     assert 400 < float(volume[0]) < 900 and 800 < float(volume[1]) < 1400
     assert torch.allclose(fractions[1], fractions[1].flip(0), atol=0.05)  # ICBM152 symmetric: left as right
+
+
+def test_networks_that_saw_people_kept_aside_are_refused(cohort, tmp_path):
+    """The run itself, and one that it started from; a run on others is taken."""
+    people = open_people(cohort, TrainConfig.named("tiny"))
+    ids = people.cohort.ids
+    kept, seen = ids[int(people.validation[0])], ids[int(people.train[0])]
+    first, second = tmp_path / "first", tmp_path / "second"
+    for run, one in ((first, kept), (second, seen)):
+        run.mkdir()
+        (run / "split.json").write_text(json.dumps({"train": [one], "images_only": []}))
+    engine._check_unseen(people, second)
+    (second / "inherited.json").write_text(json.dumps({"from": str(first)}))
+    with pytest.raises(CSegSynthError, match=rf"{first} was trained on people who are kept aside.*{kept}"):
+        engine._check_unseen(people, second)
+
+
+def test_few_draws_hold_fewer_people_than_their_percentiles_say():
+    assert evaluate.expected_inside() == pytest.approx(0.82, abs=0.01)
+    assert evaluate.expected_inside(2000, 2000) == pytest.approx(0.90, abs=0.02)

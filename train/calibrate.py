@@ -53,8 +53,8 @@ FADE_MM = 12.0
 TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.02, 0.1))
 """Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried. With none at all
 voxels of one tissue alone would be lost when noise shifts the tissues' balance."""
-STARTS = ((0.0, 0.3, 0.3, 0.3, 0.3), (-0.25, 1.5, 1.5, 1.5, 0.3))
-"""Where the search may begin: the logarithm of the contrast, sharpness of each tissue, ten times the least."""
+START = (0.0, 0.3, 0.3, 0.3, 0.3)
+"""Where the search begins: the logarithm of the contrast, sharpness of each tissue, ten times the least."""
 ALONE = 253
 """From this fraction (of 255) on a voxel is of one tissue alone."""
 TRIALS = 8
@@ -142,7 +142,7 @@ class _Texture:
         low, high = np.asarray(TEXTURE).T
         low, high = (np.asarray([np.log(e[0]), *e[1:-1], 10.0 * e[-1]]) for e in (low, high))
         self.bounds = low + _ORIGIN, high + _ORIGIN
-        self.apply(np.asarray(STARTS[0]) + _ORIGIN)
+        self.apply(np.asarray(START) + _ORIGIN)
 
     def apply(self, searched: NDArray[np.float64]) -> None:
         """Give the generator this texture in the place of its present one."""

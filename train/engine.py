@@ -460,10 +460,7 @@ class Engine:
         fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
         if self.config.fresh_prior:
             fitting = {k: v for k, v in fitting.items() if not k.startswith("prior.")}
-        # Of the networks that both have, every tensor must fit; what the other run lacks starts anew.
-        heads = {k.split(".")[0] for k in state} & set(self.model.generating)
-        wanted = [k for k in self.model.generating_state() if k.split(".")[0] in heads and k in state]
-        unlike = [k for k in wanted if own[k].shape != state[k].shape]
+        unlike = [k for k in self.model.generating_state() if k in state and own[k].shape != state[k].shape]
         if unlike or not any(k in fitting for k in self.model.generating_state()):
             made = json.loads(found.get("config", "{}"))
             raise CSegSynthError(
