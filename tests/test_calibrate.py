@@ -107,16 +107,18 @@ def test_calibration_matches_similarity_and_spread(model, monkeypatch):
 
 
 def test_steeper_log_ratios_leave_fewer_mixed_voxels_and_borders_where_they_are(model):
-    """`steepen` is a power of the odds of every voxel; `shift` moves a tissue's odds everywhere."""
+    """`steepen` and `amplify` together are a power of the odds of every voxel; `shift` moves a tissue's odds."""
     generator, z = model.generator, model.draw(1, 3)[:, :16]
     before = generator(z)
     generator.steepen(1.5)
+    generator.amplify(1.5)
     after = generator(z)
     wanted = before**1.5 / (before**1.5).sum(dim=1, keepdim=True)
     assert torch.allclose(after, wanted, atol=1e-4)
     mixed = [calibrate._texture(packed(x))["mixed"] for x in (before, after)]
     assert mixed[1] < 0.9 * mixed[0]
     generator.steepen(1 / 1.5)
+    generator.amplify(1 / 1.5)
     assert torch.allclose(generator(z), before, atol=1e-4)
     generator.shift(torch.tensor([0.0, 0.0, 0.4, 0.0]))
     odds = (generator(z)[:, 2] / generator(z)[:, 0]) / (before[:, 2] / before[:, 0])
@@ -125,6 +127,36 @@ def test_steeper_log_ratios_leave_fewer_mixed_voxels_and_borders_where_they_are(
     generator.shift(torch.tensor([0.0, 0.0, -0.4, np.log(1.05)]))
     larger = volumes_ml(generator(z))[0, :3].sum() / volumes_ml(before)[0, :3].sum()
     assert larger.item() == pytest.approx(1.05**3, rel=0.02)
+
+
+def test_log_ratios_of_codes_are_amplified_and_velocities_stay(model):
+    generator = model.generator
+    controls = [generator.controls(z) for z in (torch.zeros(1, 16), 2.0 * torch.eye(16)[:1])]
+    generator.amplify(1.5)
+    after = [generator.controls(z) for z in (torch.zeros(1, 16), 2.0 * torch.eye(16)[:1])]
+    change = [b.ratios - a.ratios for a, b in (controls, after)]
+    assert change[0].abs().max() > 0
+    assert torch.allclose(change[1], 1.5 * change[0], atol=1e-5)
+    assert torch.equal(controls[1].velocity, after[1].velocity)
+
+
+def test_a_softer_brain_leaves_what_features_do(model):
+    """Softened, everybody's volumes differ by something else; the response found makes up for it."""
+    generator, rows = model.generator, list(range(12))
+    features = torch.randn(12, FEATURES, generator=torch.Generator().manual_seed(2))
+    state = {k: v.clone() for k, v in generator.state_dict().items()}
+    straight = model.prior.straight.weight.clone()
+    model.prior.straight.weight[0, 0] = 1.0
+    generator.linear.weight[len(generator.linear.bias) // 2 :, 0] = 0.2
+    before = calibrate._spread(model, features, rows)
+    generator.steepen(0.6)
+    off = np.log(calibrate._spread(model, features, rows) / before).mean()
+    found = calibrate._set_response(model, features, rows, before)
+    left = np.log(calibrate._spread(model, features, rows) / before).mean()
+    assert abs(off) > 0.1 and abs(left) < 0.01
+    assert np.sign(np.log(found)) == -np.sign(off)
+    model.prior.straight.weight.copy_(straight)
+    generator.load_state_dict(state)
 
 
 def packed(maps):

@@ -23,7 +23,7 @@ from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
 from train.pack import make_pack, measure, save_comparison
 from train.people import gather, maps_of, split
-from train.principal import fit_people, start_at_components
+from train.principal import LONGEST, NEWTON_STEPS, at_volumes, evenly, fit_people, start_at_components
 from train.report import as_html, as_text
 from train.template import start_at_average
 
@@ -108,6 +108,27 @@ def test_training_starts_at_peoples_components(cohort):
         found = volumes_ml(generator(scores, 2), 2)[:, :3]
     for k in range(3):
         assert np.corrcoef(found[:, k], true[:, k])[0, 1] > 0.95
+    # From codes that tell too little, to the volumes of the whole.
+    near = at_volumes(generator, 0.8 * scores, found)
+    with torch.no_grad():
+        off = [
+            (volumes_ml(generator(z, 2), 2)[:, :3] / found).log().abs().max() for z in (0.8 * scores, near)
+        ]
+    assert off[0] > 0.02 and off[1] < 0.3 * off[0]
+
+
+def test_codes_stay_near_where_no_volume_depends_on_them(cohort):
+    generator = make_engine(cohort).model.generator
+    generator.linear.weight.data.zero_()
+    codes = torch.randn(3, generator.latent, generator=torch.Generator().manual_seed(1))
+    wanted = torch.tensor([[500.0, 600.0, 200.0]] * 3)
+    moved = (at_volumes(generator, codes, wanted) - codes).norm(dim=1)
+    assert torch.isfinite(moved).all() and moved.max() < 1.01 * LONGEST * NEWTON_STEPS
+
+
+def test_some_people_are_taken_evenly():
+    assert evenly(5, 240).tolist() == [0, 1, 2, 3, 4]
+    assert evenly(1350, 240)[[0, -1]].tolist() == [0, 1349] and len(set(evenly(1350, 240))) == 240
 
 
 def test_prior_network_starts_at_ridge_regression(cohort):
@@ -117,8 +138,9 @@ def test_prior_network_starts_at_ridge_regression(cohort):
     y = people.features[torch.from_numpy(people.train)]
     with torch.no_grad():
         codes = engine.model.encoder(maps_of(people.cohort, people.train, engine.model.region, 1))
+        codes = at_volumes(engine.model.generator, codes, people.volumes_ml[people.train, :3])
         shift = prior(y)
-    assert torch.allclose(shift.mean(dim=0), codes.mean(dim=0), atol=1e-4)
+    assert torch.allclose(shift.mean(dim=0), codes.mean(dim=0), atol=0.01)
     slopes = np.linalg.lstsq(np.c_[y.numpy(), np.ones(len(y))], shift.numpy(), rcond=None)
     assert np.allclose(slopes[1], 0, atol=1e-5)  # linear, no residual
 

@@ -1,10 +1,12 @@
 """What is set on the training people after training: the compact generator's texture, mean volumes and noise.
 
 Looking between voxels and deforming by a mean over people make a generated map smoother than a segmented one, with
-few voxels of one tissue alone. Its **texture** has five numbers: a factor on all log-ratios (contrast), how much of
-their own detail is added to the template's log-ratios of each tissue (sharpness), and the fraction that is taken for
-none (least). They are such that what neighbouring voxels differ by, how much of each tissue lies in voxels of its
-own, and how much of the brain in mixed ones, come nearest to the training people's maps. Then a shift of each
+few voxels of one tissue alone. Its **texture** has five numbers: a factor on the average brain's log-ratios
+(contrast), how much of their own detail is added to the template's for each tissue (sharpness), and the fraction
+that is taken for none (least). They are such that what neighbouring voxels differ by, how much of each tissue lies in
+voxels of its own, and how much of the brain in mixed ones, come nearest to the training people's maps. A softer brain
+gives way more to the log-ratios that codes add to it; these get a factor with which volumes differ between people by
+what they differed by before (**response**). Then a shift of each
 tissue's log-ratio and of the brain's size makes **mean volumes** of draws those of the training people, and another
 one gives the brain without noise the volumes of the mean draw.
 
@@ -73,6 +75,11 @@ PAIRS = 48
 HALVINGS = 5
 SHIFTS = 2
 """Newton steps towards mean volumes."""
+SECANTS = 4
+ENOUGH = 0.005
+LEAST_RISE = 0.05
+MOST_RESPONSE = 1.0
+"""Largest logarithm of the factor on what codes add."""
 DRAWS = 32
 SHIFT = 0.5
 SEED = 77
@@ -96,9 +103,9 @@ def calibrate(
         volumes: mL, of everybody.
 
     Returns:
-        The texture found: `contrast`, `sharpness_wm`, …, `least`; `folds_mm`, the amplitude found; standard
-        deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
-        set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `_texture`).
+        The texture found: `contrast`, `sharpness_wm`, …, `least`; `response`; `folds_mm`, the amplitude found;
+        standard deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what
+        they were set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `_texture`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
@@ -112,14 +119,17 @@ def calibrate(
     shape = _where(generator)
     originals = np.concatenate([_packed(maps_of([r])) for r in some])
     real = _mean_ssim(originals)
+    few = _few(index)
+    before = _spread(model, features, few)
     texture = _Texture(generator)
     for last in (False, True):  # noise mixes tissues, and a texture changes what noise does
         level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
         _set_balance(model, features, volumes, index)
         if not last:
-            _set_means(model, features, volumes, _few(index))
+            _set_means(model, features, volumes, few)
             texture.search(lambda: _made(model, features, some), originals)
-    report = texture.numbers()
+            response = _set_response(model, features, few, before)
+    report = texture.numbers() | {"response": response}
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -148,7 +158,7 @@ class _Texture:
         """Give the generator this texture in the place of its present one."""
         self.searched = searched
         now = self.numbers()
-        self.generator.steepen(now["contrast"] / self.contrast)  # of its fields; the template is set anew
+        self.generator.steepen(now["contrast"] / self.contrast)  # the template is set anew
         self.contrast = now["contrast"]
         self.generator.template.copy_(self.template)
         self.generator.sharpen([now[f"sharpness_{t}"] for t in TISSUES])
@@ -204,6 +214,32 @@ def _texture(images: NDArray[np.uint8]) -> dict[str, float]:
     share = alone[0] / np.maximum(alone[1], 1.0)
     out |= {f"alone_{t}": float(v) for t, v in zip(TISSUES, share, strict=True)}
     return out | {"mixed": mixed / max(tissue, 1.0)}
+
+
+def _spread(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float64]:
+    """Standard deviation over people of the logarithm of what their features alone make each tissue's volume."""
+    still = model.draw(1, 0)
+    return np.std([np.log(_ml(model, features[r : r + 1], still)) for r in rows], axis=0)
+
+
+def _set_response(model: CSegSynth, features: Tensor, rows: list[int], wanted: NDArray[np.float64]) -> float:
+    """Amplify the log-ratios that codes add, until features make volumes differ by as much as is wanted.
+
+    One factor for all tissues, by secants of the mean logarithm of their `_spread`.
+    """
+    generator = model.generator
+    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
+    off = lambda: float(np.log(_spread(model, features, rows) / wanted).mean())  # noqa: E731
+    steps, found = [0.0], [off()]
+    for _ in range(SECANTS):
+        rise = (found[-1] - found[-2]) / (steps[-1] - steps[-2]) if len(steps) > 1 else 1.0
+        if abs(found[-1]) < ENOUGH or rise < LEAST_RISE:
+            break
+        steps.append(float(np.clip(steps[-1] - found[-1] / rise, -MOST_RESPONSE, MOST_RESPONSE)))
+        generator.amplify(float(np.exp(steps[-1] - steps[-2])))
+        found.append(off())
+    logger.info("response: %.3f, spread of volumes off by %.1f %%", np.exp(steps[-1]), 100 * found[-1])
+    return float(np.exp(steps[-1]))
 
 
 def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:

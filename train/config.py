@@ -96,7 +96,7 @@ class TrainConfig:
     feature_noise: float = 0.0
     """Ours: standard deviation of noise added to the standardised features while fine-tuning. Noise of variance
     s² acts like ridge regression with penalty n·s² (Bishop 1995, "Training with noise is equivalent to Tikhonov
-    regularization"); `compact` takes the penalty that cross-validation finds for the IXI training people."""
+    regularization"). For a prior network that does not start at ridge regression."""
     fresh_prior: bool = False
     """Do not inherit the prior network when starting from another run."""
     flips: bool = True
@@ -105,6 +105,8 @@ class TrainConfig:
     component_steps: int = 0
     """Steps that fit the template to each training brain, whose fields' principal components become the compact
     generator's linear part, and their scores the encoder's first codes; 0: none."""
+    component_people: int = 240
+    """Most people whose brains are fitted: what components there are settles long before a thousand."""
     ridge_start: bool = False
     """Start fine-tuning with the prior network's line and curve at ridge regression of codes on features."""
     average_decay: float = 0.995
@@ -156,10 +158,9 @@ class TrainConfig:
                 stages,
                 ours,
                 batch=4,
-                prior_rate=1e-4,
+                prior_rate=2e-5,  # it starts at ridge regression on everybody, and sees four people at a time
                 critic_every=4,
                 triplet_every=4,
-                feature_noise=0.4,
                 flips=False,
                 component_steps=110,
                 ridge_start=True,

@@ -20,7 +20,7 @@ from csegsynth_core.volumes import volumes_ml
 from train.config import Stage, TrainConfig
 from train.engine import Batch, Engine, Method, Phase
 from train.people import People, maps_of
-from train.principal import fit_people, start_at_components
+from train.principal import at_volumes, evenly, fit_people, start_at_components
 from train.ridge import fit_codes
 from train.template import set_template, start_at_average
 
@@ -92,6 +92,7 @@ class CSegSynthMethod(Method):
         logger.info("start at the average brain: mean difference %.4f over 12 mm", error)
         if self.config.component_steps:
             steps = self.config.component_steps
+            rows = rows[evenly(len(rows), self.config.component_people)]
             fields = fit_people(
                 generator, lambda k: engine.maps(rows[k]), len(rows), steps=steps, progress=progress
             )
@@ -116,13 +117,15 @@ class CSegSynthMethod(Method):
     def start_prior(self, engine: Engine) -> None:
         """Put the prior network's linear layer and curve at ridge regression of people's codes on their features.
 
-        See `train.ridge.fit_codes`.
+        Codes are the encoder's, moved so that brains have the people's own volumes (`train.principal.at_volumes`):
+        of people whose brains were not fitted the encoder tells too little. See `train.ridge.fit_codes`.
         """
         if self.model.prior.straight is None:
             return
         rows = self.people.train
         batches = np.array_split(rows, max(1, len(rows) // self.config.batch))
         codes = torch.cat([self.model.encoder(engine.maps(some)) for some in batches])
+        codes = at_volumes(self.model.generator, codes, engine.volumes[torch.from_numpy(rows), :3])
         self.model.prior.start_at(*fit_codes(self.people, codes))
         engine.restart_average("prior")
 

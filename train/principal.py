@@ -16,9 +16,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,6 +42,12 @@ VOLUME = 2e-4
 
 RATES = (0.12, 0.04, 0.02)
 """Learning rates of velocity, log-ratios and affine map."""
+
+
+SLOPE_STEP = 0.25
+"""Step of code for slopes of volumes."""
+NEWTON_STEPS = 4
+LONGEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,41 @@ def start_at_components(
         generator.affine.weight[:, :count] = per_unit[2]
         generator.affine.bias += flat[2].mean(dim=0)
     return F.pad(scores, (0, generator.expand.in_features - count))
+
+
+@torch.no_grad()
+def at_volumes(
+    generator: TemplateGenerator, codes: Float[Tensor, "n latent"], volumes: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n latent"]:
+    """The nearest codes whose brains have these volumes.
+
+    Newton's method on the logarithms of volumes, with their slopes about the mean code, in steps no longer than
+    `LONGEST`, so that codes on which volumes hardly depend stay near where they were.
+
+    Args:
+        generator: makes brains of codes.
+        codes: of people.
+        volumes: WM, GM and CSF of the same people, mL.
+    """
+
+    def logs(some: Tensor) -> Tensor:
+        return torch.cat([volumes_ml(generator(code[None], 2), 2)[:, :3] for code in some]).log()
+
+    near = codes.mean(dim=0) + SLOPE_STEP * torch.eye(codes.shape[1], device=codes.device)
+    far = codes.mean(dim=0) - SLOPE_STEP * torch.eye(codes.shape[1], device=codes.device)
+    slopes = (logs(near) - logs(far)) / (2 * SLOPE_STEP)
+    back = torch.linalg.pinv(slopes.T)
+    for _ in range(NEWTON_STEPS):
+        off = volumes.log() - logs(codes)
+        logger.info("volumes of codes are off by %s %%", (100 * off.std(dim=0)).cpu().numpy().round(1))
+        step = off @ back.T
+        codes = codes + step / step.norm(dim=1, keepdim=True).div(LONGEST).clamp_min(1.0)
+    return codes
+
+
+def evenly(people: int, most: int) -> NDArray[np.int64]:
+    """Places of so many people at most, at even distances."""
+    return np.linspace(0, people - 1, min(people, most)).round().astype(np.int64)
 
 
 def _roughness(field: Float[Tensor, "n c i j k"]) -> Tensor:

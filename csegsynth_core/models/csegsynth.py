@@ -223,13 +223,17 @@ class TemplateGenerator(nn.Module):
 
     @torch.no_grad()
     def steepen(self, factor: float) -> None:
-        """Multiply all log-ratios, the template's and those added to it: borders between tissues stay where they
-        are, but fewer voxels hold more than one (`factor` > 1)."""
-        own = len(self.linear.bias) // 2
+        """Multiply the log-ratios of the template and of what is added to it for everybody: borders between tissues
+        stay where they are, but fewer voxels hold more than one (`factor` > 1)."""
         bias = self.heads.bias
         assert bias is not None  # noqa: S101 - it has one
-        scaled = (self.template, self.balance[:-1], self.linear.weight[own:], self.linear.bias[own:])
-        for tensor in (*scaled, self.heads.weight[3:6], bias[3:6]):
+        for tensor in (self.template, self.linear.bias[len(self.linear.bias) // 2 :], bias[3:6]):
+            tensor.mul_(factor)
+
+    @torch.no_grad()
+    def amplify(self, factor: float) -> None:
+        """Multiply the log-ratios that codes add."""
+        for tensor in (self.linear.weight[len(self.linear.bias) // 2 :], self.heads.weight[3:6]):
             tensor.mul_(factor)
 
     @torch.no_grad()
