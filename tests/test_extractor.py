@@ -59,6 +59,7 @@ def test_training_writes_networks_that_load_and_a_card(cohort, tmp_path):
     slices, volumes = own_extractors(tmp_path)
     assert (slices.layers[0].weight.ndim, volumes.layers[0].weight.ndim) == (4, 5)
     assert set(record["measured"]) == {"slices", "volumes"} and record["n_train"] == 12
+    assert slices.saw == volumes.saw == set(record["people"]) and len(slices.saw) == 12
     assert {"tissue", "age", *KINDS} <= set(record["measured"]["slices"])
     card = (tmp_path / "card.md").read_text("utf-8")
     assert "toy people" in card and "ghost: strength" in card

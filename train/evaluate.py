@@ -34,7 +34,7 @@ from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train import baselines, images
-from train.extractors import Features
+from train.extractors import OWN, Features
 from train.memorisation import Memory
 from train.people import person_key
 
@@ -252,7 +252,7 @@ def evaluate(
         },
         "images": seen.tables,
         "floors": seen.floors(),
-        "extractors": seen.features.names,
+        "extractors": _eyes(seen.features, people),
         "memorisation": seen.memory.rows if seen.memory else {},
         "achievable": _achievable(cohort, people, predicted, true),
         "models": about,
@@ -308,6 +308,13 @@ class _Images:
                 half = count // 2
                 sets.append((self.real.some(order[:half]), self.real.some(order[half : 2 * half])))
         return images.floors(sets)
+
+
+def _eyes(features: Features, people: Parsed) -> dict[str, str]:
+    """What each FID looks at, and how many of these people's maps it was trained on."""
+    saw = sum(person_key(i) in features.saw for i in people.ids)
+    more = f"; trained on real maps of {saw} of these {len(people)} people, among others" if saw else ""
+    return {k: v + more * v.startswith(OWN) for k, v in features.names.items()}
 
 
 def _told(pack: Pack, seconds: float) -> dict[str, Any]:

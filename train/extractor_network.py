@@ -41,6 +41,8 @@ class FeatureExtractor(nn.Module):
         self.tissue = nn.Linear(self.width, len(TISSUES))
         self.person = nn.Linear(self.width, 2)
         self.place = nn.Linear(self.width, dimensions)
+        self.saw: frozenset[str] = frozenset()
+        """Keys of the people that it was trained on (`train.people.person_key`)."""
 
     def forward(self, x: Float[Tensor, "n 1 *size"]) -> Float[Tensor, "n width"]:
         """Activations of the last two layers, averaged over places."""
@@ -59,11 +61,12 @@ def own_extractors(folder: Path = FOLDER) -> tuple[FeatureExtractor, FeatureExtr
         PackError: missing, or damaged.
     """
 
-    def build(_: dict[str, Any], weights: dict[str, Tensor]) -> tuple[FeatureExtractor, FeatureExtractor]:
+    def build(about: dict[str, Any], weights: dict[str, Tensor]) -> tuple[FeatureExtractor, FeatureExtractor]:
         models = (FeatureExtractor(2), FeatureExtractor(3))
         for name, model in zip(("slices.", "volumes."), models, strict=True):
             model.load_state_dict({k.removeprefix(name): v for k, v in weights.items() if k.startswith(name)})
             model.eval().requires_grad_(False)
+            model.saw = frozenset(about.get("people", ()))
         return models
 
     return load_network(folder, "extractor", build, title="feature extractor")

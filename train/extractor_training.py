@@ -3,7 +3,8 @@
 Its networks see one tissue of one brain, whole or degraded, and learn to tell what is wrong with it and how much
 (`train.degrade`), the tissue, the person's age and sex, and the place of the slice or block: coarse and fine at once.
 A network that is trained for anatomy alone hardly minds when gyri are blurred, which people do. No generated brain is
-shown to it, nor anybody who is kept aside.
+shown to it, nor anybody who is kept aside with the same share and seed. Its record has the keys of the people it
+saw, so that tables can say how many of those they measure on are among them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from csegsynth_core.data.nifti import write_text
 from csegsynth_core.tissue import TISSUES
 from train.degrade import KINDS, degrade
 from train.extractor_network import FeatureExtractor
-from train.people import gather
+from train.people import gather, person_key
 from train.small_networks import descend, save_network
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def train_extractor(
     own = {
         "kinds": list(KINDS),
         "n_train": sum(len(one.rows) for one in learn),
+        "people": sorted(person_key(one.cohort.ids[r]) for one in learn for r in one.rows),
         "cohorts": [one.cohort.name for one in learn],
         "steps": list(steps),
         "measured": measured,

@@ -50,6 +50,13 @@ class Features:
             "fid_3d": OWN if volumes is None else f"pre-trained {_said(self.volumes)}, {Path(volumes).name}",
         }
 
+    @property
+    def saw(self) -> frozenset[str]:
+        """Keys of the people whose maps our own networks were trained on; nobody where both are pre-trained."""
+        if self.slices is not None and self.volumes is not None:
+            return frozenset()
+        return own_extractors()[0].saw
+
     def __call__(self, maps: Tensor, tissue: int) -> dict[str, Tensor]:
         """`volume` (1, width), and (slices, width) of each plane."""
         out: dict[str, Tensor] = {}
