@@ -12,7 +12,7 @@ from csegsynth_core.scenarios import VOLUMES, Sweep
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.sweep_report import Named, feature_table, lines_of, note, reference_of
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _link, _planes, _sweeps
+from pages import _film_keys, _link, _planes, _sweeps
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 VIEWS = {"tissues": "Tissues", "regions": "Regions", "brain": "Brain", "features": "Features"}
@@ -125,7 +125,11 @@ def brain(pack: Pack, one: Sweep) -> None:
     )
     with st.container(key="morph", gap=None):
         st.plotly_chart(figure, key="morph-chart", config=CONFIG, theme=None, alt="The brain over age")
-        st.html('<p class="hint">Every frame is one generated brain, made beforehand. ▶ plays them.</p>')
+        st.html(
+            '<p class="hint">Every frame is one generated brain, made beforehand. ▶ plays them; by keyboard: Tab to '
+            "the slider, then ← → Home End.</p>"
+        )
+        _film_keys.listen("morph", scenario, mode, tissue)
 
 
 def features(pack: Pack, one: Sweep) -> None:

@@ -107,6 +107,53 @@ def test_the_scrubber_asks_no_server(page, pack) -> None:
     assert f"GM {brain.volumes_ml['gm']:.0f}" in said.replace("\xa0", " ")
 
 
+def _until(page: Any, script: str) -> None:
+    page.wait_for_function(script, timeout=5_000 * PATIENCE)
+
+
+def test_the_brain_moves_by_keyboard_and_asks_no_server(page) -> None:
+    """Tab reaches the slider; keys move it by one age and to its ends; buttons obey; what is shown is read aloud."""
+    page.get_by_text("Brain", exact=True).click()
+    page.wait_for_selector(".st-key-morph .imagelayer image", timeout=60_000 * PATIENCE)
+    settle(page)
+    slider = page.get_by_role("slider", name="Age of the brain shown")
+    source = page.locator(".st-key-morph .imagelayer image")
+    page.get_by_role("switch", name="Voxels").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Age of the brain shown"
+    assert slider.evaluate("s => getComputedStyle(s.querySelector('.slider-grip-rect')).strokeWidth") == "3px"
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url))
+    pictures = set()
+    shown = "document.activeElement.getAttribute('aria-valuenow')"
+    for key, age in {"Home": 30, "ArrowRight": 35, "ArrowUp": 40, "ArrowLeft": 35, "End": 60}.items():
+        page.keyboard.press(key)
+        _until(page, f"{shown} === '{age}'")
+        assert (slider.get_attribute("aria-valuetext") or "").startswith(f"{age} years regressed WM ")
+        assert f"{age} years" in page.locator(".st-key-morph").inner_text()
+        pictures.add(source.get_attribute("href"))
+    page.keyboard.press("ArrowRight")  # there is no further age
+    page.wait_for_timeout(200)
+    assert slider.get_attribute("aria-valuenow") == "60"
+    assert len(pictures) == 4
+    page.keyboard.press("Home")
+    _until(page, f"{shown} === '30'")
+    page.get_by_role("button", name="Play over the ages").focus()
+    for key in ("Space", "Enter"):
+        page.keyboard.press(key)
+        _until(page, "document.querySelector('.slider-group').getAttribute('aria-valuenow') === '60'")
+        slider.press("Home")
+        _until(page, "document.querySelector('.slider-group').getAttribute('aria-valuenow') === '30'")
+        page.get_by_role("button", name="Play over the ages").focus()
+    assert page.get_by_role("button", name="Pause").count() == 1
+    assert asked == []
+    page.locator(".st-key-morph-mode").get_by_text("GM", exact=True).click()  # another film in its place
+    settle(page)
+    slider.press("End")
+    _until(page, "document.querySelector('.slider-group').getAttribute('aria-valuenow') === '60'")
+    assert page.failures == []
+
+
 def test_the_address_opens_the_same_view_again(page) -> None:
     page.get_by_text("Tissues", exact=True).first.click()
     _wait_for_film(page)
