@@ -52,7 +52,7 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.02, 0.1))
+TEXTURE = ((0.3, 2.0), (0.0, 4.0), (0.0, 4.0), (0.0, 4.0), (0.01, 0.1))
 """Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried. With none at all
 voxels of one tissue alone would be lost when noise shifts the tissues' balance."""
 START = (0.0, 0.3, 0.3, 0.3, 0.3)
