@@ -25,6 +25,8 @@ from csegsynth_core.volumes import volumes_ml
 FIRST: Final = "Current person"
 YEARS: Final = 10.0
 MAX_SCENARIOS: Final = 6
+MAX_NAME: Final = 80
+"""Characters of a scenario's name."""
 
 
 def influence_order(pack: Pack) -> list[str]:
@@ -69,9 +71,14 @@ def starting_scenarios(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
             said = one.levels[str(value)] if one.levels else f"{value:g} {one.units}".strip()
             rows[f"{one.label}: {said}"] = rows[FIRST] | {name: value}
             break
-    frame = pd.DataFrame.from_dict(rows, orient="index", dtype=object)[list(pack.schema.names)]
-    frame.index.name = "scenario"
-    return frame
+    return table_of(pack, rows)
+
+
+def table_of(pack: Pack, people: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """People by the names of their scenarios as a table, as from `starting_scenarios`."""
+    records = [{name: one.get(name) for name in pack.schema.names} for one in people.values()]
+    index = pd.Index(list(people), name="scenario", dtype=object)
+    return pd.DataFrame(records, index=index, columns=list(pack.schema.names), dtype=object)
 
 
 def filled(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -81,12 +88,19 @@ def filled(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> dict[s
         edited: a column `scenario` and any features.
 
     Raises:
-        TableError: fewer than one or more than six scenarios, or two with the same name.
+        TableError: fewer than one or more than six scenarios, two with the same name, or a name that is too long.
     """
     out: dict[str, dict[str, Any]] = {}
     for n, row in enumerate(edited.to_dict("records")):
         given = row.pop("scenario", None)
-        name = str(given).strip() if isinstance(given, str) and given.strip() else f"Scenario {n + 1}"
+        name = " ".join(given.split()) if isinstance(given, str) and given.strip() else f"Scenario {n + 1}"
+        if len(name) > MAX_NAME or not name.isprintable():
+            raise TableError(
+                f"unusable name of scenario {n + 1}",
+                expected=f"1 to {MAX_NAME} characters",
+                got=repr(name[: MAX_NAME + 1]),
+                fix="give it a shorter name",
+            )
         if name in out:
             raise TableError(f"two scenarios are named {name!r}", fix="give each its own name")
         changed = {str(k): v for k, v in row.items() if not (v is None or v != v)}

@@ -1,4 +1,5 @@
-"""A view of the app as a file (JSON) and as a link: who, which draw, which sweep, who is overlaid, which display.
+"""A view of the app as a file (JSON) and as a link: who, which draw, which sweep, who is overlaid, which display, the
+table of the Compare page and the settings of the Feature influence page.
 
 A file is complete: it holds every feature. A link holds what differs from a typical person, so that it stays
 short; both are checked against the model pack when they are opened.
@@ -7,40 +8,50 @@ short; both are checked against the model pack when they are opened.
 from __future__ import annotations
 
 import json
-import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from csegsynth_core import __version__
-from csegsynth_core.data.feature import Feature, number_of, suggestion
+from csegsynth_core.data.feature import number_of
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import CSegSynthError, ScenarioError
 from csegsynth_core.generate import MAX_SEED
 from csegsynth_core.pack import Pack
+from csegsynth_core.scenario_checks import (
+    MEND,
+    PERSON,
+    brief,
+    is_number,
+    person_of,
+    person_of_query,
+    seed_of,
+    text_of,
+)
+from csegsynth_core.scenario_pages import COMPARE, INFLUENCE, Comparison, InfluenceView
 from csegsynth_core.scenarios import SCENARIOS, Plan
 
 FORMAT: Final = "csegsynth-scenario"
-VERSION: Final = 2
-READABLE: Final = (1, 2)
-"""Versions that are read; files of version 1 have no overlays."""
+VERSION: Final = 3
+READABLE: Final = (1, 2, 3)
+"""Versions that are read; files of version 1 have no overlays, those of version 2 neither `compare` nor `influence`.
+Links say their version since 3."""
 MAX_BYTES: Final = 1_000_000
 """Largest file that is read; a person with 198 features needs about ten thousand."""
 
 DISPLAY: Final[dict[str, str]] = {"radiological": "r", "nose_left": "n", "voxels": "v"}
 """Display convention → its letter in a link."""
 
-PERSON: Final = "p."
-"""Start of a feature's key in a link."""
-
 BASELINE: Final = "b."
 """Start of a key of a feature of the baseline in a link."""
 
 OVERLAY: Final = "overlay"
 """Start of an overlay's key in a link; a number follows."""
+
+MAX_LINK: Final = 4000
+"""Characters of a link's parameters: more are cut by some mail programs and servers."""
 
 MAX_LINES: Final = 6
 """Lines of a figure: there are as many kinds of line."""
@@ -54,10 +65,7 @@ THIS_PERSON: Final = "this person"
 MAX_NAME: Final = 80
 """Characters of an overlay's name."""
 
-UNKNOWN: Final = "n/a"
-
 _AGES: Final = (0.0, 1000.0)
-_MEND: Final = "correct it, or save the scenario (or copy the link) again"
 _SWEEP: Final = "start, stop, step, scenarios, keep_distance and draws"
 
 
@@ -99,6 +107,9 @@ class Scenario:
     """The person compared with; None: a typical one."""
     sweep: Plan | None = None
     overlays: tuple[Overlay, ...] = ()
+    compare: Comparison | None = None
+    """The table of the Compare page; None: as it starts from the person."""
+    influence: InfluenceView = field(default_factory=InfluenceView)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -123,6 +134,8 @@ class Scenario:
                 "draws": plan.draws,
             },
             "overlays": [one.to_dict() for one in self.overlays],
+            "compare": None if self.compare is None else self.compare.to_dict(),
+            "influence": self.influence.to_dict(),
         }
 
     def to_json(self) -> str:
@@ -160,14 +173,14 @@ def read_json(payload: bytes | str) -> dict[str, Any]:
     if data.get("version") not in READABLE or isinstance(data.get("version"), bool):
         raise ScenarioError(
             "the scenario is of another version",
-            expected=f"version {' or '.join(map(str, READABLE))}",
-            got=f"version {_brief(data.get('version'))} (software {str(data.get('software', 'unknown'))[:40]})",
+            expected=f"version {', '.join(map(str, READABLE))}",
+            got=f"version {brief(data.get('version'))} (software {str(data.get('software', 'unknown'))[:40]})",
             fix="use the software version that wrote it",
         )
     pack = data.get("pack")
     if not isinstance(pack, Mapping) or not isinstance(pack.get("name"), str):
         raise ScenarioError(
-            "the scenario names no model pack", expected='"pack": {"name": …, "hash": …}', fix=_MEND
+            "the scenario names no model pack", expected='"pack": {"name": …, "hash": …}', fix=MEND
         )
     return dict(data)
 
@@ -182,7 +195,7 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
         The scenario, and a note when the pack has the same name but is another version of the model.
 
     Raises:
-        ScenarioError: another pack, an unknown feature or level, a value that is not possible.
+        ScenarioError: another pack, an unknown feature or level, a value or a setting that is not possible.
     """
     data = read_json(json.dumps(dict(data)))
     name, digest = str(data["pack"]["name"]), str(data["pack"].get("hash", ""))
@@ -199,24 +212,26 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
             f"the scenario was made with another version of the model pack {name}: brains will differ"
         )
     baseline = data.get("baseline")
-    seed = _seed(data.get("draw", 0))
+    seed = seed_of(data.get("draw", 0))
     display = {} if data.get("display") is None else data["display"]
     if not isinstance(display, Mapping) or set(display) - set(DISPLAY):
         raise ScenarioError(
             "unknown display convention",
             expected=f"{', '.join(DISPLAY)}, each true or false",
-            got=", ".join(map(str, display))[:100] if isinstance(display, Mapping) else _brief(display),
-            fix=_MEND,
+            got=", ".join(map(str, display))[:100] if isinstance(display, Mapping) else brief(display),
+            fix=MEND,
         )
     scenario = Scenario(
         pack_name=name,
         pack_hash=pack.hash,
-        person=_person(data.get("person"), pack.schema, "person"),
+        person=person_of(data.get("person"), pack.schema, "person"),
         seed=seed,
         display={k: display.get(k) is True for k in DISPLAY},
-        baseline=None if baseline is None else _person(baseline, pack.schema, "baseline"),
+        baseline=None if baseline is None else person_of(baseline, pack.schema, "baseline"),
         sweep=_plan(data.get("sweep"), seed),
         overlays=_overlays(data.get("overlays", []), pack.schema),
+        compare=Comparison.from_dict(data.get("compare"), pack.schema),
+        influence=InfluenceView.from_dict(data.get("influence"), pack),
     )
     return scenario, notes
 
@@ -231,16 +246,16 @@ def to_query(
         usual: the baseline whose values need not be said; None: `typical`.
     """
     usual = typical if usual is None else usual
-    out = {"pack": scenario.pack_name, "draw": str(scenario.seed)}
+    out = {"v": str(VERSION), "pack": scenario.pack_name, "draw": str(scenario.seed)}
     letters = "".join(letter for k, letter in DISPLAY.items() if scenario.display.get(k))
     if letters:
         out["view"] = letters
     for name, value in scenario.person.items():
         if value != typical.get(name):
-            out[PERSON + name] = _text(value)
+            out[PERSON + name] = text_of(value)
     for name, value in (scenario.baseline or {}).items():
         if value != usual.get(name):
-            out[BASELINE + name] = _text(value)
+            out[BASELINE + name] = text_of(value)
     if scenario.sweep is not None:
         plan = scenario.sweep
         out |= {"from": f"{plan.start:.10g}", "to": f"{plan.stop:.10g}", "step": f"{plan.step:.10g}"}
@@ -252,30 +267,46 @@ def to_query(
         said |= {"keep": "1"} if one.keep_distance else {}
         for name, value in one.person.items():
             if value != scenario.person.get(name):
-                said[PERSON + name] = _text(value)
+                said[PERSON + name] = text_of(value)
         out[f"{OVERLAY}{n + 1}"] = urlencode(said)
-    return out
+    if scenario.compare is not None:
+        out |= scenario.compare.to_query(scenario.person)
+    return out | scenario.influence.to_query()
 
 
-def person_of_query(
-    query: Mapping[str, str], schema: Schema, start: str = PERSON
-) -> dict[str, float | str | None]:
-    """Features that a link gives.
+def fitted(query: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A link that is not too long: without the table of the Compare page where that would make it so, and without
+    the settings of the Feature influence page where it still is.
 
     Args:
-        start: of their keys; `BASELINE` for those of the baseline.
+        query: as from `to_query`.
+
+    Returns:
+        Parameters that fit into `MAX_LINK` characters (more where person and overlays alone need them), and what was
+        left out, of `compare` and `influence`.
+    """
+    out, left_out = dict(query), []
+    for part in (COMPARE, INFLUENCE):
+        mine = [key for key in out if re.fullmatch(rf"{part}[0-9]*", key)]
+        if len(urlencode(out)) > MAX_LINK and mine:
+            out = {key: value for key, value in out.items() if key not in mine}
+            left_out.append(part)
+    return out, tuple(left_out)
+
+
+def check_version_of_query(query: Mapping[str, str]) -> None:
+    """Whether all of a link is understood.
 
     Raises:
-        ScenarioError: an unknown feature or level, a value that is not possible.
+        ScenarioError: it was made by a newer version of the software.
     """
-    given: dict[str, Any] = {}
-    for key, text in query.items():
-        if not key.startswith(start):
-            continue
-        one = _feature(key.removeprefix(start), schema, "the link")
-        number = number_of(text) if one.is_numeric else None
-        given[one.name] = None if text == UNKNOWN else text if number is None else number
-    return {name: _value(schema.feature(name), v, "the link") for name, v in given.items()}
+    if query.get("v", "2") not in map(str, READABLE):
+        raise ScenarioError(
+            "the link is of another version",
+            expected=f"version {', '.join(map(str, READABLE))}, or none",
+            got=f"version {brief(query['v'])}",
+            fix="what is known of it was opened; use the software version that made it for the rest",
+        )
 
 
 def overlays_of_query(
@@ -316,7 +347,7 @@ def seed_of_query(query: Mapping[str, str]) -> int:
     usable = text.isascii() and text.isdecimal() and len(text) <= 20
     if not usable or int(text) > MAX_SEED:
         raise ScenarioError(
-            "the link's draw is unusable", expected=f"0 to {MAX_SEED}", got=_brief(text), fix=_MEND
+            "the link's draw is unusable", expected=f"0 to {MAX_SEED}", got=brief(text), fix=MEND
         )
     return int(text)
 
@@ -353,7 +384,7 @@ def _plan(data: Any, seed: int) -> Plan | None:
         return None
     if not isinstance(data, Mapping):
         raise ScenarioError(
-            "the sweep of the scenario cannot be read", expected=_SWEEP, got=_brief(data), fix=_MEND
+            "the sweep of the scenario cannot be read", expected=_SWEEP, got=brief(data), fix=MEND
         )
     numbers = {name: _number(data.get(name), name) for name in ("start", "stop", "step", "draws")}
     scenarios, (low, high) = data.get("scenarios"), _AGES
@@ -361,15 +392,15 @@ def _plan(data: Any, seed: int) -> Plan | None:
         raise ScenarioError(
             "the sweep of the scenario cannot be read",
             expected=f"{_SWEEP}; a list of scenarios, a whole number of draws",
-            got=f"scenarios {_brief(scenarios)}, draws {numbers['draws']:g}",
-            fix=_MEND,
+            got=f"scenarios {brief(scenarios)}, draws {numbers['draws']:g}",
+            fix=MEND,
         )
     if not (low <= numbers["start"] <= high and low <= numbers["stop"] <= high):
         raise ScenarioError(
             "unusable ages of the sweep",
             expected=f"{low:g} to {high:g}",
             got=f"{numbers['start']:g} to {numbers['stop']:g}",
-            fix=_MEND,
+            fix=MEND,
         )
     try:
         return Plan(
@@ -383,41 +414,20 @@ def _plan(data: Any, seed: int) -> Plan | None:
         )
     except CSegSynthError as error:
         raise ScenarioError(
-            error.problem, expected=error.expected, got=error.got, fix=error.fix or _MEND
+            error.problem, expected=error.expected, got=error.got, fix=error.fix or MEND
         ) from error
 
 
 def _number(value: Any, name: str) -> float:
     """A finite number of the sweep."""
-    if not _is_number(value):
+    if not is_number(value):
         raise ScenarioError(
             "the sweep of the scenario cannot be read",
             expected=f"{_SWEEP}; {name} a number",
-            got=f"{name} {_brief(value)}",
-            fix=_MEND,
+            got=f"{name} {brief(value)}",
+            fix=MEND,
         )
     return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a value read from JSON is a number that fits into a float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) <= sys.float_info.max
-
-
-def _brief(value: Any) -> str:
-    """A value as it was written, shortened."""
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"
-
-
-def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise ScenarioError(
-            "unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=_brief(seed), fix=_MEND
-        )
-    return seed
 
 
 def _check_overlays(count: int) -> None:
@@ -433,7 +443,7 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
             "the overlays of the scenario cannot be read",
             expected="a list of people",
             got=type(data).__name__,
-            fix=_MEND,
+            fix=MEND,
         )
     _check_overlays(len(data))
     out: list[Overlay] = []
@@ -444,14 +454,14 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
             raise ScenarioError(
                 f"{what}: unusable name",
                 expected=f"1 to {MAX_NAME} characters",
-                got=_brief(name),
+                got=brief(name),
                 fix="give it another name",
             )
         if name in (THIS_PERSON, *(other.name for other in out)):
             raise ScenarioError(
                 f"{what}: its name is taken",
                 expected="names that differ, so that lines can be told apart",
-                got=_brief(name),
+                got=brief(name),
                 fix="give it another name",
             )
         known = isinstance(scenarios, list) and all(isinstance(s, str) and s in SCENARIOS for s in scenarios)
@@ -459,14 +469,14 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
             raise ScenarioError(
                 f"{what}: unusable scenarios",
                 expected=f"one or more of {', '.join(SCENARIOS)}",
-                got=_brief(scenarios),
-                fix=_MEND,
+                got=brief(scenarios),
+                fix=MEND,
             )
         out.append(
             Overlay(
                 name=name,
-                person=_person(one.get("person"), schema, what),
-                seed=_seed(one.get("draw", 0)),
+                person=person_of(one.get("person"), schema, what),
+                seed=seed_of(one.get("draw", 0)),
                 scenarios=tuple(scenarios),
                 keep_distance=one.get("keep_distance") is True,
             )
@@ -480,58 +490,3 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
             fix="leave some out, or give them one scenario",
         )
     return tuple(out)
-
-
-def _person(data: Any, schema: Schema, what: str) -> dict[str, float | str | None]:
-    """Every feature of the schema; what is left out is unknown."""
-    if not isinstance(data, Mapping):
-        raise ScenarioError(
-            f"the scenario has no {what}",
-            expected="features by name",
-            got=type(data).__name__,
-            fix=_MEND,
-        )
-    given = {_feature(str(k), schema, what).name: v for k, v in data.items()}
-    return {one.name: _value(one, given.get(one.name), what) for one in schema.features}
-
-
-def _feature(name: str, schema: Schema, what: str) -> Feature:
-    if name not in schema.names:
-        raise ScenarioError(
-            f"{what}: unknown feature {_brief(name)}",
-            expected=f"one of {', '.join(schema.names[:20])}" + (", …" if len(schema.names) > 20 else ""),
-            fix=suggestion(name, schema.names) or "leave it out, or choose the model pack that knows it",
-        )
-    return schema.feature(name)
-
-
-def _value(one: Feature, value: Any, what: str) -> float | str | None:
-    """A value that the feature can have; None stays unknown."""
-    if value is None:
-        return None
-    if one.is_numeric:
-        good = _is_number(value)
-        low, high = one.plausible or (-math.inf, math.inf)
-        if not good or not low <= float(value) <= high:
-            span = f" from {low:g} to {high:g}" if one.plausible else ""
-            raise ScenarioError(
-                f"{what}, {one.name}: not a possible value",
-                expected=one.expected + span,
-                got=_brief(value),
-                fix="give a value within it, or leave it out for unknown",
-            )
-        return float(value)
-    level = one.level_of(str(value))
-    if level is None:
-        raise ScenarioError(
-            f"{what}, {one.name}: unknown level",
-            expected=one.expected,
-            got=_brief(value),
-            fix=suggestion(str(value)[:100], [*one.levels, *one.levels.values()])
-            or "give one of these, or leave it out for unknown",
-        )
-    return level
-
-
-def _text(value: float | str | None) -> str:
-    return UNKNOWN if value is None else value if isinstance(value, str) else f"{value:.10g}"

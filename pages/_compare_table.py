@@ -9,6 +9,7 @@ import streamlit as st
 from csegsynth_core import compare
 from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
+from csegsynth_core.scenario_pages import COMPARE_DRAWS, USUAL_DRAWS, Comparison
 from pages import _about, _state
 
 ALL_BELOW = 9
@@ -24,18 +25,20 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
     Raises:
         TableError: too many scenarios, or two of the same name.
     """
-    held = _held(pack, person)
+    held = held_of(pack, person)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="compare-bar"):
         with st.popover("Options", icon=":material/tune:"):
             shown = _columns(pack, held)
             draws = int(
-                st.number_input("Latent draws", 2, 32, 6, key="compare-draws", persist_state="session")
+                st.number_input(
+                    "Latent draws", *COMPARE_DRAWS, USUAL_DRAWS, key="compare-draws", persist_state="session"
+                )
             )
         with st.popover("Table", icon=":material/upload_file:", help="Scenarios from a file of yours"):
             _loader(pack, held)
         st.button(
             "From the person in the sidebar",
-            on_click=lambda: _begin(pack, held, dict(_state.memory(pack)["person"])),
+            on_click=lambda: begin(pack, held, dict(_state.memory(pack)["person"])),
             icon=":material/restart_alt:",
             help="Start anew: the person in the sidebar and two variants",
         )
@@ -57,19 +60,22 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
         | {n: _column(pack, n) for n in shown},
     )
     held["now"] = compare.kept(held["table"], edited)
-    return compare.filled(pack, edited, held["start"]), draws, regions
+    _state.memory(pack)["compare"] = None  # what cannot be compared cannot be opened again
+    people = compare.filled(pack, edited, held["start"])
+    _state.memory(pack)["compare"] = Comparison.of(people, held["start"], draws)
+    return people, draws, regions
 
 
-def _held(pack: Pack, person: _state.Person) -> dict[str, Any]:
+def held_of(pack: Pack, person: _state.Person) -> dict[str, Any]:
     """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited."""
     key = f"scenarios-{pack.hash[:8]}"
     if key not in st.session_state:
         st.session_state[key] = {"key": key, "turn": 0}
-        _begin(pack, st.session_state[key], dict(person))
+        begin(pack, st.session_state[key], dict(person))
     return st.session_state[key]
 
 
-def _begin(pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None) -> None:
+def begin(pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None) -> None:
     """Start anew from a person, or from rows of the user's."""
     rows = compare.starting_scenarios(pack, person) if rows is None else rows
     held["start"], held["now"], held["turn"] = person, rows.reset_index(), held["turn"] + 1
@@ -112,7 +118,7 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         except TableError as error:
             st.session_state[f"{held['key']}-problem"] = error
             return
-        _begin(pack, held, person, rows)
+        begin(pack, held, person, rows)
         st.session_state.pop(f"{held['key']}-columns", None)
 
     st.file_uploader(

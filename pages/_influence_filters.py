@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from csegsynth_core.pack import Pack
 
+DRAWS = {True: 4, False: 1}
+"""Latent draws to start with: of one person, of a group."""
+
+
+def take(pack: Pack, subgroup: Mapping[str, Sequence[Any]]) -> None:
+    """Give the controls this subgroup; to be called before they are drawn.
+
+    Args:
+        subgroup: feature → lowest and highest value, or levels.
+    """
+    by, controls = f"filter-by-{pack.hash[:8]}", pack.encoder.ranges()
+    before = st.session_state.get(by) or _usual(pack)
+    shown = [name for name in controls if name in before or name in subgroup]
+    st.session_state[by] = shown
+    for name in shown:
+        one = controls[name]
+        all_of_it = (float(one.minimum or 0), float(one.maximum or 0)) if one.kind == "numeric" else []
+        wanted = subgroup.get(name)
+        chosen = all_of_it if wanted is None else tuple(wanted) if one.kind == "numeric" else list(wanted)
+        st.session_state[f"filter-{pack.hash[:8]}-{name}"] = chosen
+
+
+def _usual(pack: Pack) -> list[str]:
+    return [one.name for one in (pack.schema.sex, pack.schema.age) if one is not None]
+
 
 def filters(pack: Pack) -> dict[str, Any]:
     """Subgroup: sex, age band, and any other features the user picks."""
     where: dict[str, Any] = {}
     controls = pack.encoder.ranges()
-    usual = [one.name for one in (pack.schema.sex, pack.schema.age) if one is not None]
     more = st.multiselect(
         "Filter by",
         list(controls),
-        default=usual,
+        default=_usual(pack),
         format_func=lambda name: controls[name].label,
         key=f"filter-by-{pack.hash[:8]}",
         persist_state="session",

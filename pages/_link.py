@@ -11,19 +11,10 @@ import streamlit as st
 from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_file import (
-    BASELINE,
-    DISPLAY,
-    PERSON,
-    Scenario,
-    display_of_query,
-    overlays_of_query,
-    person_of_query,
-    plan_of_query,
-    seed_of_query,
-    to_query,
-)
-from pages import _packs, _state
+from csegsynth_core.scenario_checks import PERSON
+from csegsynth_core.scenario_file import BASELINE, DISPLAY, Scenario, display_of_query, fitted, to_query
+from csegsynth_core.scenario_pages import InfluenceView
+from pages import _compare_saved, _opened, _packs, _state
 
 _TOGGLES = {"radiological": "Radiological", "nose_left": "Nose left", "voxels": "Voxels"}
 
@@ -36,7 +27,7 @@ def routed() -> None:
 
 
 def open_once() -> None:
-    """When a browser arrives: take pack, person, draw, sweep and display from the address.
+    """When a browser arrives: take pack and display from the address, and remember it for `fill`.
 
     What cannot be used ends in a message on the page, and the rest counts all the same.
     """
@@ -68,36 +59,11 @@ def fill(pack: Pack) -> None:
     if not query or query.get("pack", pack.name) != pack.name:
         return
     st.session_state["link"] = {}
-    for part in (_fill_person, _fill_baseline, _fill_seed, _fill_sweep, _fill_overlays):
+    for part in _opened.PARTS:
         try:
             part(pack, query)
         except CSegSynthError as error:
             st.session_state["link-problems"].append(error)
-
-
-def _fill_person(pack: Pack, query: dict[str, str]) -> None:
-    if any(key.startswith(PERSON) for key in query):
-        given = person_of_query(query, pack.schema)
-        _state.set_person(pack, _state.typical_like(pack, given) | given)
-
-
-def _fill_baseline(pack: Pack, query: dict[str, str]) -> None:
-    if any(key.startswith(BASELINE) for key in query):
-        given = person_of_query(query, pack.schema, BASELINE)
-        _state.set_baseline(pack, _state.typical_like(pack, given) | given, "the link's baseline")
-
-
-def _fill_seed(pack: Pack, query: dict[str, str]) -> None:
-    _state.set_seed(pack, seed_of_query(query))
-
-
-def _fill_sweep(pack: Pack, query: dict[str, str]) -> None:
-    _state.memory(pack)["sweep"] = plan_of_query(query)
-
-
-def _fill_overlays(pack: Pack, query: dict[str, str]) -> None:
-    held = _state.memory(pack)
-    held["overlay"][:] = overlays_of_query(query, held["person"], pack.schema)
 
 
 def problems() -> list[CSegSynthError]:
@@ -118,11 +84,13 @@ def scenario_of(pack: Pack) -> Scenario:
         baseline=held["baseline"],
         sweep=held["sweep"],
         overlays=tuple(held["overlay"]),
+        compare=_compare_saved.to_save(pack),
+        influence=held.get("influence", InfluenceView()),
     )
 
 
-def write(pack: Pack) -> None:
-    """Bring the address up to date."""
+def write(pack: Pack) -> tuple[str, ...]:
+    """Bring the address up to date; what it has no room for: see `scenario_file.fitted`."""
     scenario, sex = scenario_of(pack), pack.schema.sex
     other = scenario.baseline or {}
     wanted = to_query(scenario, _state.typical_like(pack, scenario.person), _state.typical_like(pack, other))
@@ -130,8 +98,19 @@ def write(pack: Pack) -> None:
         wanted[PERSON + sex.name] = str(scenario.person[sex.name])
     if sex is not None and other.get(sex.name) is not None:  # always: or a typical baseline would not be said
         wanted[BASELINE + sex.name] = str(other[sex.name])
+    wanted, left_out = fitted(wanted)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+    return left_out
+
+
+def write_with(pack: Pack, part: str, what: str) -> None:
+    """Bring the address up to date; say on the page that it has no room for a part of it."""
+    if part in write(pack):
+        st.html(
+            f'<div class="notes" role="alert"><b>⚠</b> {what} too long for the address of this page. To keep or '
+            "share them, save a scenario file (in the sidebar).</div>"
+        )
 
 
 def display_toggles() -> tuple[figures.Display, bool]:

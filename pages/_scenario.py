@@ -6,8 +6,8 @@ import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError, PackError, ScenarioError
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_file import DISPLAY, from_dict, read_json
-from pages import _about, _link, _packs, _state
+from csegsynth_core.scenario_file import from_dict, read_json
+from pages import _about, _link, _opened, _packs, _state
 from pages._remember import in_session
 
 
@@ -22,8 +22,9 @@ def saver(pack: Pack) -> None:
             on_click="ignore",
             icon=":material/save:",
             width="stretch",
-            help="Person, draw, baseline, sweep, overlays and display convention. The address of this page holds "
-            "the same, as a link.",
+            help="Person, draw, baseline, sweep, overlays, display convention, the scenarios of Compare and the "
+            "settings of Feature influence. The address of this page holds the same, as a link. People of a table of "
+            "yours are in neither.",
         )
         st.file_uploader(
             "Open a scenario",
@@ -59,13 +60,5 @@ def _open() -> None:
         st.session_state["scenario-problems"] = [error]
         return
     st.session_state["pack"] = name
-    _state.set_person(pack, scenario.person)
-    _state.set_baseline(pack, scenario.baseline, "the scenario's baseline")
-    _state.set_seed(pack, scenario.seed)
-    _state.memory(pack)["sweep"] = scenario.sweep
-    _state.memory(pack)["overlay"][:] = scenario.overlays
-    _state.memory(pack)["sweep-turn"] = _state.memory(pack).get("sweep-turn", 0) + 1
-    st.session_state["display"] = dict(scenario.display)
-    for key in DISPLAY:
-        st.session_state[f"display-{key}"] = scenario.display[key]
+    _opened.scenario(pack, scenario)
     st.session_state["scenario-notes"] = notes

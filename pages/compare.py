@@ -8,6 +8,7 @@ import streamlit as st
 
 from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.scenario_pages import COMPARE
 from csegsynth_core.tissue import ALL, BY_NAME
 from pages import _about, _compare_export, _compare_results, _compare_table, _link, _planes, _state
 
@@ -22,6 +23,7 @@ seed = _state.memory(pack)["seed"]
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 try:
     people, draws, regions = _compare_table.editor(pack, person)
+    _link.write_with(pack, COMPARE, "These scenarios are")
     brains = {name: _state.brain_of(pack, one, seed) for name, one in people.items()}
     table = _compare_results.volumes(pack, people, draws, seed, regions)
 except CSegSynthError as error:

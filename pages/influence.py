@@ -9,6 +9,7 @@ import streamlit as st
 from csegsynth_core import saliency
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.scenario_pages import INFLUENCE, INFLUENCE_DRAWS, TOP, InfluenceView
 from csegsynth_core.tissue import ALL
 from pages import (
     _about,
@@ -45,10 +46,10 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
     )  # fmt: skip
     st.space("stretch")
     with st.popover("Options", icon=":material/tune:"):
-        count = st.number_input("Features shown", 3, 60, 10, key="influence-top", persist_state="session")
+        count = st.number_input("Features shown", *TOP, 10, key="influence-top", persist_state="session")
         draws = st.number_input(
-            "Latent draws", 1, 32, 4 if whose == "person" else 1, key=f"influence-draws-{whose == 'person'}",
-            persist_state="session",
+            "Latent draws", *INFLUENCE_DRAWS, _influence_filters.DRAWS[whose == "person"],
+            key=f"influence-draws-{whose == 'person'}", persist_state="session",
         )  # fmt: skip
         every = st.toggle(
             "All voxels", key="influence-every", persist_state="session",
@@ -56,6 +57,11 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
         )  # fmt: skip
         st.caption(_influence_people.EXPLAINED)
         where = _influence_filters.filters(pack) if whose != "person" else {}
+_state.memory(pack)["influence"] = InfluenceView(
+    whose, measure, unit, int(count), {name: tuple(wanted) for name, wanted in where.items()},
+    None if draws == _influence_filters.DRAWS[whose == "person"] else int(draws), every,
+)  # fmt: skip
+_link.write_with(pack, INFLUENCE, "These settings are")
 
 slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
 try:

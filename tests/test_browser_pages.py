@@ -122,6 +122,14 @@ def test_compare_what_if_in_results_out(page, pack) -> None:
     assert set(table[table["scenario"] == start.index[1]]["age"]) == {70.0}
     gm = table[(table["scenario"] == start.index[1]) & (table["measure"] == "gm")].iloc[0]
     assert gm["mean_ml"] == pytest.approx(older[1], abs=0.01)
+    page.wait_for_function("location.search.includes('p.age%3D70')", timeout=10_000 * PATIENCE)
+    shown = page.locator("table.scenarios").inner_text()
+    page.reload()  # the address holds what was edited
+    page.locator("table.scenarios").get_by_text(f"{older[1]:.1f}", exact=True).wait_for(
+        timeout=60_000 * PATIENCE
+    )
+    settle(page)
+    assert page.locator("table.scenarios").inner_text() == shown
 
 
 def test_six_scenarios_and_their_regions_fit_the_window(page, tmp_path) -> None:

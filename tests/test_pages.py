@@ -202,6 +202,138 @@ def test_compare_takes_a_table_and_shows_regions(pack) -> None:
     assert "mine.csv, row 2, column age" in app.error[0].value and not app.exception
 
 
+def arrive(name: str | None, **query: str) -> Any:
+    """The app after a link to a page; None: to the first."""
+    app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    if name is not None:
+        app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception, app.exception
+    return app
+
+
+def query_of(app: Any) -> dict[str, str]:
+    """The address after a run."""
+    return {k: v[0] if isinstance(v, list) else v for k, v in app.query_params.items()}
+
+
+def open_file(app: Any, scenario: Any) -> Any:
+    """Open a scenario file in the sidebar."""
+    opener = next(u for u in app.file_uploader if u.label == "Open a scenario")
+    return opener.set_value(("a.json", scenario.to_json().encode(), "application/json")).run()
+
+
+def compared_in(app: Any) -> list[tuple[str, str]]:
+    """Name and white matter of every scenario shown."""
+    return re.findall(r"data-scenario='([^']+)'.*?class=\"ml\">([\d.]+)<", html_of(app))
+
+
+def test_a_link_holds_the_table_of_scenarios(pack) -> None:
+    link = {
+        "pack": "ixi", "v": "3", "p.age": "40", "compare": "p.height=181&draws=2", "compare1": "name=me",
+        "compare2": "name=old+%26+tall&p.age=75&p.height=195",
+    }  # fmt: skip
+    app = arrive("compare", **link)
+    assert not app.error
+    me = typical(pack) | {"age": 40.0, "height": 181.0}
+    people = {"me": me, "old &amp; tall": me | {"age": 75.0, "height": 195.0}}
+    wanted = [
+        (n, f"{volumes_over_draws(pack, p, draws=2)[0].mean(axis=0)[0]:.1f}") for n, p in people.items()
+    ]
+    assert compared_in(app) == wanted
+    assert {k: v for k, v in query_of(app).items() if k in link} == link
+    next(b for b in app.button if b.label.startswith("From the person")).click().run()
+    assert len(compared_in(app)) == 3
+    assert query_of(app)["compare2"] == "name=10+years+older&p.age=50"  # two draws are not as usual
+    app.number_input(key="compare-draws").set_value(6).run()
+    assert not [k for k in query_of(app) if k.startswith("compare")]
+
+
+def test_a_scenario_file_holds_the_table_and_puts_it_back(pack) -> None:
+    from csegsynth_core.scenario_file import Scenario
+    from csegsynth_core.scenario_pages import Comparison
+
+    person = typical(pack)
+    table = Comparison(person, {"a": {"age": 30.0}, "b": {"age": 70.0, "sex": "M"}}, 2)
+    app = open_page("compare", compare__draws=2)
+    assert len(compared_in(app)) == 3
+    open_file(app, Scenario("ixi", pack.hash, person, compare=table))
+    assert not app.exception and not app.error
+    assert [name for name, _ in compared_in(app)] == ["a", "b"]
+    assert query_of(app)["compare2"] == "name=b&p.age=70&p.sex=M"
+    open_file(app, Scenario("ixi", pack.hash, person))
+    assert not app.exception and compared_in(app)[0][0] == compare.FIRST and len(compared_in(app)) == 3
+
+
+def test_a_table_too_long_for_a_link_is_said(pack, monkeypatch) -> None:
+    from csegsynth_core import scenario_file
+
+    monkeypatch.setattr(scenario_file, "MAX_LINK", 200)
+    link = {"pack": "ixi", "compare": "draws=2"} | {f"compare{n}": f"name={n}+{'x' * 70}" for n in (1, 2)}
+    app = arrive("compare", **link)
+    assert "too long for the address" in html_of(app) and "save a scenario file" in html_of(app)
+    assert len(compared_in(app)) == 2
+    assert not [k for k in query_of(app) if k.startswith("compare")]
+
+
+def test_a_bad_table_in_a_link_ends_in_a_message_and_the_rest_counts(pack) -> None:
+    bad = {"v": "9", "compare1": "name=A&p.shoe=44", "influence": "measure=spleen"}
+    app = arrive(None, **{"pack": "ixi", "p.age": "61"}, **bad)
+    said = [e.value for e in app.error]
+    for part in ("link is of another version", "unknown feature 'shoe'", "unknown measure"):
+        assert len([text for text in said if part in text]) == 1
+    query = query_of(app)
+    assert (query["p.age"], query["v"]) == ("61", "3") and not {"compare1", "influence"} & set(query)
+
+
+def test_a_link_holds_the_settings_of_the_influence_page(pack) -> None:
+    said = "whose=typical&measure=csf&top=4&draws=2&in.age=50.0&in.age=70.5&in.sex=F"
+    app = arrive("influence", pack="ixi", v="3", influence=said)
+    assert not app.error
+    assert "CSF volume" in html_of(app) and len(frame(app)) == 4 and "2 draws from 0" in html_of(app)
+    people = synthetic_people.typical_people(pack)
+    inside = people["age"].between(50, 70.5) & (people["sex"] == "F")
+    assert f"n = {int(inside.sum())}" in html_of(app)
+    assert app.slider(key=f"filter-{pack.hash[:8]}-age").value == (50.0, 70.5)
+    assert query_of(app)["influence"] == said
+    app.switch_page("pages/cohort.py").run()
+    assert query_of(app)["influence"] == said
+    app.switch_page("pages/influence.py").run()
+    app.selectbox(key="influence-whose").set_value("person").run()
+    app.number_input(key="influence-top").set_value(10).run()
+    app.selectbox(key="influence-measure").set_value("gm").run()
+    assert "influence" not in query_of(app)  # as usual
+
+
+def test_settings_of_the_influence_page_are_those_that_files_know(pack) -> None:
+    from csegsynth_core import scenario_pages
+    from pages import _influence_people
+
+    app = open_page("influence")
+    assert tuple(_influence_people.WHOSE) == scenario_pages.WHOSE
+    assert len(app.selectbox(key="influence-measure").options) == len(scenario_pages.MEASURES)
+    for name in scenario_pages.MEASURES:
+        assert not app.selectbox(key="influence-measure").set_value(name).run().exception
+
+
+def test_a_scenario_file_holds_the_settings_of_the_influence_page(pack) -> None:
+    from csegsynth_core.scenario_file import Scenario
+    from csegsynth_core.scenario_pages import InfluenceView
+
+    app = open_page("influence")
+    view = InfluenceView("typical", "wm", "natural", 3, {"height": (160.0, 180.0)})
+    open_file(app, Scenario("ixi", pack.hash, typical(pack), influence=view))
+    assert not app.exception and not app.error
+    assert "WM volume" in html_of(app) and len(frame(app)) == 3 and "unit" in frame(app)
+    assert app.slider(key=f"filter-{pack.hash[:8]}-height").value == (160.0, 180.0)
+    assert app.session_state[f"memory-{pack.hash[:12]}"]["influence"] == view
+    open_file(app, Scenario("ixi", pack.hash, typical(pack)))
+    assert not app.exception and "GM volume" in html_of(app) and len(frame(app)) == 10
+    assert app.session_state[f"memory-{pack.hash[:12]}"]["influence"] == InfluenceView()
+
+
 def test_an_edited_table_keeps_its_other_columns() -> None:
     before = pd.DataFrame({"scenario": ["a", "b", "c"], "age": [40.0, 50.0, 60.0], "sex": ["F", "M", None]})
     edited = pd.DataFrame({"scenario": ["a", "C", "new"], "age": [41.0, 60.0, None]}, index=[0, 2, 3])

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -13,9 +14,12 @@ from csegsynth_core.errors import ScenarioError
 from csegsynth_core.scenario_file import (
     BASELINE,
     MAX_BYTES,
+    MAX_LINK,
     Overlay,
     Scenario,
+    check_version_of_query,
     display_of_query,
+    fitted,
     from_dict,
     overlays_of_query,
     person_of_query,
@@ -24,11 +28,19 @@ from csegsynth_core.scenario_file import (
     seed_of_query,
     to_query,
 )
+from csegsynth_core.scenario_pages import Comparison, InfluenceView
 from csegsynth_core.scenarios import Plan
 
+COMPARED: dict[str, Any] = {"person": {"age": 50}, "scenarios": [{"name": "A"}], "draws": 6}
+GROUP: dict[str, Any] = {"whose": "typical"}
 PLAN: dict[str, Any] = {
     "start": 20, "stop": 60, "step": 1, "scenarios": ["ideal"], "keep_distance": False, "draws": 1,
 }  # fmt: skip
+
+
+def _row(changes: Any) -> dict[str, Any]:
+    """A table of one scenario with these changes."""
+    return {"compare": COMPARED | {"scenarios": [{"name": "A", "changes": changes}]}}
 
 
 @pytest.fixture
@@ -48,6 +60,14 @@ def scenario(pack) -> Scenario:
                 "B & C = 50 %", {**person, "sex": "F", "height": None}, 12, ("ideal",), keep_distance=True
             ),
         ),
+        compare=Comparison(
+            {**person, "height": 170.5},
+            {"Current person": {}, "old & tall = 90 %": {"age": 90.0, "height": 199.0}, "her": {"sex": "F"}},
+            draws=9,
+        ),
+        influence=InfluenceView(
+            "typical", "ventricles", "natural", 4, {"age": (50.0, 70.25), "sex": ("F",)}, 2, every_voxel=True
+        ),
     )
 
 
@@ -55,7 +75,7 @@ def test_a_file_comes_back_as_it_was(pack, scenario) -> None:
     again, notes = from_dict(read_json(scenario.to_json().encode()), pack)
     assert again == scenario
     assert notes == []
-    bare = replace(scenario, baseline=None, sweep=None, overlays=())
+    bare = replace(scenario, baseline=None, sweep=None, overlays=(), compare=None, influence=InfluenceView())
     assert from_dict(read_json(bare.to_json()), pack)[0] == bare
 
 
@@ -64,8 +84,9 @@ def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
     query = to_query(scenario, typical)
     assert set(query) == {
         "pack", "draw", "view", "p.age", "p.weight", "from", "to", "step", "scenario", "draws", "keep",
-        "overlay1", "overlay2", "b.age", "b.weight",
+        "overlay1", "overlay2", "b.age", "b.weight", "v", "compare", "compare1", "compare2", "compare3", "influence",
     }  # fmt: skip
+    assert len(urlencode(query)) < 900
     assert typical | person_of_query(query, pack.schema) == scenario.person
     assert typical | person_of_query(query, pack.schema, BASELINE) == scenario.baseline
     usual = pack.encoder.default_person(sex="F")
@@ -79,12 +100,76 @@ def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
     assert overlays_of_query({"pack": "ixi"}, scenario.person, pack.schema) == ()
     assert plan_of_query({"pack": "ixi"}) is None
     assert seed_of_query({}) == 0
+    assert Comparison.of_query(query, scenario.person, pack.schema) == scenario.compare
+    assert InfluenceView.of_query(query, pack) == scenario.influence
+    check_version_of_query(query)
+
+
+def test_a_link_says_what_is_not_as_usual_alone(pack, scenario) -> None:
+    query = to_query(replace(scenario, compare=None, influence=InfluenceView(top=5)), scenario.person)
+    assert query["influence"] == "top=5"
+    assert not [k for k in query if k.startswith("compare")]
+    assert "influence" not in to_query(replace(scenario, influence=InfluenceView()), scenario.person)
+    low = pack.encoder.numeric["height"].minimum  # of many digits; it has to stay within the training range
+    ends = InfluenceView("varied", subgroup={"height": (low, low + 1 / 3)})
+    assert InfluenceView.of_query(to_query(replace(scenario, influence=ends), scenario.person), pack) == ends
+
+
+def test_links_of_version_2_still_open(pack) -> None:
+    """As copied from the address bar before links said their version."""
+    old = {
+        "pack": "ixi",
+        "draw": "3",
+        "view": "r",
+        "p.age": "44",
+        "from": "30",
+        "to": "60",
+        "overlay1": "name=A",
+    }
+    check_version_of_query(old)
+    assert Comparison.of_query(old, {}, pack.schema) is None
+    assert InfluenceView.of_query(old, pack) == InfluenceView()
+    assert person_of_query(old, pack.schema) == {"age": 44.0}
+    with pytest.raises(ScenarioError, match=r"link is of another version.*1, 2, 3.*'4'"):
+        check_version_of_query(old | {"v": "4"})
+
+
+def test_a_link_that_is_too_long_leaves_out_the_table_first(pack, scenario) -> None:
+    query = to_query(scenario, scenario.person)
+    assert fitted(query) == (query, ())
+    names = {f"{n} {'x' * 70}": {"age": 20.0 + n} for n in range(6)}
+    long = to_query(replace(scenario, compare=replace(scenario.compare, scenarios=names)), scenario.person)
+    assert fitted(long) == (long, ())
+    wide = long | {"compare6": "y" * MAX_LINK}
+    short, left_out = fitted(wide)
+    assert left_out == ("compare",) and len(urlencode(short)) <= MAX_LINK
+    assert short == {k: v for k, v in query.items() if not k.startswith("compare")}
+    short, left_out = fitted(wide | {"influence": "z" * MAX_LINK})
+    assert left_out == ("compare", "influence") and "influence" not in short
+    assert fitted({"p.age": "1" * MAX_LINK})[1] == ()  # person and overlays are always said
+
+
+def test_a_table_is_what_differs_from_the_person_it_started_from(pack) -> None:
+    from csegsynth_core import compare
+
+    person = {**pack.encoder.default_person(sex="F"), "age": 50.0, "weight": None}
+    rows = compare.starting_scenarios(pack, person).reset_index()
+    people = compare.filled(pack, rows, person)
+    found = Comparison.of(people, person, 6)
+    assert found.people == people
+    assert list(found.scenarios.values())[:2] == [{}, {"age": 60.0}]
+    table = compare.table_of(pack, found.people).reset_index()
+    assert compare.filled(pack, table, found.start) == people
 
 
 def test_files_of_version_1_are_still_read(pack, scenario) -> None:
     old = scenario.to_dict() | {"version": 1}
-    del old["overlays"]
-    assert from_dict(read_json(json.dumps(old)), pack)[0] == replace(scenario, overlays=())
+    for newer in ("overlays", "compare", "influence"):
+        del old[newer]
+    bare = replace(scenario, overlays=(), compare=None, influence=InfluenceView())
+    assert from_dict(read_json(json.dumps(old)), pack)[0] == bare
+    second = old | {"version": 2, "overlays": scenario.to_dict()["overlays"]}
+    assert from_dict(read_json(json.dumps(second)), pack)[0] == replace(bare, overlays=scenario.overlays)
 
 
 def test_levels_may_be_written_as_labels(pack) -> None:
@@ -98,7 +183,7 @@ def test_levels_may_be_written_as_labels(pack) -> None:
     ("change", "message"),
     [
         ({"format": "something"}, r"not a scenario file.*'csegsynth-scenario'.*'something'"),
-        ({"version": 3}, r"another version.*version 1 or 2.*version 3.*software"),
+        ({"version": 4}, r"another version.*version 1, 2, 3.*version 4.*software"),
         ({"version": True}, r"another version"),
         ({"overlays": "A"}, r"overlays.*cannot be read.*list"),
         ({"overlays": [{}] * 6}, r"too many overlays.*at most 5.*6"),
@@ -118,6 +203,35 @@ def test_levels_may_be_written_as_labels(pack) -> None:
             {"overlays": [{"name": n, "person": {}} for n in "ABC"]},
             r"overlays have too many lines.*at most 5.*6.*leave some out",
         ),
+        ({"compare": "A"}, r"table of the Compare page cannot be read.*person, scenarios"),
+        ({"compare": {"person": {}, "scenarios": []}}, r"number of scenarios to compare.*1 to 6.*0"),
+        ({"compare": {"person": {}, "scenarios": [{}] * 7}}, r"number of scenarios to compare.*1 to 6.*7"),
+        ({"compare": {"scenarios": [{"name": "A"}]}}, r"has no person that the Compare page's table starts from"),
+        ({"compare": COMPARED | {"scenarios": [{"name": " "}]}}, r"scenario 1 to compare: unusable name.*1 to 80"),
+        ({"compare": COMPARED | {"scenarios": [{"name": 81 * "A"}]}}, r"scenario 1 to compare: unusable name"),
+        ({"compare": COMPARED | {"scenarios": [{"name": "A"}] * 2}}, r"scenario 2 to compare: its name is taken"),
+        (_row(7), r"scenario 1 to compare: its changes cannot"),
+        (_row({"shoe": 4}), r"1 to compare: unknown feature 'shoe'"),
+        (_row({"age": 140}), r"compare, age: not a possible.*18 to"),
+        (_row({"age": None}), r"compare, age: an empty cell is as"),
+        ({"compare": COMPARED | {"draws": 1}}, r"unusable draws of the Compare page.*2 to 32.*1"),
+        ({"compare": COMPARED | {"draws": True}}, r"unusable draws of the Compare page"),
+        ({"influence": ["gm"]}, r"settings of the Feature influence page cannot be read"),
+        ({"influence": {"mesure": "gm"}}, r"Feature influence page cannot be read.*measure.*mesure"),
+        ({"influence": {"measure": "spleen"}}, r"unknown measure.*ventricles.*'spleen'"),
+        ({"influence": {"whose": ["person"]}}, r"unknown whose.*person, typical"),
+        ({"influence": {"unit": "ml"}}, r"unknown unit.*sd, natural"),
+        ({"influence": {"top": 2}}, r"unusable number of features shown.*3 to 60.*2"),
+        ({"influence": {"draws": 0}}, r"unusable draws of the Feature influence page.*1 to 32"),
+        ({"influence": {"every_voxel": "yes"}}, r"every_voxel.*true or false"),
+        ({"influence": {"subgroup": {"age": [50, 60]}}}, r"one person has no subgroup"),
+        ({"influence": GROUP | {"subgroup": ["age"]}}, r"subgroup cannot be read"),
+        ({"influence": GROUP | {"subgroup": {"shoe": [1, 2]}}}, r"the subgroup: unknown feature 'shoe'"),
+        ({"influence": GROUP | {"subgroup": {"age": [60, 50]}}}, r"the subgroup, age: not a range.*training range"),
+        ({"influence": GROUP | {"subgroup": {"age": [1, 50]}}}, r"the subgroup, age: not a range"),
+        ({"influence": GROUP | {"subgroup": {"age": [50, math.nan]}}}, r"the subgroup, age: not a range"),
+        ({"influence": GROUP | {"subgroup": {"sex": []}}}, r"the subgroup, sex: unusable levels"),
+        ({"influence": GROUP | {"subgroup": {"sex": ["X"]}}}, r"the subgroup, sex: unknown level"),
         ({"pack": {"name": "lifespan", "hash": "x"}}, r"another model pack.*ixi.*lifespan"),
         ({"pack": None}, r"names no model pack"),
         ({"person": {"age": 40, "hieght": 180}}, r"person: unknown feature 'hieght'.*'height' was meant"),
@@ -194,6 +308,15 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
         ({f"overlay{n}": "name=A" for n in range(2)}, r"overlay 2: its name is taken"),
         ({f"overlay{n}": f"name={n}" for n in range(3)}, r"too many lines"),
         ({"draw": 5000 * "9"}, r"draw is unusable"),
+        ({"compare1": "name=A&p.shoe=44"}, r"the link: unknown feature 'shoe'"),
+        ({"compare1": "name=A", "compare2": "name=A"}, r"scenario 2 to compare: its name is taken"),
+        ({f"compare{n}": f"name={n}" for n in range(7)}, r"unusable number of scenarios to compare"),
+        ({"compare": "draws=5"}, r"unusable number of scenarios to compare.*0"),
+        ({"compare": "draws=2.5", "compare1": "name=A"}, r"unusable draws of the Compare page.*'2.5'"),
+        ({"influence": "measure=spleen"}, r"unknown measure"),
+        ({"influence": "top=many"}, r"unusable number of features shown.*'many'"),
+        ({"influence": "whose=typical&in.shoe=4"}, r"the link's subgroup: unknown feature 'shoe'"),
+        ({"influence": "whose=typical&in.age=old"}, r"the subgroup, age: not a range"),
         ({"from": "20", "to": "60", "draws": "1e400"}, r"cannot be read"),
         ({"from": "20", "to": "60", "draws": 400 * "9"}, r"cannot be read"),
     ],
@@ -205,9 +328,11 @@ def test_bad_links_are_named(pack, query, message) -> None:
         seed_of_query(query)
         plan_of_query(query)
         overlays_of_query(query, {}, pack.schema)
+        Comparison.of_query(query, {}, pack.schema)
+        InfluenceView.of_query(query, pack)
     assert caught.value.fix
 
 
 def test_the_file_is_plain_json(scenario) -> None:
     data = json.loads(scenario.to_json())
-    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 2, None)
+    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 3, None)

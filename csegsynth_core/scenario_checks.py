@@ -1,0 +1,144 @@
+"""What scenario files and links are checked with: features, values and numbers that anybody may have written."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from csegsynth_core.data.feature import Feature, number_of, suggestion
+from csegsynth_core.data.schema import Schema
+from csegsynth_core.errors import ScenarioError
+from csegsynth_core.generate import MAX_SEED
+
+UNKNOWN: Final = "n/a"
+"""An unknown value in a link."""
+
+PERSON: Final = "p."
+"""Start of a feature's key in a link."""
+
+MEND: Final = "correct it, or save the scenario (or copy the link) again"
+"""What to do about something that this app does not write."""
+
+Value = float | str | None
+"""Natural value of a feature; None for unknown."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value read from JSON is a number that fits into a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def brief(value: Any) -> str:
+    """A value as it was written, shortened."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def seed_of(seed: Any) -> int:
+    """A draw.
+
+    Raises:
+        ScenarioError: not a whole number in range.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise ScenarioError(
+            "unusable draw", expected=f"a whole number, 0 to {MAX_SEED}", got=brief(seed), fix=MEND
+        )
+    return seed
+
+
+def person_of_query(
+    query: Mapping[str, str], schema: Schema, start: str = PERSON
+) -> dict[str, float | str | None]:
+    """Features that a link gives.
+
+    Args:
+        start: of their keys; `BASELINE` for those of the baseline.
+
+    Raises:
+        ScenarioError: an unknown feature or level, a value that is not possible.
+    """
+    given: dict[str, Any] = {}
+    for key, text in query.items():
+        if not key.startswith(start):
+            continue
+        one = feature_of(key.removeprefix(start), schema, "the link")
+        number = number_of(text) if one.is_numeric else None
+        given[one.name] = None if text == UNKNOWN else text if number is None else number
+    return {name: value_of(schema.feature(name), v, "the link") for name, v in given.items()}
+
+
+def person_of(data: Any, schema: Schema, what: str) -> dict[str, float | str | None]:
+    """Every feature of the schema; what is left out is unknown.
+
+    Args:
+        what: whose features, for messages.
+
+    Raises:
+        ScenarioError: not features by name, an unknown feature or level, a value that is not possible.
+    """
+    if not isinstance(data, Mapping):
+        raise ScenarioError(
+            f"the scenario has no {what}",
+            expected="features by name",
+            got=type(data).__name__,
+            fix=MEND,
+        )
+    given = {feature_of(str(k), schema, what).name: v for k, v in data.items()}
+    return {one.name: value_of(one, given.get(one.name), what) for one in schema.features}
+
+
+def feature_of(name: str, schema: Schema, what: str) -> Feature:
+    """A feature of the schema.
+
+    Raises:
+        ScenarioError: there is none of this name.
+    """
+    if name not in schema.names:
+        raise ScenarioError(
+            f"{what}: unknown feature {brief(name)}",
+            expected=f"one of {', '.join(schema.names[:20])}" + (", …" if len(schema.names) > 20 else ""),
+            fix=suggestion(name, schema.names) or "leave it out, or choose the model pack that knows it",
+        )
+    return schema.feature(name)
+
+
+def value_of(one: Feature, value: Any, what: str) -> float | str | None:
+    """A value that the feature can have; None stays unknown.
+
+    Raises:
+        ScenarioError: an unknown level, or a number that is not possible.
+    """
+    if value is None:
+        return None
+    if one.is_numeric:
+        good = is_number(value)
+        low, high = one.plausible or (-math.inf, math.inf)
+        if not good or not low <= float(value) <= high:
+            span = f" from {low:g} to {high:g}" if one.plausible else ""
+            raise ScenarioError(
+                f"{what}, {one.name}: not a possible value",
+                expected=one.expected + span,
+                got=brief(value),
+                fix="give a value within it, or leave it out for unknown",
+            )
+        return float(value)
+    level = one.level_of(str(value))
+    if level is None:
+        raise ScenarioError(
+            f"{what}, {one.name}: unknown level",
+            expected=one.expected,
+            got=brief(value),
+            fix=suggestion(str(value)[:100], [*one.levels, *one.levels.values()])
+            or "give one of these, or leave it out for unknown",
+        )
+    return level
+
+
+def text_of(value: float | str | None) -> str:
+    """A value as in a link."""
+    return UNKNOWN if value is None else value if isinstance(value, str) else f"{value:.10g}"
