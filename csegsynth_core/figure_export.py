@@ -78,6 +78,10 @@ def _head(figure: Any, title: str, note: str) -> None:
     )
 
 
+SAME: Final = "The same numbers"
+"""What a command gives that repeats all numbers of a page."""
+
+
 def note(pack: Pack) -> str:
     """One line that belongs to every figure."""
     simulated = "SIMULATED training data. " if pack.simulated else ""
@@ -119,7 +123,7 @@ def everything(
     figures: Sequence[ExportFigure],
     *,
     commands: Sequence[str],
-    gives: str = "The same numbers",
+    gives: str = SAME,
     methods: str,
     scenario: str = "",
     files: Mapping[str, bytes] | None = None,

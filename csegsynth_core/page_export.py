@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -103,6 +103,10 @@ def compare_zip(
     )
 
 
+INFLUENCE_GIVES: Final = "The table of gradients per SD"
+"""What `influence_commands` give of the Feature influence page: neither contrasts between levels nor the map."""
+
+
 def influence_commands(pack: Pack, seed: int, draws: int, resolution: int) -> list[str]:
     """What makes the table of gradients again."""
     fast = ["--fast"] if resolution == 2 else []
@@ -166,6 +170,7 @@ def influence_zip(
         pack,
         figures,
         commands=influence_commands(pack, found.seed, draws, found.resolution),
+        gives=INFLUENCE_GIVES,
         methods=methods,
         scenario=scenario,
         files=files,
@@ -174,12 +179,8 @@ def influence_zip(
     )
 
 
-def cohort_commands(pack: Pack, seed: int) -> list[str]:
-    """What makes this person's volumes again; all else of the page is in the pack."""
-    return [
-        "# this person's volumes; the other numbers of the page are read from the pack",
-        *person_commands(pack, seed),
-    ]
+COHORT_GIVES: Final = "This person's volumes (the other numbers of the page are read from the pack)"
+"""What `person_commands` give of the Cohort page."""
 
 
 def cohort_zip(
@@ -190,7 +191,7 @@ def cohort_zip(
         pack,
         figures,
         commands=person_commands(pack, person.seed),
-        gives="This person's volumes",
+        gives=COHORT_GIVES,
         methods=methods_paragraph(pack, seed=person.seed),
         scenario=scenario,
         files={

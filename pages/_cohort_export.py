@@ -26,5 +26,6 @@ def popover(
         everything=lambda: page_export.cohort_zip(
             pack, shown, places, person, scenario=_link.scenario_of(pack).to_json()
         ),
-        commands=page_export.cohort_commands(pack, person.seed),
+        commands=page_export.person_commands(pack, person.seed),
+        gives=page_export.COHORT_GIVES,
     )

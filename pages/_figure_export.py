@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from csegsynth_core import figure_export
 from csegsynth_core.errors import PackError
 from csegsynth_core.figure_export import ExportFigure, csv
 from csegsynth_core.pack import Pack, find
@@ -32,6 +33,7 @@ def popover(
     files: Sequence[File] = (),
     everything: Callable[[], bytes] | None = None,
     commands: Sequence[str] = (),
+    gives: str = figure_export.SAME,
 ) -> None:
     """The page's exports.
 
@@ -39,7 +41,8 @@ def popover(
         page: short name; part of the files' names.
         files: tables and maps besides the figures.
         everything: makes the zip.
-        commands: lines for a shell that make the same numbers again.
+        commands: lines for a shell that make numbers of the page again.
+        gives: which numbers; begins a sentence.
     """
     stem = f"csegsynth_{pack.name}_{page}"
     place = st.popover(
@@ -63,7 +66,7 @@ def popover(
                 st.caption(
                     "First, for this pack of your own: `export CSEGSYNTH_PACKS=` the folder that holds it."
                 )
-            st.caption("The same numbers from the command line (`people.csv` is in the zip):")
+            st.caption(f"{gives} from the command line (`people.csv` is in the zip):")
             st.code("\n".join(commands), language="sh", wrap_lines=True)
 
 

@@ -93,6 +93,7 @@ def popover(
             scenario=_link.scenario_of(pack).to_json(),
         ),
         commands=page_export.influence_commands(pack, seed, draws, found.resolution),
+        gives=page_export.INFLUENCE_GIVES,
     )
 
 

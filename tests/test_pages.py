@@ -382,6 +382,21 @@ def test_cohort_without_a_summary(pack) -> None:
     assert 'role="alert"' not in html_of(app)
 
 
+@pytest.mark.parametrize(
+    ("page", "gives"),
+    [
+        ("cohort", "This person's volumes (the other numbers of the page are read from the pack)"),
+        ("influence", "The table of gradients per SD"),
+        ("compare", "The same numbers"),
+    ],
+)
+def test_exports_say_what_their_command_gives(pack, page, gives) -> None:
+    app = open_page(page, **{f"export__{page}": True})
+    said = [c.value for c in app.caption if "from the command line" in c.value]
+    assert said == [f"{gives} from the command line (`people.csv` is in the zip):"]
+    assert any(c.value.startswith("python -m csegsynth_core") for c in app.code)
+
+
 def test_cohort_says_what_is_out_of_range(pack) -> None:
     far = typical(pack) | {"age": 95.0, "height": None}
     places = coverage.placed(pack, far).set_index("feature")
