@@ -291,6 +291,27 @@ def command(one: Sweep, *, table: str = "people.csv", out: str = "DIR") -> str:
     return " ".join(shlex.quote(w) for w in words)
 
 
+def repeated(people: Sequence[Named]) -> tuple[dict[str, bytes], list[str]]:
+    """What makes the volumes of everybody again: a table and a command for each plan, since a command has one draw
+    to start from and one choice of scenarios.
+
+    Returns:
+        Tables of people as CSV by name (`people.csv`, `people2.csv`, …), `sub-01` being the first of `people`, and
+        the command lines that read them, to be run in the tables' folder; they write to `OUT`, `OUT2`, ….
+    """
+    named = [(f"sub-{k + 1:02d}", one) for k, (_, one) in enumerate(people)]
+    tables, commands = {}, []
+    for k, plan in enumerate(dict.fromkeys(one.plan for _, one in named)):
+        mine = [(i, one) for i, one in named if one.plan == plan]
+        table = pd.DataFrame([{"participant_id": i, **one.person} for i, one in mine])
+        name, out = (f"people{k + 1 if k else ''}.csv", f"OUT{k + 1 if k else ''}")
+        tables[name] = table.to_csv(
+            index=False, na_rep="n/a"
+        ).encode()  # every digit, so that nothing changes
+        commands.append(command(mine[0][1], table=name, out=out))
+    return tables, commands
+
+
 def html_file(lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str) -> bytes:
     """The interactive figure as a page that needs no network."""
     height = 460 if len(shown_volumes(lines)) <= ACROSS else 620
@@ -354,13 +375,8 @@ def everything(
         "features.csv": [s.features.assign(participant_id=i, person=n) for i, n, s in named],
     }.items():
         files[file] = csv(pd.concat(parts, ignore_index=True))
-    commands = []
-    for k, plan in enumerate(dict.fromkeys(s.plan for _, s in people)):
-        mine = [(i, s) for i, _, s in named if s.plan == plan]
-        table = pd.DataFrame([{"participant_id": i, **s.person} for i, s in mine])
-        name, out_dir = (f"people{k + 1 if k else ''}.csv", f"OUT{k + 1 if k else ''}")
-        files[name] = table.to_csv(index=False, na_rep="n/a").encode()  # every digit, so that nothing changes
-        commands.append(command(mine[0][1], table=name, out=out_dir))
+    tables, commands = repeated(people)
+    files |= tables
     files["methods.txt"] = (methods_of(people, unit=unit) + "\n").encode()
     files["citation.bib"] = bibtex().encode()
     settings = [

@@ -76,8 +76,13 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
             "Everything (zip)", lambda: everything(pack, people, unit, maps=maps), f"{stem}.zip",
             "application/zip", type="primary", width="stretch",
         )  # fmt: skip
-        st.caption("The same numbers from the command line, for any number of people:")
-        st.code(report.command(one), language="sh", wrap_lines=True)
+        tables, commands = report.repeated(people)
+        whom = "everybody drawn" if len(people) > 1 else "this person"
+        files = ", ".join(f"`{name}`" for name in tables)
+        st.caption(
+            f"The same volumes of {whom} from the command line ({files}, to which rows can be added: in the zip):"
+        )
+        st.code("\n".join(commands), language="sh", wrap_lines=True)
 
 
 def everything(pack: Pack, people: list[report.Named], unit: str, *, maps: bool) -> bytes:

@@ -160,6 +160,42 @@ def test_overlays_come_by_link_and_are_kept(pack) -> None:
     assert _query(app)["overlay1"].startswith("name=B")
 
 
+def test_the_command_shown_is_of_everybody_drawn(pack, tmp_path, monkeypatch) -> None:
+    """Its output is what the page draws: for this person, and for overlays of another draw and another person."""
+    import shlex
+
+    import pandas as pd
+
+    from csegsynth_core import __main__ as cli
+    from pages import _ageing_export
+
+    saved: list[Any] = []
+    shown = _ageing_export.popover
+
+    def popover(pack: Any, people: Any, *args: Any) -> None:
+        saved[:] = people
+        shown(pack, people, *args)
+
+    monkeypatch.setattr(_ageing_export, "popover", popover)
+    others = {"overlay1": "name=A&draw=5&scenario=ideal", "overlay2": "name=B&p.age=61&scenario=regressed"}
+    app = _ageing(_app(pack="ixi", p_age="44", p_sex="M", **SWEEP, **others).run())
+    assert not app.exception and not app.error
+    lines = next(c.value for c in app.code if "csegsynth_core sweep" in c.value).splitlines()
+    assert len(lines) == 2 and "--seed 5" in lines[1]  # B has this person's plan, A another draw
+    assert any("everybody drawn" in c.value and "`people2.csv`" in c.value for c in app.caption)
+    for name, table in sweep_report.repeated(saved)[0].items():
+        (tmp_path / name).write_bytes(table)
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        assert cli.main([*shlex.split(line)[3:], "--quiet"]) == 0
+    assert [name for name, _ in saved] == ["this person", "A", "B"]
+    for k, (_, one) in enumerate(saved):
+        path = next(tmp_path.glob(f"OUT*/sub-{k + 1:02d}_sweep.tsv"))
+        made = pd.read_csv(path, sep="\t")
+        assert made["age"].tolist() == one.volumes["age"].tolist()
+        assert made["gm"].tolist() == pytest.approx(one.volumes["gm"].tolist(), rel=1e-5)
+
+
 def test_more_lines_than_there_are_kinds_are_said(pack) -> None:
     overlays = {f"overlay{n}": f"name={n}&draw={n}&scenario=ideal&p.age=60" for n in range(1, 6)}
     app = _ageing(_app(pack="ixi", p_age="44", **overlays, **(SWEEP | {"scenario": "both"})).run())

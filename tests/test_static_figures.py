@@ -219,6 +219,9 @@ def test_the_commands_of_the_zip_make_its_volumes_again(everything, tmp_path, mo
     readme = (tmp_path / "README.txt").read_text()
     commands = [shlex.split(c) for c in re.findall(r"^    (python -m csegsynth_core .*)$", readme, re.M)]
     assert len(commands) == 2  # they were swept with different settings
+    tables, lines = sweep_report.repeated(everything[0])  # as the page shows them
+    assert [shlex.split(line) for line in lines] == commands
+    assert {name: everything[1][name] for name in tables} == tables
     for words in commands:
         assert cli.main([*words[3:], "--quiet"]) == 0
     wanted = pd.read_csv("volumes.csv")
