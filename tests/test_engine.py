@@ -123,6 +123,34 @@ def test_each_descent_moves_the_papers_parameters_alone(cohort, model, kind, mov
     assert all(np.isfinite(v) for v in report.values())
 
 
+@pytest.mark.parametrize(
+    ("model", "critics", "penalty"),
+    [("csegsynth", {"image", "code"}, "train.csegsynth"), ("c_gan", {"critic"}, "train.gan")],
+)
+def test_stages_may_have_discriminator_settings_of_their_own(cohort, model, critics, penalty, monkeypatch):
+    """The reference pre-trained with other critic rates and gradient penalties than it fine-tuned with."""
+    config = config_of(model, "critic_rate=1e-5", "weights.penalty=0.5", critic_steps=1, ridge_start=False)
+    stages = [replace(config.stages[-1], kind=k, steps=1) for k in ("pretrain", "finetune")]
+    stages[0] = replace(stages[0], critic_rate=4e-5, penalty=7.0)
+    engine = build(open_people(cohort, config), replace(config, stages=tuple(stages), code_critic_factor=2.0))
+    monkeypatch.setattr(f"{penalty}.gradient_penalty", lambda *_: torch.ones((), requires_grad=True))
+    for name in ("discriminator", "code_discriminator"):
+        if hasattr(engine.model, name):
+            silent = lambda x: 0.0 * (x.flatten(1).sum(1) + torch.ones((), requires_grad=True))  # noqa: E731
+            monkeypatch.setattr(getattr(engine.model, name), "forward", silent)
+    monkeypatch.setattr(engine.method, "before_step", lambda *_: None)
+    monkeypatch.setattr(Engine, "_descend", lambda self, name: None)
+    for rate, weight in ((4e-5, 7.0), (1e-5, 0.5)):
+        report = engine.step()
+        engine._advance()
+        found = {n: engine.method.optimisers[n].param_groups[0]["lr"] for n in critics}
+        assert found == pytest.approx({n: rate * (2.0 if n == "code" else 1.0) for n in critics})
+        if model == "c_gan":
+            assert report["penalty"] == pytest.approx(weight)
+        else:  # two kinds of made brains, and of codes: α-GAN has one kind of the latter
+            assert report["critic"] == pytest.approx(2 * weight)
+
+
 @pytest.fixture(scope="module")
 def pack_folder(cohort, tmp_path_factory):
     """A pack of CSegSynth trained in two commands, without measurements."""

@@ -27,6 +27,10 @@ class Stage:
     """Multiplies the weights of the volume and triplet terms in this stage."""
     share: float = 0.0
     """Of the time that `minutes` allows, relative to the other stages'; 0: its number of steps."""
+    critic_rate: float = 0.0
+    """Learning rate of the discriminators in this stage; 0: the run's."""
+    penalty: float = 0.0
+    """Weight of the gradient penalties in this stage; 0: the run's."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class TrainConfig:
     validation_fraction: float = 0.2
     prior_rate: float = 1e-3
     critic_rate: float = 3e-4
+    code_critic_factor: float = 3.0
+    """Learning rate of the code discriminator over the image discriminator's."""
     critic_every: int = 1
     """Steps of encoder and generator per step of the discriminators."""
     critic_steps: int = 1
@@ -187,13 +193,17 @@ class TrainConfig:
             )
         if preset == "paper":
             paper = Weights(1.0, 1.0, 10.0, 100.0 / 5242.88, 100.0 / 5242.88, 1.0, 0.0)
-            stages = (Stage("pretrain", 1, 78_000, 2e-5), Stage("finetune", 1, 9_200, 1e-6))
+            stages = (
+                Stage("pretrain", 1, 78_000, 2e-5, critic_rate=2e-5, penalty=10.0),
+                Stage("finetune", 1, 9_200, 1e-6),
+            )
             return cls(
                 "paper",
                 stages,
                 paper,
                 prior_rate=1e-4,
                 critic_rate=1e-6,
+                code_critic_factor=1.0,
                 freeze_discriminator=True,
                 prior_decay=0.0,
                 mixup=False,

@@ -66,15 +66,19 @@ class CSegSynthMethod(Method):
                 model.discriminator.parameters(), lr=config.critic_rate, betas=(0.5, 0.9)
             ),
             "code": torch.optim.Adam(
-                model.code_discriminator.parameters(), lr=config.critic_rate * 3, betas=(0.5, 0.9)
+                model.code_discriminator.parameters(), lr=config.critic_rate, betas=(0.5, 0.9)
             ),
         }
 
     def set_rates(self, stage: Stage, fall: float) -> None:
-        """The stage's rate, and `prior_rate` for the prior network; the discriminators' stay."""
+        """The stage's rate, and `prior_rate` for the prior network; the discriminators' do not fall."""
         rates = (stage.rate, STRAIGHT_RATE * stage.rate, stage.rate, self.config.prior_rate)
         for group, rate in zip(self.optimisers["main"].param_groups, rates, strict=False):
             group["lr"] = fall * rate
+        for name, factor in (("image", 1.0), ("code", self.config.code_critic_factor)):
+            self.optimisers[name].param_groups[0]["lr"] = factor * (
+                stage.critic_rate or self.config.critic_rate
+            )
 
     def start(self, engine: Engine, *, progress: bool = False) -> None:
         """Put the untrained compact generator at the average training brain and at people's principal components.
@@ -156,9 +160,10 @@ class CSegSynthMethod(Method):
         yield Phase("main", terms)
         if batch.step % self.config.critic_every:
             return
+        penalty = stage.penalty or self.config.weights.penalty
         if fakes and (stage.kind == "pretrain" or not self.config.freeze_discriminator):
-            yield Phase("image", {"critic": self.discriminator_loss(batch, fakes)})
-        yield Phase("code", {"code_critic": self.code_discriminator_loss(batch, codes)})
+            yield Phase("image", {"critic": self.discriminator_loss(batch, fakes, penalty)})
+        yield Phase("code", {"code_critic": self.code_discriminator_loss(batch, codes, penalty)})
 
     def pretrain_losses(self, batch: Batch) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
         """Terms of Eq. 6, and the brains and codes that the critics judge next."""
@@ -236,17 +241,17 @@ class CSegSynthMethod(Method):
             terms["code_regression"] = w.code_regression * (shift - code).square().mean()
         return terms, conditioned, noise, shifted
 
-    def discriminator_loss(self, batch: Batch, fakes: list[Tensor]) -> Tensor:
+    def discriminator_loss(self, batch: Batch, fakes: list[Tensor], penalty: float) -> Tensor:
         """Eq. 7 and 14: real brains up, both kinds of made ones down, unit gradients between."""
         critic = self.model.discriminator
         loss = -2.0 * critic(batch.real).mean()
         for fake in fakes:
             share = batch.uniform()
             loss = loss + critic(fake).mean()
-            loss = loss + self.config.weights.penalty * gradient_penalty(critic, batch.real, fake, share)
+            loss = loss + penalty * gradient_penalty(critic, batch.real, fake, share)
         return loss
 
-    def code_discriminator_loss(self, batch: Batch, codes: list[Tensor]) -> Tensor:
+    def code_discriminator_loss(self, batch: Batch, codes: list[Tensor], penalty: float) -> Tensor:
         """Eq. 8 and 15: draws of the prior up, codes of brains and of features down."""
         critic, noise, made = self.model.code_discriminator, codes[-1], codes[:-1]
         loss = -float(len(made)) * critic(noise).mean()
@@ -256,5 +261,5 @@ class CSegSynthMethod(Method):
         for code in made:
             share = batch.uniform()
             loss = loss + critic(code).mean()
-            loss = loss + self.config.weights.penalty * gradient_penalty(critic, noise, code, share)
+            loss = loss + penalty * gradient_penalty(critic, noise, code, share)
         return loss

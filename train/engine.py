@@ -627,7 +627,7 @@ def train(
             if engine.done % config.validate_every == 0 or last:
                 clock = time.perf_counter()
                 report = engine.validate()
-                go_on = engine.judge(report)
+                go_on = engine.fabric.broadcast(engine.judge(report))  # one verdict for all processes
                 engine.spend(time.perf_counter() - clock)
                 if log:
                     log.write(engine.done, report)

@@ -58,7 +58,9 @@ class GanMethod(Method):
         groups = self.optimisers["generator"].param_groups
         for group, rate in zip(groups, (stage.rate, self.config.prior_rate), strict=False):
             group["lr"] = fall * rate
-        self.optimisers["critic"].param_groups[0]["lr"] = fall * self.config.critic_rate
+        self.optimisers["critic"].param_groups[0]["lr"] = fall * (
+            stage.critic_rate or self.config.critic_rate
+        )
 
     def start(self, engine: Engine, *, progress: bool) -> None:
         """Generate mixtures of principal components at first (`compact`)."""
@@ -84,7 +86,8 @@ class GanMethod(Method):
             "critic",
             {
                 "critic": critic_difference(critic(fake), critic(batch.real)),
-                "penalty": w.penalty * gradient_penalty(critic, batch.real, fake, batch.uniform()),
+                "penalty": (stage.penalty or w.penalty)
+                * gradient_penalty(critic, batch.real, fake, batch.uniform()),
             },
         )
         if not turn:

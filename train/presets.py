@@ -81,7 +81,10 @@ def _c_vae(preset: str) -> TrainConfig:
 def _c_gan(preset: str) -> TrainConfig:
     if preset == "paper":
         weights = Weights(1.0, 0.0, 0.0, PER_ML, PER_ML, 10.0, 0.0)
-        stages = [Stage("pretrain", 1, 130_000, 2e-5), Stage("finetune", 1, 230_000, 1e-6)]
+        stages = [
+            Stage("pretrain", 1, 130_000, 2e-5, critic_rate=2e-5),
+            Stage("finetune", 1, 230_000, 1e-6),
+        ]
         return _plain(
             "c_gan",
             preset,
