@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from csegsynth_core import __version__
+from csegsynth_core import RESEARCH_USE, __version__
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
@@ -176,9 +176,7 @@ def _readme(
     pack: Pack, figures: Sequence[ExportFigure], commands: Sequence[str], gives: str, scenario: str
 ) -> str:
     """What is in the zip."""
-    parts = [
-        f"{note(pack)}.\nSamples of a generative model; not scans of anybody. Research use only, not for diagnosis."
-    ]
+    parts = [f"{note(pack)}.\nSamples of a generative model; not scans of anybody. {RESEARCH_USE}"]
     if figures:
         parts.append(
             f"figures/: SVG, PDF and PNG (300 dpi) for a column ({COLUMN_MM:g} mm) and, _wide, for a page "

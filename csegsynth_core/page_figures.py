@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from csegsynth_core import compare, coverage, figures, grid, measured, saliency
+from csegsynth_core import RESEARCH_USE, compare, coverage, figures, grid, measured, saliency
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.data.volume_centiles import CENTILES, KINDS, TOTAL
 from csegsynth_core.figure_export import ExportFigure, note
@@ -55,7 +55,7 @@ Maps = NDArray[np.float32]
 
 def _told(pack: Pack, made: Sequence[ExportFigure], *more: str) -> list[ExportFigure]:
     """Figures with what must be said where they stand alone: their own note, more of it, the pack, what it is for."""
-    last = f"{note(pack)}. Research use only, not for diagnosis."
+    last = f"{note(pack)}. {RESEARCH_USE}"
     return [replace(one, note="\n".join(t for t in (one.note, *more, last) if t)) for one in made]
 
 
@@ -394,7 +394,7 @@ def map_files(
         "dataset_description.json",
         bids.dataset_description(title, synthetic=True, licence=licence).encode(),
     )
-    readme = f"{note(pack)}.\n{said}.\nResearch use only, not for diagnosis.\n\n{pack.about.get('attribution', '')}\n"
+    readme = f"{note(pack)}.\n{said}.\n{RESEARCH_USE}\n\n{pack.about.get('attribution', '')}\n"
     yield "README.md", readme.encode()
     yield from export.participants_files(pack, {who: brain.features})
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from csegsynth_core import __version__
+from csegsynth_core import RESEARCH_USE, __version__
 from csegsynth_core.export import bids_files
 from csegsynth_core.figures.trajectory import (
     ACROSS,
@@ -392,8 +392,7 @@ def everything(
     ]
     files["settings.json"] = json.dumps(settings, indent=1, ensure_ascii=False, default=float).encode()
     files["README.txt"] = (
-        note(one)
-        + ".\nResearch use only, not for diagnosis.\n\nvolumes.csv again from the command line, in the "
+        note(one) + f".\n{RESEARCH_USE}\n\nvolumes.csv again from the command line, in the "
         "folder of this file:\n\n"
         + "\n".join(f"    {c}" for c in commands)
         + "\n\n"

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
+from csegsynth_core import RESEARCH_USE
 from csegsynth_core.pack import Pack
+
+CROSS_SECTIONAL = "Cross-sectional data: a hypothesis about a population, not a forecast for a person."
+
+
+def notice(more: str = "") -> str:
+    """The line below every page's heading, as HTML: what the app may be used for, then what the page adds.
+
+    Args:
+        more: HTML; what cannot be seen from the page itself.
+    """
+    return f'<p class="notice"><b>{RESEARCH_USE}</b> {more}</p>'
 
 
 def show_about(pack: Pack) -> None:

@@ -24,10 +24,7 @@ with head:
     st.html(f"<h1>Ageing <small>{who} · draw {held['seed']}</small></h1>")
     st.space("stretch")
     view, unit = _ageing_views.view_controls()
-st.html(
-    '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
-    "a hypothesis about a population, not a forecast for a person.</p>"
-)
+st.html(_about.notice(_about.CROSS_SECTIONAL))
 volumes = view in ("tissues", "regions")
 try:
     plan = _sweep_controls.plan_controls(pack)

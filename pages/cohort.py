@@ -29,8 +29,10 @@ with head:
     st.html(
         f"<h1>Cohort <small>{coverage.training_people(pack)} {kind} trained on · {len(places)} features · "
         f"{escape(str(pack.about.get('title', pack.name)))}</small></h1>"
-        '<p class="notice">From the summary statistics in the pack; it holds nobody\'s row. A generated brain is as '
-        "good as there were people alike.</p>"
+        + _about.notice(
+            "From the summary statistics in the pack; it holds nobody's row. A generated brain is as good as there "
+            "were people alike."
+        )
     )
 if len(outside):
     said = " &ensp;·&ensp; ".join(

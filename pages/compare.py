@@ -32,8 +32,11 @@ except CSegSynthError as error:
 with head:
     st.html(
         "<h1>Compare <small>scenarios share their latent draws and differ by features alone · "
-        f"{draws} draws from {seed}</small></h1><p class='notice'>± and whiskers: spread over latent draws, 1 SD. "
-        "Associations among people, not effects of changing somebody's life. Research use only.</p>"
+        f"{draws} draws from {seed}</small></h1>"
+        + _about.notice(
+            "± and whiskers: spread over latent draws, 1 SD. Associations among people, not effects of changing "
+            "somebody's life."
+        )
     )
     _compare_export.popover(pack, table, brains, people, draws=draws, seed=seed)
 _compare_results.notes(pack, brains)

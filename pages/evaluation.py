@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core import measured
-from pages import _evaluation_brains, _evaluation_export, _evaluation_tables, _link, _state
+from pages import _about, _evaluation_brains, _evaluation_export, _evaluation_tables, _link, _state
 
 _link.routed()
 pack = _state.current_pack()
@@ -21,8 +21,10 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
     people = f"{kept} people that training never saw" if kept else "people that training never saw"
     st.html(
         f"<h1>Evaluation <small>{escape(pack.name)} · {people}</small></h1>"
-        '<p class="notice">Errors against the volumes of prepared maps. Good group errors say little about any one '
-        "person; see the limits in the model card.</p>"
+        + _about.notice(
+            "Errors against volumes of prepared maps. Good group errors say little about one person; see the model "
+            "card's limits."
+        )
     )
     _evaluation_export.popover(pack)
 titles = [_evaluation_tables.title_of(t) for t in tables]

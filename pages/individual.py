@@ -23,9 +23,7 @@ except CSegSynthError as error:
 with st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head"):
     st.html(
         f"<h1>Generated brain <small>{escape(_state.describe(pack, brain))} · draw {seed} · "
-        f"baseline: {escape(base_label)}</small></h1>"
-        '<p class="notice">Research use only, not for diagnosis. Cross-sectional data: '
-        "a hypothesis about a population, not a forecast for a person.</p>"
+        f"baseline: {escape(base_label)}</small></h1>" + _about.notice(_about.CROSS_SECTIONAL)
     )
     _individual_export.popover(pack, brain, base, base_label)
 _volumes.notes(pack, brain, _state.memory(pack)["notes"])

@@ -85,10 +85,11 @@ band = saliency.band_name(whole)
 n = int(whole["people"].iloc[0])
 with head:
     st.html(
-        f"<h1>Feature influence <small>{MEASURES[measure]} volume · {escape(about)}"
+        f"<h1>Feature influence <small>gradient of {MEASURES[measure]} volume · {escape(about)}"
         f"{f' · n = {n}' if n > 1 else ''} · {draws} draw{'s' * (draws > 1)} from {seed}</small></h1>"
-        '<p class="notice">Gradients by back-propagation. Associations that the model '
-        f"learned, not effects. {f'Whiskers: {band}.' if band else ''} Research use only.</p>"
+        + _about.notice(
+            f"Associations that the model learned, not effects. {f'Whiskers: {band}.' if band else ''}"
+        )
     )
     _influence_export.popover(
         pack, found, whole, shown, contrasts=contrasts, measure=measure, unit=unit, band=band, where=where,

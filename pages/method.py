@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from csegsynth_core import methods_text
-from pages import _figure_export, _link, _state
+from pages import _about, _figure_export, _link, _state
 
 _link.routed()
 pack = _state.current_pack()
@@ -13,8 +13,7 @@ seed = _state.memory(pack)["seed"]
 paragraph = methods_text.methods_paragraph(pack, seed=seed)
 with st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head"):
     st.html(
-        "<h1>Method and citation</h1><p class='notice'>Research only: not for diagnosis, prognosis or any decision "
-        "about a person.</p>"
+        "<h1>Method and citation</h1>" + _about.notice("Nor for prognosis or any decision about a person.")
     )
     _figure_export.popover(
         pack,

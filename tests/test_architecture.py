@@ -68,6 +68,14 @@ def test_pages_are_short():
     assert not long
 
 
+def test_what_pages_may_be_used_for_is_worded_once():
+    for path in files("pages"):
+        text = path.read_text("utf-8")
+        assert "research" not in text.casefold().replace("research_use", ""), path.name
+        headings = text.count("<h1>")
+        assert text.count("_about.notice(") == headings, path.name
+
+
 def test_top_level_is_the_design_cards():
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False

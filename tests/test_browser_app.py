@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from csegsynth_core import RESEARCH_USE
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import load_pack
 from csegsynth_core.tissue import TISSUES
@@ -76,10 +78,11 @@ def test_the_view_follows_through_all_pages_and_survives_a_reload(site) -> None:
                 f"document.querySelector('h1')?.innerText.startsWith({heading!r})", timeout=30_000 * PATIENCE
             )
             assert page.locator(".simulated").is_visible(), title
-            if title not in ("Cohort", "Evaluation"):  # they show statistics of people, not a generated brain
-                notice = page.locator(".notice").filter(has_text="Research")
-                notice.first.wait_for(timeout=30_000 * PATIENCE)
-                assert notice.count() == 1, title
+            notice = page.locator(".notice").filter(has_text=RESEARCH_USE)
+            notice.first.wait_for(timeout=30_000 * PATIENCE)
+            assert page.get_by_text(re.compile("research (use )?only", re.IGNORECASE)).count() == 1, title
+            box = notice.bounding_box()
+            assert box["y"] + box["height"] < 130, title  # below the heading, before anything scrolls
         wait_for_brain(page)
         settle(page)
         assert (volumes(page), _query(page)) == (first, link)
