@@ -106,6 +106,18 @@ def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     assert np.std(draws, axis=0)[2] == pytest.approx(volumes.std(dim=0)[2].item(), rel=0.5)
 
 
+def test_balance_that_is_set_again_replaces_the_old_one(model):
+    features = torch.randn(8, FEATURES, generator=torch.Generator().manual_seed(2))
+    volumes = torch.tensor([500.0, 700.0, 200.0]) + 40.0 * torch.randn(
+        8, 3, generator=torch.Generator().manual_seed(3)
+    )
+    found = []
+    for _ in range(2):
+        calibrate._set_balance(model, features, volumes, list(range(8)))
+        found.append(model.generator.balance.clone())
+    assert found[0].abs().max() > 0.01 and torch.allclose(found[0], found[1])
+
+
 def test_steeper_log_ratios_leave_fewer_mixed_voxels_and_borders_where_they_are(model):
     """`steepen` and `amplify` together are a power of the odds of every voxel; `shift` moves a tissue's odds."""
     generator, z = model.generator, model.draw(1, 3)[:, :16]

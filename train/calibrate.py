@@ -351,6 +351,7 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     wanted = np.cov(
         _left_out_errors(features[rows].numpy().astype(float), volumes[rows].numpy().astype(float)).T
     )
+    model.generator.balance.zero_()  # type: ignore[union-attr,operator]
     chosen = rows[:: max(1, 3 * len(rows) // PEOPLE)]
     spread = np.mean([np.cov(_pairs_ml(model, features[r : r + 1], SEED + r).T) for r in chosen], axis=0)
     values, vectors = np.linalg.eigh(wanted - spread)
