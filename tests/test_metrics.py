@@ -213,12 +213,14 @@ def test_pretrained_extractors_are_read_from_files(tmp_path, rng, dimensions):
             features = Features(slices=path)
             found = features(maps, 1)
             assert found["sagittal"].shape == (40, 512) and found["axial"].shape == (40, 512)
-            expected = model(maps[1, [4]][None].expand(-1, 3, -1, -1))
+            means = torch.tensor([0.406, 0.456, 0.485])[:, None, None]
+            expected = model(maps[1, [4]][None].expand(-1, 3, -1, -1) - means)
             got = found["sagittal"][[2]]
         else:
             features = Features(volumes=path)
             found = features(maps, 1)
-            expected, got = model(maps[1][None, None]), found["volume"]
+            normalised = (maps[1] - maps[1].mean()) / maps[1].std()
+            expected, got = model(normalised[None, None]), found["volume"]
             assert found["sagittal"].shape == (40, 112)  # ours
     assert torch.allclose(got, expected, atol=1e-4)
     assert "ResNet-10" in features.names[f"fid_{dimensions}d"]

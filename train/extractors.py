@@ -3,7 +3,9 @@
 Without files our own extractor is used (`train.extractor_network`): its values can be compared with each other and
 with the floor, not with other papers'. With files, those of the paper:
 RadImageNet's ResNet-50 (Mei et al. 2022) for slices and MedicalNet's ResNet (Chen et al. 2019) for volumes, their
-weights as safetensors with the names that torchvision, RadImageNet, MedicalNet or MONAI give them.
+weights as safetensors with the names that torchvision, RadImageNet, MedicalNet or MONAI give them. Pictures reach
+them as they were trained and as MONAI's perceptual losses give them: slices with RadImageNet's channel means (blue,
+green, red) taken off, volumes with mean 0 and standard deviation 1.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ OWN: Final = (
     "our own networks, trained to tell degradations, tissue, age, sex and place of tissue maps "
     "(comparable with the floor, not with other papers)"
 )
+CHANNEL_MEANS: Final = (0.406, 0.456, 0.485)
+"""RadImageNet's, blue first: what its network's input has lost."""
 EVERY: Final = 2
 """Slices from one that a network sees to the next."""
 _SEQUENTIAL: Final = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
@@ -62,14 +66,16 @@ class Features:
         out: dict[str, Tensor] = {}
         alone = maps[tissue]
         if self.volumes is not None:
-            out["volume"] = _pooled(self.volumes, alone[None, None])
+            spread = alone.std().clamp_min(1e-6)
+            out["volume"] = _pooled(self.volumes, ((alone - alone.mean()) / spread)[None, None])
         else:
             out["volume"] = own_extractors()[1](alone[None, None])
         for axis, plane in enumerate(PLANES):
             images = torch.movedim(alone, axis, 0)[::EVERY, None]
             if self.slices is not None:
                 channels = self.slices.conv1.weight.shape[1]
-                out[plane] = _pooled(self.slices, images.expand(-1, channels, -1, -1))
+                off = torch.tensor(CHANNEL_MEANS if channels == 3 else [0.0])[:, None, None]
+                out[plane] = _pooled(self.slices, images.expand(-1, channels, -1, -1) - off)
             else:
                 out[plane] = own_extractors()[0](images)
         return out
