@@ -50,7 +50,7 @@ def measures(view: str) -> tuple[str, ...]:
 def trajectories(
     pack: Pack, people: list[Named], unit: str, wanted: tuple[str, ...], place: Any, *, key: str | None = None
 ) -> None:
-    """Volumes over age, in the place given."""
+    """Volumes over age, in the place given; `style.css` makes those of tissues grow with the window."""
     one = people[0][1]
     height = 330 if wanted == VOLUMES else 410 if len(wanted) <= figures.ACROSS else 505
     figure = figures.trajectory_figure(
@@ -63,8 +63,9 @@ def trajectories(
         height=height,
         note=note(one) if one.simulated else "",
     )
-    names = ", ".join(wanted)
-    place.plotly_chart(figure, key=key, config=CONFIG, theme=None, alt=f"Volumes over age: {names}")
+    alt = f"Volumes over age: {', '.join(wanted)}"
+    with place.container(height=int(figure.layout.height), border=False, gap=None):
+        st.plotly_chart(figure, key=key, config=CONFIG, theme=None, alt=alt, height="stretch")
 
 
 def filmstrip(pack: Pack, one: Sweep, bar: Any) -> None:

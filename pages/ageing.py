@@ -35,7 +35,7 @@ try:
         st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
     measures = _ageing_views.measures(view)
     check_ages(plan.ages)  # of the lines on the page and in every export
-    bar, chart = st.empty(), st.empty()
+    bar, chart = st.empty(), st.container(key=f"lines-of-{view}", gap=None).empty()
 
     def sweeps(draws: int | None) -> list:
         return [
