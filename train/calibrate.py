@@ -52,18 +52,23 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-TEXTURE = ((0.3, 2.0), (0.0, 4.0), (0.0, 4.0), (0.0, 4.0), (0.01, 0.1))
-"""Least and largest contrast, sharpness of each tissue, and fraction taken for none that are tried. With none at all
-voxels of one tissue alone would be lost when noise shifts the tissues' balance."""
-START = (0.0, 0.3, 0.3, 0.3, 0.3)
-"""Where the search begins: the logarithm of the contrast, sharpness of each tissue, ten times the least."""
+TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.01, 0.1), (0.4, 2.5))
+"""Least and largest contrast, sharpness of each tissue, fraction taken for none and response that are tried. With
+nothing taken for none voxels of one tissue alone would be lost when noise shifts the tissues' balance."""
+START = (0.0, 0.3, 0.3, 0.3, 0.3, 0.0)
+"""Where the search begins: logarithms of contrast (first) and response (last), sharpness of each tissue, ten times
+the least."""
 ALONE = 253
 """From this fraction (of 255) on a voxel is of one tissue alone."""
-TRIALS = 8
-"""Times that all five numbers are improved together."""
+TRIALS = 5
+"""Times that all numbers are improved together, in each round."""
+ROUNDS = 2
+"""Searches, each at the people's mean volumes, which the one before may have moved."""
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
 FEW = 200
 """People who tell mean volumes where they are near enough."""
+RESPONDING = 48
+"""People who tell what features do."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
 MOST_MM = 5.0
@@ -75,11 +80,8 @@ PAIRS = 48
 HALVINGS = 5
 SHIFTS = 2
 """Newton steps towards mean volumes."""
-SECANTS = 4
-ENOUGH = 0.005
-LEAST_RISE = 0.05
-MOST_RESPONSE = 1.0
-"""Largest logarithm of the factor on what codes add."""
+FIRMLY = 3.0
+"""How much more what features do counts than each number of texture."""
 DRAWS = 32
 SHIFT = 0.5
 SEED = 77
@@ -119,17 +121,16 @@ def calibrate(
     shape = _where(generator)
     originals = np.concatenate([_packed(maps_of([r])) for r in some])
     real = _mean_ssim(originals)
-    few = _few(index)
-    before = _spread(model, features, few)
-    texture = _Texture(generator)
+    few = _few(index, FEW)
+    texture = _Texture(model, features, _few(index, RESPONDING))
     for last in (False, True):  # noise mixes tissues, and a texture changes what noise does
         level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
         _set_balance(model, features, volumes, index)
         if not last:
-            _set_means(model, features, volumes, few)
-            texture.search(lambda: _made(model, features, some), originals)
-            response = _set_response(model, features, few, before)
-    report = texture.numbers() | {"response": response}
+            for _ in range(ROUNDS):
+                _set_means(model, features, volumes, few)
+                texture.search(lambda: _made(model, features, some), originals)
+    report = texture.numbers()
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -145,12 +146,17 @@ def calibrate(
 
 
 class _Texture:
-    """Five numbers that make a generator's brains more or less crisp, and the search for the best."""
+    """Numbers that make a generator's brains more or less crisp, and the search for the best."""
 
-    def __init__(self, generator: TemplateGenerator) -> None:
-        self.generator, self.template, self.contrast = generator, generator.template.clone(), 1.0
-        low, high = np.asarray(TEXTURE).T
-        low, high = (np.asarray([np.log(e[0]), *e[1:-1], 10.0 * e[-1]]) for e in (low, high))
+    def __init__(self, model: CSegSynth, features: Tensor, rows: list[int]) -> None:
+        assert isinstance(model.generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
+        self.generator, self.template = model.generator, model.generator.template.clone()
+        self.contrast = self.response = 1.0
+        self.spread = lambda: _spread(model, features, rows)
+        self.wanted = self.spread()
+        low, high = (
+            np.asarray([np.log(e[0]), *e[1:4], 10.0 * e[4], np.log(e[5])]) for e in np.asarray(TEXTURE).T
+        )
         self.bounds = low + _ORIGIN, high + _ORIGIN
         self.apply(np.asarray(START) + _ORIGIN)
 
@@ -159,26 +165,29 @@ class _Texture:
         self.searched = searched
         now = self.numbers()
         self.generator.steepen(now["contrast"] / self.contrast)  # the template is set anew
-        self.contrast = now["contrast"]
+        self.generator.amplify(now["response"] / self.response)
+        self.contrast, self.response = now["contrast"], now["response"]
         self.generator.template.copy_(self.template)
         self.generator.sharpen([now[f"sharpness_{t}"] for t in TISSUES])
         self.generator.template.mul_(self.contrast)
         self.generator.least.fill_(now["least"])
 
     def numbers(self) -> dict[str, float]:
-        """`contrast`, `sharpness_wm`, …, `least`."""
-        steeper, *sharpness, least = (float(v) for v in self.searched - _ORIGIN)
-        out = {"contrast": float(np.exp(steeper)), "least": least / 10.0}
+        """`contrast`, `sharpness_wm`, …, `least`, `response`."""
+        steeper, *sharpness, least, response = (float(v) for v in self.searched - _ORIGIN)
+        out = {"contrast": float(np.exp(steeper)), "least": least / 10.0, "response": float(np.exp(response))}
         return out | {f"sharpness_{t}": a for t, a in zip(TISSUES, sharpness, strict=True)}
 
     def search(self, make: Callable[[], NDArray[np.uint8]], originals: NDArray[np.uint8]) -> None:
-        """Find the texture with which brains that are made are nearest to real ones by `_texture`: least squares."""
+        """Find the texture with which brains that are made are nearest to real ones by `_texture`, and features do
+        what they did: least squares."""
         wanted = _texture(originals)
 
         def differences(searched: NDArray[np.float64]) -> NDArray[np.float64]:
             self.apply(searched)
             found = _texture(make())
-            return np.asarray([_apart(name, found[name], wanted[name]) for name in wanted])
+            apart = [_apart(name, found[name], wanted[name]) for name in wanted]
+            return np.append(apart, FIRMLY * np.log(self.spread() / self.wanted).mean())
 
         best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
         self.apply(best.x)
@@ -219,27 +228,7 @@ def _texture(images: NDArray[np.uint8]) -> dict[str, float]:
 def _spread(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float64]:
     """Standard deviation over people of the logarithm of what their features alone make each tissue's volume."""
     still = model.draw(1, 0)
-    return np.std([np.log(_ml(model, features[r : r + 1], still)) for r in rows], axis=0)
-
-
-def _set_response(model: CSegSynth, features: Tensor, rows: list[int], wanted: NDArray[np.float64]) -> float:
-    """Amplify the log-ratios that codes add, until features make volumes differ by as much as is wanted.
-
-    One factor for all tissues, by secants of the mean logarithm of their `_spread`.
-    """
-    generator = model.generator
-    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    off = lambda: float(np.log(_spread(model, features, rows) / wanted).mean())  # noqa: E731
-    steps, found = [0.0], [off()]
-    for _ in range(SECANTS):
-        rise = (found[-1] - found[-2]) / (steps[-1] - steps[-2]) if len(steps) > 1 else 1.0
-        if abs(found[-1]) < ENOUGH or rise < LEAST_RISE:
-            break
-        steps.append(float(np.clip(steps[-1] - found[-1] / rise, -MOST_RESPONSE, MOST_RESPONSE)))
-        generator.amplify(float(np.exp(steps[-1] - steps[-2])))
-        found.append(off())
-    logger.info("response: %.3f, spread of volumes off by %.1f %%", np.exp(steps[-1]), 100 * found[-1])
-    return float(np.exp(steps[-1]))
+    return 1e-6 + np.std([np.log(_ml(model, features[r : r + 1], still)) for r in rows], axis=0)
 
 
 def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
@@ -259,16 +248,16 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
-def _few(rows: list[int]) -> list[int]:
-    """`FEW` of the people, or all."""
-    return rows[:: -(-len(rows) // FEW)]
+def _few(rows: list[int], most: int) -> list[int]:
+    """So many of the people at most, or all."""
+    return rows[:: -(-len(rows) // most)]
 
 
 def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
     """Shift the tissues' log-ratios of brains without noise so that people's have these people's mean volumes."""
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    some = _few(rows)
+    some = _few(rows, FEW)
     still = model.draw(1, 0)
     wanted = volumes[some].numpy().astype(float).mean(axis=0)
     for _ in range(SHIFTS):

@@ -107,7 +107,7 @@ class CSegSynthMethod(Method):
         """Put the encoder at ridge regression of scores on people's maps, in its dual form (few people)."""
         encoder = self.model.encoder
         assert isinstance(encoder, CompactTrunk)  # noqa: S101 - goes with the template generator
-        seen = torch.cat([encoder.at_8mm(engine.maps(np.asarray([row]))) for row in rows])
+        seen = engine.told_by_maps(rows, encoder.at_8mm)
         mean = seen.mean(dim=0)
         gram = (seen - mean) @ (seen - mean).T
         penalty = ENCODER_PENALTY * gram.diagonal().mean()
@@ -127,8 +127,7 @@ class CSegSynthMethod(Method):
         if self.model.prior.straight is None:
             return
         rows = self.people.train
-        batches = np.array_split(rows, max(1, len(rows) // self.config.batch))
-        codes = torch.cat([self.model.encoder(engine.maps(some)) for some in batches])
+        codes = engine.told_by_maps(rows, self.model.encoder)
         codes = at_volumes(self.model.generator, codes, engine.volumes[torch.from_numpy(rows), :3])
         self.model.prior.start_at(*fit_codes(self.people, codes))
         engine.restart_average("prior")

@@ -15,13 +15,14 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -209,6 +210,21 @@ class Engine:
     def maps(self, rows: NDArray[np.int64] | list[int], voxels: Voxels = (1, (0, 0, 0))) -> Tensor:
         """Maps of some people inside the model's region."""
         return self.fabric.to_device(maps_of(self.people.cohort, rows, self.model.region, *voxels))
+
+    def told_by_maps(
+        self, rows: Iterable[int], tell: Callable[[Tensor], Float[Tensor, "1 ..."]]
+    ) -> Float[Tensor, "n ..."]:
+        """What each of some people's maps tell, in one block of memory.
+
+        Small tensors that are kept while maps come and go would each take a place where the next maps might lie.
+        """
+        chosen, out = [int(row) for row in rows], torch.zeros(0)
+        for k, row in enumerate(chosen):
+            told = tell(self.maps([row]))[0]
+            if k == 0:
+                out = told.new_empty(len(chosen), *told.shape)
+            out[k] = told
+        return out
 
     def step(self) -> dict[str, float]:
         """Train on one batch; returns the losses."""

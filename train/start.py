@@ -41,14 +41,15 @@ class Components:
 @torch.no_grad()
 def components(engine: Engine, most: int) -> Components:
     """Components of everybody but the validation people, `most` at most."""
-    rows, total = _rows(engine), torch.zeros((), device=engine.fabric.device)
-    tissues, log_ratios = [], []
-    for row in rows:
-        maps = engine.maps([row])
-        total = total + maps[0]
-        tissues.append(F.avg_pool3d(maps[:, : len(TISSUES)], 4).flatten(1))
-        log_ratios.append(ratios_at_8mm(maps).flatten(1))
-    seen, ratios = torch.cat(tissues), torch.cat(log_ratios)
+    rows = _rows(engine)
+    total = torch.zeros_like(engine.maps([rows[0]])[0])
+
+    def tell(maps: Tensor) -> Tensor:
+        total.add_(maps[0])
+        tissues = F.avg_pool3d(maps[:, : len(TISSUES)], 4).flatten(1)
+        return torch.stack([tissues, ratios_at_8mm(maps).flatten(1)], dim=1)
+
+    seen, ratios = engine.told_by_maps(rows, tell).unbind(dim=1)
     centre = seen.mean(dim=0)
     _, spread, directions = torch.linalg.svd(seen - centre, full_matrices=False)
     count = max(1, min(most, len(rows) // PEOPLE_PER_COMPONENT))
@@ -96,7 +97,7 @@ def start_encoder(trunk: CompactTrunk, mean: nn.Linear, log_variance: nn.Linear,
 @torch.no_grad()
 def codes_of_people(engine: Engine, decoder: VoxelDecoder) -> Float[Tensor, "n latent"]:
     """Codes of the training people by the decoder's straight way alone: least squares, nothing where it is empty."""
-    ratios = torch.cat([ratios_at_8mm(engine.maps([int(row)])).flatten(1) for row in engine.people.train])
+    ratios = engine.told_by_maps(engine.people.train, lambda maps: ratios_at_8mm(maps).flatten(1))
     weight = decoder.straight.weight
     gram = weight.T @ weight
     some = 1e-3 * gram.diagonal().max() * torch.eye(len(gram), device=gram.device)
@@ -110,13 +111,14 @@ def start_autoencoder(engine: Engine, autoencoder: TissueAutoencoder) -> None:
     A block is 2×2×2 voxels of 8 mm: 24 log-ratios, less their mean over people, become as many numbers as the latent
     volume has channels; components are the same for every block and person.
     """
-    rows, total = _rows(engine), torch.zeros((), device=engine.fabric.device)
-    ratios = []
-    for row in rows:
-        maps = engine.maps([row])
-        total = total + maps[0]
-        ratios.append(ratios_at_8mm(maps))
-    every = torch.cat(ratios)
+    rows = _rows(engine)
+    total = torch.zeros_like(engine.maps([rows[0]])[0])
+
+    def tell(maps: Tensor) -> Tensor:
+        total.add_(maps[0])
+        return ratios_at_8mm(maps)
+
+    every = engine.told_by_maps(rows, tell)
     centre = every.mean(dim=0)
     blocks = shuffle_down(every - centre).flatten(2)  # (people, 24, blocks)
     covariance = torch.einsum("nib,njb->ij", blocks, blocks) / (len(rows) * blocks.shape[2])

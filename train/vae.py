@@ -60,8 +60,11 @@ class VaeMethod(Method):
     def _start_prior(self, engine: Engine) -> None:
         model, people = self.model, self.people
         y = engine.features[torch.from_numpy(people.train)]
-        seen = [model.encode(engine.maps([int(r)]), y[[k]]) for k, r in enumerate(people.train)]
-        mean, log_variance = (torch.cat(part) for part in zip(*seen, strict=True))
+        each = iter(y)
+        seen = engine.told_by_maps(
+            people.train, lambda maps: torch.stack(model.encode(maps, next(each)[None]), dim=1)
+        )
+        mean, log_variance = seen.unbind(dim=1)
         fit = fit_codes(people, mean)
         left = (mean - fit.at(y)).square().mean(dim=0) + log_variance.exp().mean(dim=0)
         nothing = torch.zeros_like(fit.weight)
