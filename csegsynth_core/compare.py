@@ -18,6 +18,7 @@ from csegsynth_core.errors import TableError
 from csegsynth_core.generate import over_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
+from csegsynth_core.scenario_checks import check_name
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -25,8 +26,6 @@ from csegsynth_core.volumes import volumes_ml
 FIRST: Final = "Current person"
 YEARS: Final = 10.0
 MAX_SCENARIOS: Final = 6
-MAX_NAME: Final = 80
-"""Characters of a scenario's name."""
 
 
 def influence_order(pack: Pack) -> list[str]:
@@ -88,19 +87,14 @@ def filled(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> dict[s
         edited: a column `scenario` and any features.
 
     Raises:
-        TableError: fewer than one or more than six scenarios, two with the same name, or a name that is too long.
+        TableError: fewer than one or more than six scenarios, two with the same name, or a name that `check_name`
+            refuses.
     """
     out: dict[str, dict[str, Any]] = {}
     for n, row in enumerate(edited.to_dict("records")):
         given = row.pop("scenario", None)
         name = " ".join(given.split()) if isinstance(given, str) and given.strip() else f"Scenario {n + 1}"
-        if len(name) > MAX_NAME or not name.isprintable():
-            raise TableError(
-                f"unusable name of scenario {n + 1}",
-                expected=f"1 to {MAX_NAME} characters",
-                got=repr(name[: MAX_NAME + 1]),
-                fix="give it a shorter name",
-            )
+        check_name(name, f"scenario {n + 1}", TableError)
         if name in out:
             raise TableError(f"two scenarios are named {name!r}", fix="give each its own name")
         changed = {str(k): v for k, v in row.items() if not (v is None or v != v)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from csegsynth_core.data.feature import Feature, number_of, suggestion
 from csegsynth_core.data.schema import Schema
-from csegsynth_core.errors import ScenarioError
+from csegsynth_core.errors import CSegSynthError, ScenarioError
 from csegsynth_core.generate import MAX_SEED
 
 UNKNOWN: Final = "n/a"
@@ -23,6 +23,59 @@ MEND: Final = "correct it, or save the scenario (or copy the link) again"
 
 Value = float | str | None
 """Natural value of a feature; None for unknown."""
+
+MAX_NAME: Final = 80
+"""Characters of the name of a scenario or an overlay."""
+
+_JOINERS: Final = "\u200c\u200d"
+"""Zero-width non-joiner and joiner: Persian, Indic scripts and others are written with them."""
+
+
+def check_name(name: Any, what: str, error: type[CSegSynthError] = ScenarioError) -> str:
+    """A name of a scenario or an overlay: 1 to `MAX_NAME` characters, each of which can be printed or joins others.
+
+    Args:
+        what: whose name; begins the message.
+        error: class of the error.
+
+    Raises:
+        CSegSynthError: not a text, nothing that can be seen, too long, or with a character that cannot be printed.
+    """
+    problem = {"problem": f"{what}: unusable name", "expected": f"1 to {MAX_NAME} characters"}
+    if not isinstance(name, str) or not name.strip(f"{_JOINERS} "):
+        raise error(**problem, got=brief(name), fix="give it a name")
+    odd = next((c for c in name if not _printable(c)), None)
+    if odd is not None:
+        problem["expected"] += " that can be printed"
+        raise error(**problem, got=f"{brief(name)}, with U+{ord(odd):04X}", fix="leave that character out")
+    if len(name) > MAX_NAME:
+        raise error(**problem, got=f"{len(name)} characters, {brief(name)}", fix="give it a shorter name")
+    return name
+
+
+def made_name(text: str, taken: Collection[str] = ()) -> str:
+    """A name that `check_name` takes, of a text of the software's making.
+
+    Returns:
+        The text in one line without what cannot be printed, shortened where it is too long, and with a number where
+        it would be one of `taken`.
+    """
+    text = "".join(c for c in " ".join(text.split()) if _printable(c))
+    text = text if text.strip(f"{_JOINERS} ") else "Unnamed"
+    name, n = shortened(text, MAX_NAME), 1
+    while name in taken:
+        n += 1
+        name = f"{shortened(text, MAX_NAME - len(f' ({n})'))} ({n})"
+    return name
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most so many characters; `…` stands for what was cut off."""
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def _printable(character: str) -> bool:
+    return character.isprintable() or character in _JOINERS
 
 
 def is_number(value: Any) -> bool:

@@ -24,6 +24,7 @@ from csegsynth_core.scenario_checks import (
     MEND,
     PERSON,
     brief,
+    check_name,
     is_number,
     person_of,
     person_of_query,
@@ -61,9 +62,6 @@ MAX_OVERLAYS: Final = MAX_LINES - 1
 
 THIS_PERSON: Final = "this person"
 """What the current person is called in legends; no overlay may be."""
-
-MAX_NAME: Final = 80
-"""Characters of an overlay's name."""
 
 _AGES: Final = (0.0, 1000.0)
 _SWEEP: Final = "start, stop, step, scenarios, keep_distance and draws"
@@ -449,14 +447,7 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
     out: list[Overlay] = []
     for n, one in enumerate(data):
         what = f"overlay {n + 1}"
-        name, scenarios = one.get("name"), one.get("scenarios", list(SCENARIOS))
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            raise ScenarioError(
-                f"{what}: unusable name",
-                expected=f"1 to {MAX_NAME} characters",
-                got=brief(name),
-                fix="give it another name",
-            )
+        name, scenarios = check_name(one.get("name"), what), one.get("scenarios", list(SCENARIOS))
         if name in (THIS_PERSON, *(other.name for other in out)):
             raise ScenarioError(
                 f"{what}: its name is taken",

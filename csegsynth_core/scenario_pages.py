@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
-from csegsynth_core.compare import MAX_NAME, MAX_SCENARIOS
+from csegsynth_core.compare import MAX_SCENARIOS
 from csegsynth_core.data.feature import number_of
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.volume_centiles import TOTAL
@@ -20,6 +20,7 @@ from csegsynth_core.scenario_checks import (
     PERSON,
     Value,
     brief,
+    check_name,
     feature_of,
     is_number,
     person_of,
@@ -89,8 +90,8 @@ class Comparison:
         """The table of a file; None without one.
 
         Raises:
-            ScenarioError: names that are missing, too long or taken, too many scenarios, an unknown feature or level,
-                a value that is not possible.
+            ScenarioError: names that `check_name` refuses or that are taken, too many scenarios, an unknown feature
+                or level, a value that is not possible.
         """
         if data is None:
             return None
@@ -113,19 +114,7 @@ class Comparison:
         scenarios: dict[str, dict[str, Value]] = {}
         for n, one in enumerate(rows):
             what = f"scenario {n + 1} to compare"
-            name, changes = one.get("name"), one.get("changes", {})
-            if (
-                not isinstance(name, str)
-                or not name.strip()
-                or len(name) > MAX_NAME
-                or not name.isprintable()
-            ):
-                raise ScenarioError(
-                    f"{what}: unusable name",
-                    expected=f"1 to {MAX_NAME} characters",
-                    got=brief(name),
-                    fix="give it another name",
-                )
+            name, changes = check_name(one.get("name"), what), one.get("changes", {})
             if name in scenarios:
                 raise ScenarioError(
                     f"{what}: its name is taken",

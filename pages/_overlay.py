@@ -7,7 +7,8 @@ from dataclasses import replace
 import streamlit as st
 
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_file import MAX_LINES, MAX_NAME, THIS_PERSON, Overlay
+from csegsynth_core.scenario_checks import made_name
+from csegsynth_core.scenario_file import MAX_LINES, THIS_PERSON, Overlay
 from csegsynth_core.scenarios import Plan
 from pages import _state
 
@@ -18,7 +19,7 @@ def controls(pack: Pack, plan: Plan) -> None:
     overlays: list[Overlay] = held["overlay"]
     who = f"{_letter(overlays)} ({_state.describe_person(pack, held['person'])}, draw {held['seed']})"
     own = Overlay(
-        name=who[:MAX_NAME],
+        name=made_name(who),
         person=dict(held["person"]),
         seed=int(held["seed"]),
         scenarios=plan.scenarios,

@@ -162,6 +162,33 @@ def test_a_table_is_what_differs_from_the_person_it_started_from(pack) -> None:
     assert compare.filled(pack, table, found.start) == people
 
 
+def test_names_may_have_joiners_and_what_is_wrong_with_one_is_said(pack) -> None:
+    import pandas as pd
+
+    from csegsynth_core import compare
+    from csegsynth_core.errors import TableError
+
+    person = pack.encoder.default_person(sex="F")
+
+    def filled(name: str) -> list[str]:
+        return list(compare.filled(pack, pd.DataFrame({"scenario": [name]}), person))
+
+    joined = ["می\u200cخواهم", "क्\u200dष"]  # Persian with a non-joiner, Devanagari with a joiner
+    for name in joined:
+        assert filled(name) == [name]
+        again = Comparison.from_dict({"person": person, "scenarios": [{"name": name}]}, pack.schema)
+        assert list(again.scenarios) == [name]
+        overlay = urlencode({"name": name})
+        assert overlays_of_query({"overlay1": overlay}, person, pack.schema)[0].name == name
+    for name, message in {
+        "soft\u00adhyphen": r"scenario 1: unusable name.*can be printed.*U\+00AD.*leave that character out",
+        "x" * 81: r"scenario 1: unusable name.*1 to 80 characters.*81 characters.*shorter",
+        "\u200d": r"scenario 1: unusable name.*give it a name",
+    }.items():
+        with pytest.raises(TableError, match=message):
+            filled(name)
+
+
 def test_files_of_version_1_are_still_read(pack, scenario) -> None:
     old = scenario.to_dict() | {"version": 1}
     for newer in ("overlays", "compare", "influence"):
