@@ -18,7 +18,7 @@ from csegsynth_core.errors import TableError
 from csegsynth_core.generate import over_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
-from csegsynth_core.scenario_checks import check_name
+from csegsynth_core.scenario_checks import MAX_NAME, check_name, made_name, shortened
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -56,6 +56,11 @@ def starting_scenarios(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
     Returns:
         One row for each scenario, index its name, columns in the order of the schema; None for unknown.
     """
+    return table_of(pack, starting_people(pack, person))
+
+
+def starting_people(pack: Pack, person: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """People of `starting_scenarios` by names that `check_name` takes, whatever the pack calls its features."""
     rows: dict[str, dict[str, Any]] = {FIRST: {name: person.get(name) for name in pack.schema.names}}
     age = pack.schema.age
     if age is not None and person.get(age.name) is not None:
@@ -68,9 +73,11 @@ def starting_scenarios(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
         value = _other_value(pack, one, person.get(name))
         if value is not None:
             said = one.levels[str(value)] if one.levels else f"{value:g} {one.units}".strip()
-            rows[f"{one.label}: {said}"] = rows[FIRST] | {name: value}
+            said = shortened(said, MAX_NAME // 2)
+            title = f"{shortened(one.label, MAX_NAME - len(f': {said}'))}: {said}"
+            rows[made_name(title, rows)] = rows[FIRST] | {name: value}
             break
-    return table_of(pack, rows)
+    return rows
 
 
 def table_of(pack: Pack, people: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

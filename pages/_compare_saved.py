@@ -13,8 +13,8 @@ from pages import _compare_table, _state
 def to_save(pack: Pack) -> Comparison | None:
     """The table as edited; None where it is as it starts from the current person."""
     person, found = _state.memory(pack)["person"], _state.memory(pack).get("compare")
-    rows = compare.starting_scenarios(pack, person).reset_index()
-    return None if found == Comparison.of(compare.filled(pack, rows, person), person, USUAL_DRAWS) else found
+    usual = Comparison.of(compare.starting_people(pack, person), person, USUAL_DRAWS)
+    return None if found == usual else found
 
 
 def take(pack: Pack, opened: Comparison | None) -> None:

@@ -13,9 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from csegsynth_core import compare, coverage, measured, methods_text, saliency, synthetic_people
+from csegsynth_core import (
+    compare,
+    coverage,
+    measured,
+    methods_text,
+    saliency,
+    scenario_checks,
+    synthetic_people,
+)
 from csegsynth_core import pack as packs
 from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import PackError, TableError
 from csegsynth_core.generate import generate_one, volumes_over_draws
@@ -344,6 +353,47 @@ def test_an_edited_table_keeps_its_other_columns() -> None:
         "sex": ["F", None, None],
     }
     assert list(after.index) == [0, 1, 2]
+
+
+def long_worded(pack: packs.Pack) -> packs.Pack:
+    """The pack with labels and levels as long as BIDS lets them be, and a soft hyphen in each."""
+    features = tuple(
+        replace(
+            one,
+            label=f"{one.label}\u00ad{' as asked in the interview' * 4}",
+            levels={k: f"{v}\u00ad{' or nearly so' * 7}" for k, v in one.levels.items()},
+        )
+        for one in pack.schema.features
+    )
+    schema = replace(pack.schema, features=features)
+    return replace(pack, encoder=Encoder(schema, pack.encoder.numeric, pack.encoder.levels))
+
+
+def test_generated_names_fit_whatever_the_pack_calls_its_features(pack) -> None:
+    wordy = long_worded(pack)
+    start = compare.starting_scenarios(wordy, typical(pack))
+    people = compare.filled(wordy, start.reset_index(), typical(pack))
+    assert list(people) == list(start.index) and len(people) == 3
+    usual = compare.starting_people(pack, typical(pack))
+    assert list(people.values()) == list(usual.values())
+    assert scenario_checks.MAX_NAME - 5 < max(map(len, people)) <= scenario_checks.MAX_NAME
+    label, said = list(people)[2].split("…: ")
+    assert list(usual)[2].startswith(label[:5]) and said.endswith("…")
+    assert "\u00ad" not in "".join(people)
+    one = scenario_checks.made_name("x" * 100)
+    other = scenario_checks.made_name("x" * 100, [one])
+    assert other == f"{'x' * 75}… (2)" and scenario_checks.check_name(other, "it") == other
+    assert scenario_checks.made_name("\u00ad ") == "Unnamed"
+
+
+def test_pages_open_whatever_the_pack_calls_its_features(pack, monkeypatch) -> None:
+    from pages import _state
+
+    wordy = long_worded(pack)
+    monkeypatch.setattr(_state, "_load", lambda *_: wordy)
+    app = open_page("compare")
+    assert not app.error and len(compared_in(app)) == 3
+    assert "compare1" not in query_of(app)  # as usual
 
 
 def test_scenarios_fill_in_and_refuse(pack) -> None:
