@@ -31,9 +31,9 @@ def model(made, monkeypatch):
     for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "DRAWS": 4}.items():
         monkeypatch.setattr(calibrate, name, few)
     monkeypatch.setattr(calibrate, "TRIALS", 1)
-    state = {k: v.clone() for k, v in made.generator.state_dict().items()}
+    state = {k: v.clone() for k, v in made.state_dict().items()}
     yield made
-    made.generator.load_state_dict(state)
+    made.load_state_dict(state)
 
 
 def codes_and_noise(model, n, seed):
@@ -155,7 +155,6 @@ def test_log_ratios_of_codes_are_amplified_and_velocities_stay(model):
 def test_spread_is_that_of_the_volumes_that_features_tell(model):
     """Volumes of brains without noise; another response changes how far apart they are."""
     rows, features = list(range(6)), torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(2))
-    straight = model.prior.straight.weight.clone()
     model.prior.straight.weight[0, 0] = 1.0
     model.generator.linear.weight[len(model.generator.linear.bias) // 2 :, 0] = 0.2
     found = calibrate._spread(model, features, rows)
@@ -164,7 +163,25 @@ def test_spread_is_that_of_the_volumes_that_features_tell(model):
     assert found == pytest.approx(np.std(volumes, axis=0), abs=1e-5)
     model.generator.amplify(2.0)
     assert (calibrate._spread(model, features, rows) > 1.2 * found).any()
-    model.prior.straight.weight.copy_(straight)
+
+
+def test_features_tell_what_they_told_after_another_texture(model):
+    """Of a generator whose codes change volumes; softened, the prior network's line and curve make up for it."""
+    generator, prior, rows = model.generator, model.prior, list(range(30))
+    features = torch.randn(30, FEATURES, generator=torch.Generator().manual_seed(2))
+    draw = torch.Generator().manual_seed(5)
+    half = len(generator.linear.bias) // 2
+    for tissue in range(3):  # a code for each tissue
+        place = slice(half + tissue * half // 3, half + (tissue + 1) * half // 3)
+        generator.linear.weight[place, tissue] = 0.3
+    prior.straight.weight.copy_(0.5 * torch.randn(prior.straight.weight.shape, generator=draw))
+    prior.bends[0] = 1.0
+    told = calibrate._told(model, features, rows)
+    generator.steepen(0.6)
+    before = (calibrate._told(model, features, rows) - told).std(dim=0)
+    calibrate._keep_told(model, features, rows, told)
+    after = (calibrate._told(model, features, rows) - told).std(dim=0)
+    assert before.max() > 0.05 * told.std(dim=0).max() and (after < 0.25 * before.max()).all()
 
 
 def packed(maps):
@@ -222,12 +239,13 @@ def test_a_brain_without_noise_has_its_own_shift(model):
 
 
 def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
-    """Of a cohort that is this generator's, but steeper, with less mixing and with more CSF."""
-    monkeypatch.setattr(calibrate, "TRIALS", 4)
+    """Of a cohort that is this generator's, but softer, with less taken for none and with more CSF."""
+    monkeypatch.setattr(calibrate, "TRIALS", 2)
+    monkeypatch.setattr(calibrate, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
     state = {k: v.clone() for k, v in generator.state_dict().items()}
-    generator.steepen(1.4)
+    generator.steepen(0.7)
     generator.least.fill_(0.05)
     generator.shift(torch.tensor([0.0, 0.0, 0.3, 0.0]))
     z = model.draw(6, 8)

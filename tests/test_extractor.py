@@ -1,6 +1,7 @@
 """Our own feature extractor: what it learns to see, its training, and what the shipped one sees."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from csegsynth_core import grid
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.errors import PackError
 from tests.toy import make_cohort
-from train import extractor_training, images
+from train import evaluate, extractor_training, images
 from train.degrade import KINDS, blur, coarse, degrade
 from train.extractor_network import FOLDER, FeatureExtractor, own_extractors
-from train.extractors import PLANES, Features
+from train.extractors import OWN, PLANES, Features
+from train.people import person_key
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,16 @@ def test_training_writes_networks_that_load_and_a_card(cohort, tmp_path):
     own_extractors.cache_clear()
     with pytest.raises(PackError, match=r"extractor in .* cannot be used.*SHA-256.*train extractor"):
         own_extractors(tmp_path)
+
+
+def test_tables_say_how_many_of_the_people_the_networks_saw():
+    ids = ["sub-1", "sub-2", "sub-3"]
+    people = type("People", (), {"ids": ids, "__len__": lambda self: len(self.ids)})()
+    names = {"fid_2d": "pre-trained ResNet-50", "fid_3d": OWN}
+    seen = SimpleNamespace(names=names, saw=frozenset({person_key("sub-2"), "another"}))
+    told = evaluate._eyes(seen, people)
+    assert told["fid_2d"] == names["fid_2d"] and "trained on maps of 1 of these 3 people" in told["fid_3d"]
+    assert evaluate._eyes(SimpleNamespace(names=names, saw=frozenset()), people) == names
 
 
 def test_a_batch_says_what_was_done_to_each_picture(cohort):

@@ -18,7 +18,7 @@ from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
 from train import baselines, calibrate, checkpoint, engine, evaluate, images
 from train.__main__ import main
-from train.config import TrainConfig
+from train.config import TrainConfig, completed
 from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
 from train.pack import make_pack, measure, save_comparison
@@ -154,6 +154,18 @@ def test_run_resumes_bit_for_bit(cohort, finished, tmp_path):
     for part in ("model", "averaged"):
         assert all(torch.equal(one[part][k], two[part][k]) for k in one[part]), part
     assert (finished / "metrics.csv").read_text() == (tmp_path / "metrics.csv").read_text()
+
+
+def test_settings_that_a_run_could_not_know_are_at_their_defaults():
+    """A run of before there were critic rates of stages goes on where these are as they were."""
+    config = TrainConfig.named("compact")
+    stored = json.loads(json.dumps(config.to_dict()))
+    now = json.loads(json.dumps(config.to_dict()))
+    del stored["code_critic_factor"], stored["networks"]
+    for stage in stored["stages"]:
+        del stage["critic_rate"], stage["penalty"]
+    assert completed(stored) == now
+    assert completed(stored | {"seed": 1}) != now
 
 
 def test_resuming_with_other_settings_is_refused(cohort, finished):

@@ -1,4 +1,4 @@
-"""What is set on the training people after training: the compact generator's texture, mean volumes and noise.
+"""What is set on the training people after training: the compact model's texture, mean volumes and noise.
 
 Looking between voxels and deforming by a mean over people make a generated map smoother than a segmented one, with
 few voxels of one tissue alone. Its **texture** has five numbers: a factor on the average brain's log-ratios
@@ -6,7 +6,8 @@ few voxels of one tissue alone. Its **texture** has five numbers: a factor on th
 that is taken for none (least). They are such that what neighbouring voxels differ by, how much of each tissue lies in
 voxels of its own, and how much of the brain in mixed ones, come nearest to the training people's maps. A softer brain
 gives way more to the log-ratios that codes add to it; these get a factor with which volumes differ between people by
-what they differed by before (**response**). Then a shift of each
+what they differed by before (**response**), and then the prior network's line and curve what it takes for features to
+tell the very volumes that they told. A shift of each
 tissue's log-ratio and of the brain's size makes **mean volumes** of draws those of the training people, and another
 one gives the brain without noise the volumes of the mean draw.
 
@@ -43,6 +44,7 @@ from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train.images import pairs_of, ssim_of_pairs
+from train.principal import at_volumes, log_volumes
 from train.ridge import PENALTIES
 
 logger = logging.getLogger(__name__)
@@ -52,10 +54,11 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-TEXTURE = ((0.4, 2.0), (0.0, 2.0), (0.0, 2.0), (0.0, 2.0), (0.01, 0.1), (0.4, 2.5))
+TEXTURE = ((0.4, 1.0), (0.0, 1.2), (0.0, 1.2), (0.0, 1.2), (0.01, 0.1), (0.6, 1.5))
 """Least and largest contrast, sharpness of each tissue, fraction taken for none and response that are tried. With
-nothing taken for none voxels of one tissue alone would be lost when noise shifts the tissues' balance."""
-START = (0.0, 0.3, 0.3, 0.3, 0.3, 0.0)
+nothing taken for none voxels of one tissue alone would be lost when noise shifts the tissues' balance; with more
+contrast or sharpness grey matter turns into a poster, with more response background gets into the brain."""
+START = (-0.3, 0.3, 0.3, 0.3, 0.3, 0.0)
 """Where the search begins: logarithms of contrast (first) and response (last), sharpness of each tissue, ten times
 the least."""
 ALONE = 253
@@ -80,6 +83,8 @@ PAIRS = 48
 HALVINGS = 5
 SHIFTS = 2
 """Newton steps towards mean volumes."""
+PENALTY = 1e-3
+"""Ridge penalty, as a share of the number of people, of what keeps features telling what they told."""
 FIRMLY = 3.0
 """How much more what features do counts than each number of texture."""
 DRAWS = 32
@@ -96,6 +101,8 @@ def calibrate(
     volumes: Float[Tensor, "people 3"],
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
+
+    Where another texture changes what features tell of volumes, the prior network's line and curve make up for it.
 
     Args:
         model: trained; a `paper` model has no noise inputs and stays as it is.
@@ -122,6 +129,7 @@ def calibrate(
     originals = np.concatenate([_packed(maps_of([r])) for r in some])
     real = _mean_ssim(originals)
     few = _few(index, FEW)
+    told = _told(model, features, index)
     texture = _Texture(model, features, _few(index, RESPONDING))
     for last in (False, True):  # noise mixes tissues, and a texture changes what noise does
         level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
@@ -130,6 +138,7 @@ def calibrate(
             for _ in range(ROUNDS):
                 _set_means(model, features, volumes, few)
                 texture.search(lambda: _made(model, features, some), originals)
+            _keep_told(model, features, index, told)
     report = texture.numbers()
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
@@ -229,6 +238,36 @@ def _spread(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.f
     """Standard deviation over people of the logarithm of what their features alone make each tissue's volume."""
     still = model.draw(1, 0)
     return 1e-6 + np.std([np.log(_ml(model, features[r : r + 1], still)) for r in rows], axis=0)
+
+
+def _told(model: CSegSynth, features: Tensor, rows: list[int]) -> Float[Tensor, "people 3"]:
+    """Logarithms of the volumes that features alone tell, about their mean over people."""
+    logs = log_volumes(model.generator, model.prior(features[rows]))
+    return logs - logs.mean(dim=0)
+
+
+def _keep_told(model: CSegSynth, features: Tensor, rows: list[int], told: Tensor) -> None:
+    """Give the prior network's line and curve what it takes for features to tell what they told.
+
+    The nearest codes that do are found for each person, and what they differ by is regressed on features and the
+    square of age, with a penalty that matters only where people are fewer than features.
+    """
+    prior, y = model.prior, features[rows]
+    if prior.straight is None:
+        return
+    codes = prior(y)
+    mean = log_volumes(model.generator, codes).mean(dim=0)
+    change = at_volumes(model.generator, codes, (mean + told).exp()) - codes
+    bent = (y @ prior.bends).square() - prior.bends.sum()  # 0 where no feature's square counts
+    x = torch.cat([torch.ones(len(y), 1), y, bent[:, None]], dim=1).double()
+    gram = x.T @ x + PENALTY * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    found = torch.linalg.solve(gram, x.T @ change.double()).T.float()
+    prior.straight.bias += found[:, 0]
+    prior.straight.weight += found[:, 1:-1]
+    prior.curve += found[:, -1]
+    prior.set_spread(y)
+    off = _told(model, features, rows) - told
+    logger.info("what features tell of volumes is off by %s %%", (100 * off.std(dim=0)).numpy().round(2))
 
 
 def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from csegsynth_core.errors import CSegSynthError
@@ -28,9 +29,9 @@ class Stage:
     share: float = 0.0
     """Of the time that `minutes` allows, relative to the other stages'; 0: its number of steps."""
     critic_rate: float = 0.0
-    """Learning rate of the discriminators in this stage; 0: the run's."""
+    """Learning rate of the discriminators, of models that have any, in this stage; 0: the run's."""
     penalty: float = 0.0
-    """Weight of the gradient penalties in this stage; 0: the run's."""
+    """Weight of the gradient penalties of GAN, α-GAN and their conditional forms in this stage; 0: the run's."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +291,23 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+
+def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a run stored, with those that came into being later at their defaults.
+
+    Args:
+        stored: as from `TrainConfig.to_dict` of this or an earlier version.
+    """
+    later = _defaults(TrainConfig) | dict(stored)
+    later["stages"] = [_defaults(Stage) | dict(one) for one in stored["stages"]]
+    return later | {"weights": _defaults(Weights) | dict(stored["weights"])}
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Defaults of a dataclass's fields that have one."""
+    given = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    return given | {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
 
 
 def _with(node: Any, path: list[str], name: str, value: str) -> Any:

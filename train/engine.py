@@ -36,7 +36,7 @@ from csegsynth_core.models.family import ConditionalModel, Offset, family
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train import checkpoint
-from train.config import Stage, TrainConfig
+from train.config import Stage, TrainConfig, completed
 from train.people import People, gather, maps_of
 from train.pictures import write_pictures
 
@@ -498,7 +498,7 @@ class Engine:
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint. Raises CSegSynthError if it was made with other settings."""
         state = checkpoint.read(path)
-        theirs, ours = json.loads(state["config"]), json.loads(json.dumps(self.config.to_dict()))
+        theirs, ours = completed(json.loads(state["config"])), json.loads(json.dumps(self.config.to_dict()))
         if theirs != ours or "optimisers" not in state:
             apart = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
             raise CSegSynthError(

@@ -313,7 +313,7 @@ class _Images:
 def _eyes(features: Features, people: Parsed) -> dict[str, str]:
     """What each FID looks at, and how many of these people's maps it was trained on."""
     saw = sum(person_key(i) in features.saw for i in people.ids)
-    more = f"; trained on real maps of {saw} of these {len(people)} people, among others" if saw else ""
+    more = f"; trained on maps of {saw} of these {len(people)} people, among others" if saw else ""
     return {k: v + more * v.startswith(OWN) for k, v in features.names.items()}
 
 

@@ -80,15 +80,17 @@ _STAGES = {
 _STARTS = (
     "The generator deforms a sharpened ICBM152 template; gyri are the template's, moved and re-weighted. Before "
     "these steps the template was fitted to {brains} ({steps} steps each). The principal components of "
-    "these fits are where the generator's linear part started, and ridge regression of people's codes (moved so that "
-    "their brains have these people's volumes) on their features and the square of age where the prior network's did."
+    "these fits are where the generator's linear part started, and ridge regression of people's codes{moved} on "
+    "their features and the square of age where the prior network's did."
 )
+_MOVED = " (moved so that their brains have these people's volumes)"
 
 
 _TEXTURE = (
     "After training, the texture of maps was matched to the training people's: the average brain's log-ratios were "
     "multiplied by {contrast:.2f}, what codes add to them by {response:.2f} (so that volumes differ between people "
-    "by what they differed by before), {sharpness_wm:.2f}, {sharpness_gm:.2f} and {sharpness_csf:.2f} of its own "
+    "by what they differed by before; the prior network's line and curve were then changed so that features tell the "
+    "very volumes that they told), {sharpness_wm:.2f}, {sharpness_gm:.2f} and {sharpness_csf:.2f} of its own "
     "detail were added to the template's (WM, GM, CSF), and fractions below {least:.3f} are taken for none. The mean "
     "square by which a fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and "
     "{detail_csf:.2f} of the real maps' (WM, GM, CSF), and the share of brain in mixed voxels {mixed_made:.3f} "
@@ -450,9 +452,10 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
     if settings["component_steps"]:
         some = 0 < most < len(about["people"]["train"])
         brains = f"{most} of the training brains" if some else "each training brain"
-        said.append(_STARTS.format(brains=brains, steps=settings["component_steps"]))
+        moved = _MOVED if "component_people" in settings else ""  # both came together
+        said.append(_STARTS.format(brains=brains, steps=settings["component_steps"], moved=moved))
     noise = about.get("noise", {})
-    if "least" in noise:  # older packs lack it
+    if "response" in noise:  # older packs lack it
         detail = {f"detail_{t}": noise[f"detail_{t}_made"] / noise[f"detail_{t}_real"] for t in TISSUES}
         said.append(_TEXTURE.format(**noise, **detail))
     if noise:

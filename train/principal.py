@@ -158,6 +158,12 @@ def start_at_components(
 
 
 @torch.no_grad()
+def log_volumes(generator: TemplateGenerator, codes: Float[Tensor, "n latent"]) -> Float[Tensor, "n 3"]:
+    """Logarithms of WM, GM and CSF, mL, of codes' brains without noise, by every second voxel."""
+    return torch.cat([volumes_ml(generator(code[None], 2), 2)[:, :3] for code in codes]).log()
+
+
+@torch.no_grad()
 def at_volumes(
     generator: TemplateGenerator, codes: Float[Tensor, "n latent"], volumes: Float[Tensor, "n 3"]
 ) -> Float[Tensor, "n latent"]:
@@ -171,16 +177,12 @@ def at_volumes(
         codes: of people.
         volumes: WM, GM and CSF of the same people, mL.
     """
-
-    def logs(some: Tensor) -> Tensor:
-        return torch.cat([volumes_ml(generator(code[None], 2), 2)[:, :3] for code in some]).log()
-
     near = codes.mean(dim=0) + SLOPE_STEP * torch.eye(codes.shape[1], device=codes.device)
     far = codes.mean(dim=0) - SLOPE_STEP * torch.eye(codes.shape[1], device=codes.device)
-    slopes = (logs(near) - logs(far)) / (2 * SLOPE_STEP)
+    slopes = (log_volumes(generator, near) - log_volumes(generator, far)) / (2 * SLOPE_STEP)
     back = torch.linalg.pinv(slopes.T)
     for _ in range(NEWTON_STEPS):
-        off = volumes.log() - logs(codes)
+        off = volumes.log() - log_volumes(generator, codes)
         logger.info("volumes of codes are off by %s %%", (100 * off.std(dim=0)).cpu().numpy().round(1))
         step = off @ back.T
         codes = codes + step / step.norm(dim=1, keepdim=True).div(LONGEST).clamp_min(1.0)
