@@ -113,6 +113,19 @@ def filled(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> dict[s
     return out
 
 
+def changed(pack: Pack, edited: pd.DataFrame, start: Mapping[str, Any]) -> list[str]:
+    """Features in which some scenario differs from the person that the table starts from, as `filled` understands it.
+
+    Args:
+        edited: any features; an empty cell is as in `start`.
+    """
+
+    def differs(value: Any, usual: Any) -> bool:
+        return not (value is None or value != value or value == usual)
+
+    return [n for n in pack.schema.names if n in edited and any(differs(v, start.get(n)) for v in edited[n])]
+
+
 def kept(before: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
     """An edited table with the columns that were not shown, so that they are there when they are shown again.
 

@@ -1,13 +1,30 @@
-"""The table of the Compare page as links and scenario files hold it."""
+"""The table of the Compare page: what is remembered of it, and what links and scenario files hold."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import streamlit as st
 
 from csegsynth_core import compare
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_pages import USUAL_DRAWS, Comparison
-from pages import _compare_table, _state
+from pages import _state
+
+
+def held_of(pack: Pack, person: _state.Person) -> dict[str, Any]:
+    """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited."""
+    key = f"scenarios-{pack.hash[:8]}"
+    if key not in st.session_state:
+        st.session_state[key] = {"key": key, "turn": 0}
+        begin(pack, st.session_state[key], dict(person))
+    return st.session_state[key]
+
+
+def begin(pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None) -> None:
+    """Start anew from a person, or from rows of the user's."""
+    rows = compare.starting_scenarios(pack, person) if rows is None else rows
+    held["start"], held["now"], held["turn"] = person, rows.reset_index(), held["turn"] + 1
 
 
 def to_save(pack: Pack) -> Comparison | None:
@@ -20,11 +37,11 @@ def to_save(pack: Pack) -> Comparison | None:
 def take(pack: Pack, opened: Comparison | None) -> None:
     """Show an opened table; None: start anew from the current person. To be called before it is drawn."""
     person = dict(_state.memory(pack)["person"])
-    held = _compare_table.held_of(pack, person)
+    held = held_of(pack, person)
     _state.memory(pack)["compare"] = opened
     st.session_state["compare-draws"] = USUAL_DRAWS if opened is None else opened.draws
     st.session_state.pop(f"{held['key']}-columns", None)
     if opened is None:
-        _compare_table.begin(pack, held, person)
+        begin(pack, held, person)
     else:
-        _compare_table.begin(pack, held, dict(opened.start), compare.table_of(pack, opened.people))
+        begin(pack, held, dict(opened.start), compare.table_of(pack, opened.people))

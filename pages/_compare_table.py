@@ -10,7 +10,7 @@ from csegsynth_core import compare
 from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_pages import COMPARE_DRAWS, USUAL_DRAWS, Comparison
-from pages import _about, _state
+from pages import _about, _compare_saved, _state
 
 ALL_BELOW = 9
 """Up to so many features all have a column from the start."""
@@ -23,9 +23,9 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
     """The table that the user edits; the people of its scenarios, the number of draws, whether regions are wanted.
 
     Raises:
-        TableError: too many scenarios, or two of the same name.
+        TableError: no scenario or too many, two of the same name, or an unusable name.
     """
-    held = held_of(pack, person)
+    held = _compare_saved.held_of(pack, person)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="compare-bar"):
         with st.popover("Options", icon=":material/tune:"):
             shown = _columns(pack, held)
@@ -38,7 +38,7 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
             _loader(pack, held)
         st.button(
             "From the person in the sidebar",
-            on_click=lambda: begin(pack, held, dict(_state.memory(pack)["person"])),
+            on_click=lambda: _compare_saved.begin(pack, held, dict(_state.memory(pack)["person"])),
             icon=":material/restart_alt:",
             help="Start anew: the person in the sidebar and two variants",
         )
@@ -61,43 +61,31 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
     )
     held["now"] = compare.kept(held["table"], edited)
     _state.memory(pack)["compare"] = None  # what cannot be compared cannot be opened again
-    people = compare.filled(pack, edited, held["start"])
+    people = compare.filled(pack, held["now"], held["start"])
     _state.memory(pack)["compare"] = Comparison.of(people, held["start"], draws)
     return people, draws, regions
 
 
-def held_of(pack: Pack, person: _state.Person) -> dict[str, Any]:
-    """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited."""
-    key = f"scenarios-{pack.hash[:8]}"
-    if key not in st.session_state:
-        st.session_state[key] = {"key": key, "turn": 0}
-        begin(pack, st.session_state[key], dict(person))
-    return st.session_state[key]
-
-
-def begin(pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None) -> None:
-    """Start anew from a person, or from rows of the user's."""
-    rows = compare.starting_scenarios(pack, person) if rows is None else rows
-    held["start"], held["now"], held["turn"] = person, rows.reset_index(), held["turn"] + 1
-
-
 def _columns(pack: Pack, held: dict[str, Any]) -> list[str]:
-    """Features that have a column."""
+    """Features that have a column: at first those in which some scenario differs from the person they start from."""
     order = compare.influence_order(pack)
     now = held["now"]
-    varied = [n for n in pack.schema.names if now[n].nunique(dropna=False) > 1]
+    varied = compare.changed(pack, now, held["start"])
     few = list(pack.schema.names) if len(order) <= ALL_BELOW else [*varied, *order][: max(FEW, len(varied))]
     key = f"{held['key']}-columns"
     kept = f"{key}-kept-{held['turn']}"
     st.session_state.setdefault(key, st.session_state.setdefault(kept, list(dict.fromkeys(few))))
     shown = st.multiselect(
-        "Features with a column; all others are as in the person that the table started from",
+        "Features with a column; rows keep what they have in others",
         order,
         format_func=lambda n: pack.schema.feature(n).label,
         key=key,
         width=420,
     )
     st.session_state[kept] = shown
+    hidden = [pack.schema.feature(n).label for n in varied if n not in shown]
+    if hidden:
+        st.caption(f"Scenarios also differ, without a column, in: {', '.join(hidden)}.")
     return [n for n in pack.schema.names if n in shown]
 
 
@@ -118,7 +106,7 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         except TableError as error:
             st.session_state[f"{held['key']}-problem"] = error
             return
-        begin(pack, held, person, rows)
+        _compare_saved.begin(pack, held, person, rows)
         st.session_state.pop(f"{held['key']}-columns", None)
 
     st.file_uploader(

@@ -182,6 +182,51 @@ def test_compare_keeps_what_was_edited(pack) -> None:
     assert len(shown()) == 3
 
 
+def few_columns(monkeypatch) -> None:
+    """As with a pack of so many features that not all have a column."""
+    from pages import _compare_table
+
+    monkeypatch.setattr(_compare_table, "ALL_BELOW", 0)
+    monkeypatch.setattr(_compare_table, "FEW", 1)
+
+
+def compared_as(pack, people: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Name and white matter of people, two draws, as `compared_in` finds them."""
+    found = {n: volumes_over_draws(pack, p, draws=2)[0].mean(axis=0)[0] for n, p in people.items()}
+    return [(n, f"{ml:.1f}") for n, ml in found.items()]
+
+
+def test_what_all_scenarios_share_is_shown_and_counts(pack, monkeypatch) -> None:
+    few_columns(monkeypatch)
+    tall = {
+        "compare": "draws=2",
+        "compare1": "name=a&p.height=199",
+        "compare2": "name=b&p.age=70&p.height=199",
+    }
+    app = arrive("compare", pack="ixi", **tall)
+    key = f"scenarios-{pack.hash[:8]}-columns"
+    assert set(app.multiselect(key=key).value) == {"age", "height"}
+    a = typical(pack) | {"height": 199.0}
+    expected = compared_as(pack, {"a": a, "b": a | {"age": 70.0}})
+    assert compared_in(app) == expected
+    assert {k: v for k, v in query_of(app).items() if k in tall} == tall
+    assert not [c for c in app.caption if "without a column" in c.value]
+    app.multiselect(key=key).set_value(["age"]).run()  # hidden, and all the same there
+    assert compared_in(app) == expected
+    label = pack.schema.feature("height").label
+    assert [c.value for c in app.caption if "without a column" in c.value] == [
+        f"Scenarios also differ, without a column, in: {label}."
+    ]
+    assert {k: v for k, v in query_of(app).items() if k in tall} == tall
+
+
+def test_features_that_some_scenario_changes(pack) -> None:
+    start = typical(pack) | {"weight": None}
+    rows = pd.DataFrame({"height": [199, 199], "age": [None, start["age"]], "weight": [None, 70.0]})
+    assert compare.changed(pack, rows, start) == ["height", "weight"]
+    assert compare.changed(pack, rows.head(1), start) == ["height"]
+
+
 def test_compare_takes_a_table_and_shows_regions(pack) -> None:
     from csegsynth_core.substructures import REGIONS
 
