@@ -11,7 +11,7 @@ import streamlit as st
 from csegsynth_core import figures, page_export, page_figures
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
-from pages import _figure_export, _link, _planes
+from pages import _compare_saved, _figure_export, _link, _planes
 
 
 def popover(
@@ -23,7 +23,7 @@ def popover(
     draws: int,
     seed: int,
 ) -> None:
-    """Volumes and slices of the scenarios; their maps; the zip."""
+    """Volumes and slices of the scenarios; their maps; the zip, without the view where that is of a file of the user's."""
     shown = page_figures.compare_figures(
         pack,
         table,
@@ -39,7 +39,13 @@ def popover(
         "compare",
         shown,
         everything=lambda: page_export.compare_zip(
-            pack, shown, table, brains, draws=draws, seed=seed, scenario=_link.scenario_of(pack).to_json()
+            pack,
+            shown,
+            table,
+            brains,
+            draws=draws,
+            seed=seed,
+            scenario="" if _compare_saved.is_own(pack) else _link.scenario_of(pack).to_json(),
         ),
         commands=page_export.compare_commands(pack, seed, draws),
     )

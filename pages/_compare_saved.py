@@ -13,7 +13,8 @@ from pages import _state
 
 
 def held_of(pack: Pack, person: _state.Person) -> dict[str, Any]:
-    """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited."""
+    """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited,
+    and whether they are from a file of the user's (`own`)."""
     key = f"scenarios-{pack.hash[:8]}"
     if key not in st.session_state:
         st.session_state[key] = {"key": key, "turn": 0}
@@ -21,14 +22,24 @@ def held_of(pack: Pack, person: _state.Person) -> dict[str, Any]:
     return st.session_state[key]
 
 
-def begin(pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None) -> None:
-    """Start anew from a person, or from rows of the user's."""
+def begin(
+    pack: Pack, held: dict[str, Any], person: _state.Person, rows: Any = None, *, own: bool = False
+) -> None:
+    """Start anew from a person, or from rows; `own`: of the user's file, which no link and no scenario file holds."""
+    held["own"] = own
     rows = compare.starting_scenarios(pack, person) if rows is None else rows
     held["start"], held["now"], held["turn"] = person, rows.reset_index(), held["turn"] + 1
 
 
+def is_own(pack: Pack) -> bool:
+    """Whether the table came from a file of the user's, whatever was edited since."""
+    return bool(st.session_state.get(f"scenarios-{pack.hash[:8]}", {}).get("own"))
+
+
 def to_save(pack: Pack) -> Comparison | None:
-    """The table as edited; None where it is as it starts from the current person."""
+    """The table as edited; None where it is as it starts from the current person, or from a file of the user's."""
+    if is_own(pack):
+        return None
     person, found = _state.memory(pack)["person"], _state.memory(pack).get("compare")
     usual = Comparison.of(compare.starting_people(pack, person), person, USUAL_DRAWS)
     return None if found == usual else found

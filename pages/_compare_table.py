@@ -90,9 +90,10 @@ def _columns(pack: Pack, held: dict[str, Any]) -> list[str]:
 
 
 def _loader(pack: Pack, held: dict[str, Any]) -> None:
-    """Scenarios from a file; it stays in this session's memory."""
+    """Scenarios from a file; they stay in this session's memory."""
     st.caption(
-        "Columns: scenario, and features as in participants.tsv. Empty cells are as in the sidebar's person."
+        "Columns: scenario, and features as in participants.tsv. Empty cells are as in the sidebar's person. "
+        "Neither the address of this page nor scenario files hold them; this page's exports do."
     )
     key = f"{held['key']}-file-{held['turn']}"
 
@@ -106,7 +107,7 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         except TableError as error:
             st.session_state[f"{held['key']}-problem"] = error
             return
-        _compare_saved.begin(pack, held, person, rows)
+        _compare_saved.begin(pack, held, person, rows, own=True)
         st.session_state.pop(f"{held['key']}-columns", None)
 
     st.file_uploader(

@@ -23,8 +23,8 @@ def saver(pack: Pack) -> None:
             icon=":material/save:",
             width="stretch",
             help="Person, draw, baseline, sweep, overlays, display convention, the scenarios of Compare and the "
-            "settings of Feature influence. The address of this page holds the same, as a link. People of a table of "
-            "yours are in neither.",
+            "settings of Feature influence. The address of this page holds the same, as a link. Tables of yours "
+            "are in neither; a person loaded from one is, as the person and baseline shown.",
         )
         st.file_uploader(
             "Open a scenario",

@@ -182,6 +182,39 @@ def test_compare_keeps_what_was_edited(pack) -> None:
     assert len(shown()) == 3
 
 
+def test_scenarios_of_the_users_table_are_in_no_link_and_no_file(pack, monkeypatch) -> None:
+    from csegsynth_core import page_export
+    from pages import _figure_export, _link
+
+    zips: list[str] = []
+    monkeypatch.setattr(page_export, "compare_zip", lambda *_, scenario, **__: zips.append(scenario))
+    monkeypatch.setattr(
+        _figure_export, "popover", lambda _, page, *__, everything, **___: page == "compare" and everything()
+    )
+    app = arrive("compare", pack="ixi", compare="draws=2", compare1="name=a&p.age=31", compare2="name=b")
+    assert "compare1" in query_of(app) and '"a"' in zips[-1]
+    key = f"scenarios-{pack.hash[:8]}"
+    uploader = next(u for u in app.file_uploader if u.key.startswith(f"{key}-file"))
+    uploader.set_value(("mine.csv", b"scenario,age\nsub-01,33\nsub-02,77\n", "text/csv")).run()
+    assert not app.exception and [n for n, _ in compared_in(app)] == ["sub-01", "sub-02"]
+    saved = []
+    make = _link.scenario_of
+    monkeypatch.setattr(_link, "scenario_of", lambda p: saved.append(make(p)) or saved[-1])
+
+    def said() -> bool:
+        """Whether an address, a file or a zip, of this page or of another, says who is compared."""
+        return "compare1" in query_of(app) or any(one.compare for one in saved) or zips[-1] != ""
+
+    app.run()
+    assert saved and not said()
+    app.switch_page("pages/individual.py").run()
+    assert not said()
+    app.switch_page("pages/compare.py").run()
+    assert [n for n, _ in compared_in(app)] == ["sub-01", "sub-02"] and not said()
+    next(b for b in app.button if b.label.startswith("From the person")).click().run()
+    assert query_of(app)["compare1"] == "name=Current+person"  # two draws are not as usual
+
+
 def few_columns(monkeypatch) -> None:
     """As with a pack of so many features that not all have a column."""
     from pages import _compare_table
