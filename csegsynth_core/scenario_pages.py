@@ -31,10 +31,11 @@ from csegsynth_core.scenario_checks import (
 from csegsynth_core.tissue import TISSUES
 
 COMPARE: Final = "compare"
-"""A link's key of what the Compare page's table starts from; with a number behind it, of a scenario."""
+"""A file's key of the Compare page's table; a link's key of what it starts from, with a number behind it of a
+scenario."""
 
 INFLUENCE: Final = "influence"
-"""A link's key of the settings of the Feature influence page."""
+"""A file's or link's key of the settings of the Feature influence page."""
 
 SUBGROUP: Final = "in."
 """Start of a feature's key in those settings: the ends of a range, or the levels wanted."""

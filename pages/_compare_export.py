@@ -23,7 +23,7 @@ def popover(
     draws: int,
     seed: int,
 ) -> None:
-    """Volumes and slices of the scenarios; their maps; the zip, without the view where that is of a file of the user's."""
+    """Volumes and slices of the scenarios; their maps; the zip, without the view of a user's own table."""
     shown = page_figures.compare_figures(
         pack,
         table,

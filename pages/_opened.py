@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import streamlit as st
@@ -17,12 +18,16 @@ from csegsynth_core.scenario_file import (
     plan_of_query,
     seed_of_query,
 )
-from csegsynth_core.scenario_pages import Comparison, InfluenceView
+from csegsynth_core.scenario_pages import COMPARE, INFLUENCE, Comparison, InfluenceView
 from pages import _compare_saved, _influence_filters, _state
 
 
-def scenario(pack: Pack, opened: Scenario) -> None:
-    """Show what a scenario file holds."""
+def scenario(pack: Pack, opened: Scenario, given: Container[str]) -> None:
+    """Show what a scenario file holds.
+
+    Args:
+        given: keys of the file; pages that it says nothing of stay as they are (files before version 3).
+    """
     held = _state.memory(pack)
     _state.set_person(pack, opened.person)
     _state.set_baseline(pack, opened.baseline, "the scenario's baseline")
@@ -33,8 +38,10 @@ def scenario(pack: Pack, opened: Scenario) -> None:
     st.session_state["display"] = dict(opened.display)
     for key in DISPLAY:
         st.session_state[f"display-{key}"] = opened.display[key]
-    _compare_saved.take(pack, opened.compare)
-    influence(pack, opened.influence)
+    if COMPARE in given:
+        _compare_saved.take(pack, opened.compare)
+    if INFLUENCE in given:
+        influence(pack, opened.influence)
 
 
 def influence(pack: Pack, view: InfluenceView) -> None:

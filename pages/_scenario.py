@@ -60,5 +60,5 @@ def _open() -> None:
         st.session_state["scenario-problems"] = [error]
         return
     st.session_state["pack"] = name
-    _opened.scenario(pack, scenario)
+    _opened.scenario(pack, scenario, data)
     st.session_state["scenario-notes"] = notes

@@ -307,9 +307,10 @@ def query_of(app: Any) -> dict[str, str]:
 
 
 def open_file(app: Any, scenario: Any) -> Any:
-    """Open a scenario file in the sidebar."""
+    """Open a scenario file in the sidebar: a scenario, or the content of a file."""
     opener = next(u for u in app.file_uploader if u.label == "Open a scenario")
-    return opener.set_value(("a.json", scenario.to_json().encode(), "application/json")).run()
+    text = json.dumps(scenario) if isinstance(scenario, dict) else scenario.to_json()
+    return opener.set_value(("a.json", text.encode(), "application/json")).run()
 
 
 def compared_in(app: Any) -> list[tuple[str, str]]:
@@ -352,6 +353,31 @@ def test_a_scenario_file_holds_the_table_and_puts_it_back(pack) -> None:
     assert query_of(app)["compare2"] == "name=b&p.age=70&p.sex=M"
     open_file(app, Scenario("ixi", pack.hash, person))
     assert not app.exception and compared_in(app)[0][0] == compare.FIRST and len(compared_in(app)) == 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_scenario_files_leave_pages_that_they_do_not_know(pack, version) -> None:
+    from csegsynth_core.scenario_file import Scenario
+
+    link = {
+        "compare": "draws=2",
+        "compare1": "name=a&p.age=31",
+        "compare2": "name=b&p.sex=M",
+        "influence": "top=4",
+    }
+    app = arrive("compare", pack="ixi", **link)
+    shown = compared_in(app)
+    old = Scenario("ixi", pack.hash, typical(pack) | {"age": 66.0}).to_dict() | {"version": version}
+    old = {k: v for k, v in old.items() if k not in ("compare", "influence")}
+    open_file(app, old)
+    assert not app.exception and not app.error
+    query = query_of(app)
+    assert query["p.age"] == "66" and compared_in(app) == shown
+    assert {k: query[k] for k in ("compare1", "compare2", "influence")} == {
+        k: link[k] for k in list(link)[1:]
+    }
+    open_file(app, old | {"version": 3, "compare": None, "influence": None})  # as usual: that is said
+    assert compared_in(app)[0][0] == compare.FIRST and "influence" not in query_of(app)
 
 
 def test_a_table_too_long_for_a_link_is_said(pack, monkeypatch) -> None:
