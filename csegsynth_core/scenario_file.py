@@ -273,8 +273,8 @@ def to_query(
 
 
 def fitted(query: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """A link that is not too long: without the table of the Compare page where that would make it so, and without
-    the settings of the Feature influence page where it still is.
+    """A link that is not too long: as it is; or without the table of the Compare page; or without the settings of the
+    Feature influence page; or without both: the first of these that fits.
 
     Args:
         query: as from `to_query`.
@@ -283,13 +283,13 @@ def fitted(query: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         Parameters that fit into `MAX_LINK` characters (more where person and overlays alone need them), and what was
         left out, of `compare` and `influence`.
     """
-    out, left_out = dict(query), []
-    for part in (COMPARE, INFLUENCE):
-        mine = [key for key in out if re.fullmatch(rf"{part}[0-9]*", key)]
-        if len(urlencode(out)) > MAX_LINK and mine:
-            out = {key: value for key, value in out.items() if key not in mine}
-            left_out.append(part)
-    return out, tuple(left_out)
+    keys = {part: {k for k in query if re.fullmatch(rf"{part}[0-9]*", k)} for part in (COMPARE, INFLUENCE)}
+    out, left_out = dict(query), ()
+    for left_out in ((), (COMPARE,), (INFLUENCE,), (COMPARE, INFLUENCE)):
+        out = {k: v for k, v in query.items() if not any(k in keys[part] for part in left_out)}
+        if len(urlencode(out)) <= MAX_LINK:
+            break
+    return out, tuple(part for part in left_out if keys[part])
 
 
 def check_version_of_query(query: Mapping[str, str]) -> None:

@@ -146,6 +146,12 @@ def test_a_link_that_is_too_long_leaves_out_the_table_first(pack, scenario) -> N
     assert short == {k: v for k, v in query.items() if not k.startswith("compare")}
     short, left_out = fitted(wide | {"influence": "z" * MAX_LINK})
     assert left_out == ("compare", "influence") and "influence" not in short
+    short, left_out = fitted(query | {"influence": "z" * MAX_LINK})
+    assert left_out == ("influence",)  # without it the table fits
+    assert short == {k: v for k, v in query.items() if k != "influence"}
+    half = {"pack": "ixi", "influence": "z" * (MAX_LINK // 2), "compare1": "y" * (MAX_LINK // 2)}
+    assert fitted(half) == ({k: v for k, v in half.items() if k != "compare1"}, ("compare",))
+    assert fitted({"pack": "ixi", "influence": "z" * MAX_LINK}) == ({"pack": "ixi"}, ("influence",))
     assert fitted({"p.age": "1" * MAX_LINK})[1] == ()  # person and overlays are always said
 
 
