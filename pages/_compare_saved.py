@@ -50,7 +50,7 @@ def take(pack: Pack, opened: Comparison | None) -> None:
     person = dict(_state.memory(pack)["person"])
     held = held_of(pack, person)
     _state.memory(pack)["compare"] = opened
-    st.session_state["compare-draws"] = USUAL_DRAWS if opened is None else opened.draws
+    st.session_state[f"compare-draws-{pack.hash[:8]}"] = USUAL_DRAWS if opened is None else opened.draws
     st.session_state.pop(f"{held['key']}-columns", None)
     if opened is None:
         begin(pack, held, person)

@@ -31,7 +31,11 @@ def editor(pack: Pack, person: _state.Person) -> tuple[dict[str, _state.Person],
             shown = _columns(pack, held)
             draws = int(
                 st.number_input(
-                    "Latent draws", *COMPARE_DRAWS, USUAL_DRAWS, key="compare-draws", persist_state="session"
+                    "Latent draws",
+                    *COMPARE_DRAWS,
+                    USUAL_DRAWS,
+                    key=f"compare-draws-{pack.hash[:8]}",
+                    persist_state="session",
                 )
             )
         with st.popover("Table", icon=":material/upload_file:", help="Scenarios from a file of yours"):

@@ -58,7 +58,7 @@ def influence(pack: Pack, view: InfluenceView) -> None:
         mine = one is (view.whose == "person") and view.draws is not None
         said[f"draws-{one}"] = view.draws if mine else _influence_filters.DRAWS[one]
     for name, value in said.items():
-        st.session_state[f"influence-{name}"] = value
+        st.session_state[f"influence-{name}-{pack.hash[:8]}"] = value
     _influence_filters.take(pack, view.subgroup)
 
 

@@ -30,29 +30,32 @@ UNITS = {"sd": "Per SD", "natural": "Natural unit"}
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
 seed = _state.memory(pack)["seed"]
+own = pack.hash[:8]  # controls are of each pack apart, as the settings that links and files hold
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-bar"):
     whose = st.selectbox(
-        "Whose", list(_influence_people.WHOSE), key="influence-whose", persist_state="session", width=170,
+        "Whose", list(_influence_people.WHOSE), key=f"influence-whose-{own}", persist_state="session", width=170,
         format_func=_influence_people.WHOSE.get, label_visibility="collapsed",
     )  # fmt: skip
     measure = st.selectbox(
-        "Volume", list(MEASURES), index=list(MEASURES).index("gm"), key="influence-measure", width=170,
+        "Volume", list(MEASURES), index=list(MEASURES).index("gm"), key=f"influence-measure-{own}", width=170,
         persist_state="session", format_func=MEASURES.get, label_visibility="collapsed",
     )  # fmt: skip
     unit = st.segmented_control(
-        "Unit", list(UNITS), default="sd", required=True, key="influence-unit", persist_state="session",
+        "Unit", list(UNITS), default="sd", required=True, key=f"influence-unit-{own}", persist_state="session",
         format_func=UNITS.get, label_visibility="collapsed",
     )  # fmt: skip
     st.space("stretch")
     with st.popover("Options", icon=":material/tune:"):
-        count = st.number_input("Features shown", *TOP, 10, key="influence-top", persist_state="session")
+        count = st.number_input(
+            "Features shown", *TOP, 10, key=f"influence-top-{own}", persist_state="session"
+        )
         draws = st.number_input(
             "Latent draws", *INFLUENCE_DRAWS, _influence_filters.DRAWS[whose == "person"],
-            key=f"influence-draws-{whose == 'person'}", persist_state="session",
+            key=f"influence-draws-{whose == 'person'}-{own}", persist_state="session",
         )  # fmt: skip
         every = st.toggle(
-            "All voxels", key="influence-every", persist_state="session",
+            "All voxels", key=f"influence-every-{own}", persist_state="session",
             help="Otherwise every second one along each axis: four times faster, and nearly the same sums.",
         )  # fmt: skip
         st.caption(_influence_people.EXPLAINED)

@@ -78,7 +78,7 @@ def test_influence_of_the_person_and_where_it_acts(page, pack) -> None:
 
 
 def test_another_volume_and_natural_units(page) -> None:
-    page.locator(".st-key-influence-measure").get_by_role("combobox").click()
+    page.locator("[class*=st-key-influence-measure]").get_by_role("combobox").click()
     page.get_by_role("option", name="CSF", exact=True).click()
     says(page, "CSF volume")
     page.get_by_text("Natural unit", exact=True).click()

@@ -90,7 +90,7 @@ def test_a_new_user_finds_their_way(site, tmp_path) -> None:
         # Which feature matters most for CSF.
         go(page, "Feature influence", "Feature influence")
         page.wait_for_selector(".st-key-influence-bars .js-plotly-plot", timeout=60_000 * PATIENCE)
-        page.locator(".st-key-influence-measure").get_by_role("combobox").click()
+        page.locator("[class*=st-key-influence-measure]").get_by_role("combobox").click()
         page.get_by_role("option", name="CSF", exact=True).click()
         says(page, "CSF volume")
         page.get_by_role("button", name="Export").click()

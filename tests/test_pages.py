@@ -35,11 +35,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 90
 
 
-def open_page(name: str, **state: Any) -> Any:
-    """The app after going from the first page to another."""
+def of(pack: packs.Pack, key: str) -> str:
+    """Key of a control that each pack has for itself."""
+    return f"{key}-{pack.hash[:8]}"
+
+
+def open_page(name: str, pack: packs.Pack | None = None, **state: Any) -> Any:
+    """The app after going from the first page to another; controls in a state, with a pack those of its own."""
     app = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
     for key, value in state.items():
-        app.session_state[key.replace("__", "-")] = value
+        key = key.replace("__", "-")
+        app.session_state[key if pack is None else of(pack, key)] = value
     app.switch_page(f"pages/{name}.py").run()
     assert not app.exception, app.exception
     return app
@@ -60,7 +66,7 @@ def frame(app: Any, n: int = 0) -> pd.DataFrame:
 
 
 def test_influence_of_this_person_is_the_cores(pack) -> None:
-    app = open_page("influence", influence__fast=True)
+    app = open_page("influence")
     assert not app.error
     found = saliency.gradients(pack, typical(pack), draws=4, resolution=2)
     expected = saliency.to_show(saliency.summarise(pack, found), None, "gm", 10)
@@ -76,8 +82,8 @@ def test_influence_of_this_person_is_the_cores(pack) -> None:
 
 def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
     few = {"influence__top": 3, "influence__draws__False": 1}
-    app = open_page("influence", influence__fast=True, influence__whose="typical", **few)
-    app.session_state["influence-unit"] = "natural"
+    app = open_page("influence", pack, influence__whose="typical", **few)
+    app.session_state[of(pack, "influence-unit")] = "natural"
     key = f"filter-{pack.hash[:8]}-age"
     low = app.slider(key=key).min
     app.slider(key=key).set_value((low, 50.0)).run()
@@ -95,7 +101,7 @@ def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
 
 
 def test_influence_of_the_users_table(pack) -> None:
-    app = open_page("influence", influence__fast=True, influence__whose="table")
+    app = open_page("influence", pack, influence__whose="table")
     assert not app.dataframe
     table = b"participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n"
     uploader = app.file_uploader(key=f"influence-table-{pack.hash[:8]}")
@@ -108,19 +114,19 @@ def test_influence_of_the_users_table(pack) -> None:
 
 
 def test_choices_and_the_users_table_are_kept_over_pages(pack) -> None:
-    app = open_page("influence", influence__draws__False=1)
-    app.selectbox(key="influence-whose").set_value("table").run()
+    app = open_page("influence", pack, influence__draws__False=1)
+    app.selectbox(key=of(pack, "influence-whose")).set_value("table").run()
     table = b"participant_id,age,sex,height\n01,63.5,male,181\n02,30,F,n/a\n"
     app.file_uploader(key=f"influence-table-{pack.hash[:8]}").set_value(
         ("people.csv", table, "text/csv")
     ).run()
     assert not [b for b in app.button if b.label.startswith("Remove")]
-    app.selectbox(key="influence-measure").set_value("csf").run()
-    app.number_input(key="influence-top").set_value(4).run()
+    app.selectbox(key=of(pack, "influence-measure")).set_value("csf").run()
+    app.number_input(key=of(pack, "influence-top")).set_value(4).run()
     app.slider(key=f"filter-{pack.hash[:8]}-age").set_value((50.0, 70.0)).run()
     assert "CSF volume" in html_of(app) and len(frame(app)) == 4
     app.switch_page("pages/compare.py").run()
-    app.number_input(key="compare-draws").set_value(3).run()
+    app.number_input(key=of(pack, "compare-draws")).set_value(3).run()
     app.toggle(key="compare-regions").set_value(True).run()
     app.switch_page("pages/individual.py").run()
     app.toggle(key="regions").set_value(True).run()
@@ -131,13 +137,15 @@ def test_choices_and_the_users_table_are_kept_over_pages(pack) -> None:
     next(b for b in app.button if b.label == "Remove people.csv").click().run()
     assert not app.dataframe and not [b for b in app.button if b.label.startswith("Remove")]
     app.switch_page("pages/compare.py").run()
-    assert app.number_input(key="compare-draws").value == 3 and app.toggle(key="compare-regions").value
+    assert (
+        app.number_input(key=of(pack, "compare-draws")).value == 3 and app.toggle(key="compare-regions").value
+    )
     app.switch_page("pages/individual.py").run()
     assert app.toggle(key="regions").value and not app.exception
 
 
 def test_compare_shows_paired_differences(pack) -> None:
-    app = open_page("compare", compare__draws=3)
+    app = open_page("compare", pack, compare__draws=3)
     assert not app.error
     start = compare.starting_scenarios(pack, typical(pack))
     people = compare.filled(pack, start.reset_index(), typical(pack))
@@ -156,7 +164,7 @@ def test_compare_shows_paired_differences(pack) -> None:
 
 
 def test_compare_keeps_what_was_edited(pack) -> None:
-    app = open_page("compare", compare__draws=2)
+    app = open_page("compare", pack, compare__draws=2)
     key = f"scenarios-{pack.hash[:8]}"
     held = app.session_state[key]
     rows = pd.concat(
@@ -263,7 +271,8 @@ def test_features_that_some_scenario_changes(pack) -> None:
 def test_compare_takes_a_table_and_shows_regions(pack) -> None:
     from csegsynth_core.substructures import REGIONS
 
-    app = open_page("compare", compare__draws=2, compare__regions=True)
+    app = open_page("compare", pack, compare__draws=2)
+    app.toggle(key="compare-regions").set_value(True).run()
     key = f"scenarios-{pack.hash[:8]}"
     table = b"scenario,age,sex\nyoung,30,\nold,75,\nan old man,75,male\n"
     uploader = next(u for u in app.file_uploader if u.key.startswith(f"{key}-file"))
@@ -335,7 +344,7 @@ def test_a_link_holds_the_table_of_scenarios(pack) -> None:
     next(b for b in app.button if b.label.startswith("From the person")).click().run()
     assert len(compared_in(app)) == 3
     assert query_of(app)["compare2"] == "name=10+years+older&p.age=50"  # two draws are not as usual
-    app.number_input(key="compare-draws").set_value(6).run()
+    app.number_input(key=of(pack, "compare-draws")).set_value(6).run()
     assert not [k for k in query_of(app) if k.startswith("compare")]
 
 
@@ -345,7 +354,7 @@ def test_a_scenario_file_holds_the_table_and_puts_it_back(pack) -> None:
 
     person = typical(pack)
     table = Comparison(person, {"a": {"age": 30.0}, "b": {"age": 70.0, "sex": "M"}}, 2)
-    app = open_page("compare", compare__draws=2)
+    app = open_page("compare", pack, compare__draws=2)
     assert len(compared_in(app)) == 3
     open_file(app, Scenario("ixi", pack.hash, person, compare=table))
     assert not app.exception and not app.error
@@ -414,10 +423,38 @@ def test_a_link_holds_the_settings_of_the_influence_page(pack) -> None:
     app.switch_page("pages/cohort.py").run()
     assert query_of(app)["influence"] == said
     app.switch_page("pages/influence.py").run()
-    app.selectbox(key="influence-whose").set_value("person").run()
-    app.number_input(key="influence-top").set_value(10).run()
-    app.selectbox(key="influence-measure").set_value("gm").run()
+    app.selectbox(key=of(pack, "influence-whose")).set_value("person").run()
+    app.number_input(key=of(pack, "influence-top")).set_value(10).run()
+    app.selectbox(key=of(pack, "influence-measure")).set_value("gm").run()
     assert "influence" not in query_of(app)  # as usual
+
+
+def test_settings_of_pages_are_of_each_pack_apart(pack, tmp_path, monkeypatch) -> None:
+    """What a page shows is what the link says, also after another pack was chosen and again on the first."""
+    other = tmp_path / "other"
+    shutil.copytree(pack.folder, other, ignore=shutil.ignore_patterns("comparison"))
+    about = json.loads((other / "pack.json").read_text("utf-8")) | {"name": "other"}
+    (other / "pack.json").write_text(json.dumps(about), "utf-8")
+    monkeypatch.setenv("CSEGSYNTH_PACKS", str(tmp_path))
+    said = {
+        "influence": "measure=csf&top=4&draws=2",
+        "compare": "draws=3",
+        "compare1": "name=a",
+        "compare2": "name=b&p.sex=M",
+    }
+    app = arrive("influence", pack="ixi", **said)
+    assert "CSF volume" in html_of(app)
+    app.selectbox(key="pack").set_value("other").run()
+    assert not app.exception and query_of(app)["pack"] == "other"
+    assert not set(said) & set(query_of(app))
+    assert "GM volume" in html_of(app) and len(frame(app)) == 10
+    app.switch_page("pages/compare.py").run()
+    assert "6 draws from 0" in html_of(app) and not set(said) & set(query_of(app))
+    app.selectbox(key="pack").set_value("ixi").run()
+    assert "3 draws from 0" in html_of(app) and [n for n, _ in compared_in(app)] == ["a", "b"]
+    app.switch_page("pages/influence.py").run()
+    assert "CSF volume" in html_of(app) and "2 draws from 0" in html_of(app) and len(frame(app)) == 4
+    assert {k: v for k, v in query_of(app).items() if k in said} == said
 
 
 def test_settings_of_the_influence_page_are_those_that_files_know(pack) -> None:
@@ -426,9 +463,9 @@ def test_settings_of_the_influence_page_are_those_that_files_know(pack) -> None:
 
     app = open_page("influence")
     assert tuple(_influence_people.WHOSE) == scenario_pages.WHOSE
-    assert len(app.selectbox(key="influence-measure").options) == len(scenario_pages.MEASURES)
+    assert len(app.selectbox(key=of(pack, "influence-measure")).options) == len(scenario_pages.MEASURES)
     for name in scenario_pages.MEASURES:
-        assert not app.selectbox(key="influence-measure").set_value(name).run().exception
+        assert not app.selectbox(key=of(pack, "influence-measure")).set_value(name).run().exception
 
 
 def test_a_scenario_file_holds_the_settings_of_the_influence_page(pack) -> None:
