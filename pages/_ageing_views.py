@@ -130,7 +130,7 @@ def brain(pack: Pack, one: Sweep) -> None:
             '<p class="hint">Every frame is one generated brain, made beforehand. ▶ plays them; by keyboard: Tab to '
             "the slider, then ← → Home End.</p>"
         )
-        _film_keys.listen("morph", scenario, mode, tissue)
+        _film_keys.listen("morph", pack.hash, one.person, one.plan, scenario, mode, tissue, display)
 
 
 def features(pack: Pack, one: Sweep) -> None:

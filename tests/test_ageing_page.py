@@ -358,6 +358,23 @@ def test_report_words_are_the_pages(pack) -> None:
     assert "wang2025csegsynth" in sweep_report.bibtex()
 
 
+def test_the_film_is_given_its_keys_again_for_another_person_and_another_sweep(pack) -> None:
+    query = {**SWEEP, "from": "30", "to": "34", "step": "1"}
+
+    def script(**other: str) -> str:
+        app = _app(pack="ixi", **query | {"p_sex": "M", "p_height": "181"} | other).run()
+        app.session_state["ageing-view"] = "brain"
+        _ageing(app)
+        assert not app.exception and not app.error
+        found = [e.proto.body for e in app.get("html") if "csegsynthFilm" in e.proto.body]
+        assert len(found) == 1
+        return found[0]
+
+    assert script() == script()
+    others = [script(), script(p_height="160"), script(draw="4"), script(to="35"), script(view="r")]
+    assert len(set(others)) == len(others)
+
+
 @pytest.mark.parametrize("radiological", [False, True])
 def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radiological) -> None:
     from types import SimpleNamespace
