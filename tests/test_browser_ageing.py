@@ -65,6 +65,21 @@ def test_the_main_view_needs_no_scrolling(page) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
 
 
+def test_the_filmstrip_fills_its_box_after_any_change_of_the_window(page) -> None:
+    def size() -> list[float]:
+        page.wait_for_timeout(600)
+        boxes = [one.bounding_box() for one in page.locator(".st-key-film .imagelayer image").all()]
+        return [round(v) for box in boxes for v in (box["width"], box["height"])]
+
+    page.set_viewport_size({"width": 1280, "height": 800})
+    before = size()
+    for width in (1920, 1100, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(600)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert size() == before
+
+
 def test_the_figure_downloads_as_pdf_and_svg(page, tmp_path) -> None:
     page.get_by_role("button", name="Export").click()
     for form in ("PDF", "SVG"):

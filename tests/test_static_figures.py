@@ -128,6 +128,9 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
         wanted = {("<b>R</b>", 0, row + 0.5), ("<b>L</b>", 1, row + 0.5), ("<b>A</b>", 0.5, row + 1)}
         assert wanted | {("<b>P</b>", 0.5, row)} <= marks
     morph = figures.morph_figure(frames, title="regressed")
+    montage = figures.montage_figure([("somebody", figures.three_planes(brains[0].maps))])
+    for figure in (strip, morph, montage):  # otherwise smaller with every change of the window
+        assert figure.layout.xaxis.constrain == figure.layout.yaxis.constrain == "domain"
     assert [f.name for f in morph.frames] == ["0", "1", "2"]
     assert len({f.layout.images[0].source for f in morph.frames}) == 3
     assert all(f.layout.images[0].source.startswith("data:image/webp") for f in morph.frames)

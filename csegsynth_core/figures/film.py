@@ -25,7 +25,7 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.figures.style import FONT
+from csegsynth_core.figures.style import FITTED, FONT
 from csegsynth_core.generate import Brain
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES, index
 
@@ -132,8 +132,9 @@ def strip_figure(
     layout = _bare() | {
         "images": images,
         "annotations": notes,
-        "xaxis": {"visible": False, "fixedrange": True, "range": [-1.25, len(ages) + 0.1]},
-        "yaxis": {"visible": False, "fixedrange": True, "range": [-0.2, n]}
+        "xaxis": FITTED | {"range": [-1.25, len(ages) + 0.1]},
+        "yaxis": FITTED
+        | {"range": [-0.2, n]}
         | {"scaleanchor": "x", "scaleratio": tall / across * len(ages)},
     }
     empty = {"type": "scatter", "x": [0], "y": [0], "mode": "markers", "marker": {"opacity": 0}}
@@ -215,9 +216,8 @@ def morph_figure(
     layout |= {
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 6, "b": 74},
-        "xaxis": {"visible": False, "fixedrange": True, "range": [0, width], "constrain": "domain"},
-        "yaxis": {"visible": False, "fixedrange": True, "range": [0, tall + 12]}
-        | {"scaleanchor": "x", "scaleratio": 1},
+        "xaxis": FITTED | {"range": [0, width]},
+        "yaxis": FITTED | {"range": [0, tall + 12]} | {"scaleanchor": "x", "scaleratio": 1},
         "sliders": [
             {"active": 0, "steps": steps, "x": 0.09, "len": 0.9, "y": 0, "pad": {"t": 12, "b": 4}}
             | {"currentvalue": {"visible": False}, "font": {"color": _TEXT, "size": 11}, "ticklen": 4}

@@ -25,7 +25,7 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.figures.style import FONT
+from csegsynth_core.figures.style import FITTED, FONT
 from csegsynth_core.group_means import GroupMeans
 from csegsynth_core.tissue import BY_NAME, index
 
@@ -138,9 +138,8 @@ def montage_figure(
         "font": {"family": FONT, "color": _TEXT},
         "showlegend": False,
         "dragmode": False,
-        "xaxis": {"visible": False, "fixedrange": True, "range": [-left, end]},
-        "yaxis": {"visible": False, "fixedrange": True, "range": [lowest, -26]}
-        | {"scaleanchor": "x", "scaleratio": 1},
+        "xaxis": FITTED | {"range": [-left, end]},
+        "yaxis": FITTED | {"range": [lowest, -26]} | {"scaleanchor": "x", "scaleratio": 1},
     }
     empty = {"type": "scatter", "x": [0], "y": [0], "mode": "markers", "marker": {"opacity": 0}}
     return go.Figure({"data": [empty | {"hoverinfo": "skip"}], "layout": layout})

@@ -20,7 +20,7 @@ from PIL import Image
 from csegsynth_core import grid
 from csegsynth_core.data.pictures import hex_rgb, tissue_rgb
 from csegsynth_core.figures.contours import LINE_COLOURS, OUTLINE_NAMES, OUTLINES, tissue_outline
-from csegsynth_core.figures.style import FONT
+from csegsynth_core.figures.style import FITTED, FONT
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES, index
 
 Plane = Literal["sagittal", "coronal", "axial"]
@@ -355,14 +355,18 @@ class _Canvas:
         width, height = self.size_mm
         w, h = one.size_mm
         x, y = ("x", "y") if n == 0 else (f"x{n + 1}", f"y{n + 1}")
-        axis = {"visible": False, "fixedrange": True, "constrain": "domain"}
         low, high = one.range_mm(one.across)
-        across = axis | {"range": [high, low] if one.mirrored else [low, high], "anchor": y}
+        across = FITTED | {"range": [high, low] if one.mirrored else [low, high], "anchor": y}
         across |= {"domain": [left / width, (left + w) / width], "constraintoward": toward[0]}
         if n:
             across |= {"scaleanchor": "x", "scaleratio": 1}
         self.layout[f"xaxis{x[1:]}"] = across
-        rise = axis | {"range": list(one.range_mm(one.up)), "anchor": x, "scaleanchor": "x", "scaleratio": 1}
+        rise = FITTED | {
+            "range": list(one.range_mm(one.up)),
+            "anchor": x,
+            "scaleanchor": "x",
+            "scaleratio": 1,
+        }
         rise |= {"domain": [1 - (top + h) / height, 1 - top / height], "constraintoward": toward[1]}
         self.layout[f"yaxis{y[1:]}"] = rise
         at = self.at[one.through]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import BY_NAME, TISSUES
@@ -10,6 +10,9 @@ from csegsynth_core.tissue import BY_NAME, TISSUES
 SUM_COLOUR: Final = "#8A97A6"
 """Of WM + GM + CSF, beside the tissues' own colours."""
 FONT: Final = "Source Sans, Source Sans Pro, Helvetica, Arial, sans-serif"
+FITTED: Final[dict[str, Any]] = {"visible": False, "fixedrange": True, "constrain": "domain"}
+"""Axis of pictures whose place is fitted to their shape. By default Plotly widens ranges instead, and keeps them:
+when a wide window becomes narrow, pictures would be drawn smaller and smaller."""
 _OTHER: Final = "#5B7F95"
 _REGIONS: Final = {r.name: r for r in REGIONS}
 
