@@ -54,7 +54,7 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-TEXTURE = ((0.4, 1.0), (0.0, 1.2), (0.0, 1.2), (0.0, 1.2), (0.01, 0.1), (0.6, 1.5))
+TEXTURE = ((0.4, 1.0), (0.0, 1.2), (0.0, 1.2), (0.0, 1.2), (0.01, 0.1), (0.6, 1.1))
 """Least and largest contrast, sharpness of each tissue, fraction taken for none and response that are tried. With
 nothing taken for none voxels of one tissue alone would be lost when noise shifts the tissues' balance; with more
 contrast or sharpness grey matter turns into a poster, with more response background gets into the brain."""
