@@ -284,8 +284,9 @@ def fitted(query: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
         left out, of `compare` and `influence`.
     """
     keys = {part: {k for k in query if re.fullmatch(rf"{part}[0-9]*", k)} for part in (COMPARE, INFLUENCE)}
-    out, left_out = dict(query), ()
-    for left_out in ((), (COMPARE,), (INFLUENCE,), (COMPARE, INFLUENCE)):
+    tried: tuple[tuple[str, ...], ...] = ((), (COMPARE,), (INFLUENCE,), (COMPARE, INFLUENCE))
+    out, left_out = dict(query), tried[0]
+    for left_out in tried:
         out = {k: v for k, v in query.items() if not any(k in keys[part] for part in left_out)}
         if len(urlencode(out)) <= MAX_LINK:
             break
