@@ -58,8 +58,8 @@ ABOUT = {
         f"Template: {ATTRIBUTION}.",
         "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
         "nothing about real people. One run from start to end; but how the prior network starts, and its learning "
-        "rate, were settled after looking at the errors of the people kept aside in an earlier run: they are somewhat "
-        "optimistic.",
+        "rate, were settled after looking at the errors of the people kept aside in an earlier run: they are "
+        "somewhat optimistic.",
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
         "(assets/simulation.md).\n- Its 198 features are correlated, and much of what age does goes through its "
         "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is smaller than along "
