@@ -63,7 +63,8 @@ ABOUT = {
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
         "(assets/simulation.md).\n- Its 198 features are correlated, and much of what age does goes through its "
         "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is smaller than along "
-        "`regressed`.\n- Nothing that this pack shows is evidence about real people.",
+        "`regressed`.\n- In deep nuclei and the brainstem some voxels are partly background, which no person's map "
+        "is.\n- Nothing that this pack shows is evidence about real people.",
     },
 }
 """What the shipped packs say of themselves."""
