@@ -250,10 +250,8 @@ class InfluenceView:
             if getattr(self, name) != getattr(usual, name)
         }
         said |= {"all": "1"} if self.every_voxel else {}
-        for (
-            name,
-            wanted,
-        ) in self.subgroup.items():  # every digit: an end of the training range has to stay within it
+        # Numbers with every digit: an end of the training range has to stay within it.
+        for name, wanted in self.subgroup.items():
             said[SUBGROUP + name] = [v if isinstance(v, str) else repr(float(v)) for v in wanted]
         return {INFLUENCE: urlencode(said, doseq=True)} if said else {}
 
@@ -364,9 +362,9 @@ def _integer(number: float | None, text: str | None) -> Any:
 
 def _plain(value: Any) -> Value:
     """A cell of a table as it is in a file; not-a-number is unknown."""
-    if value is None or value != value or isinstance(value, str):
-        return None if not isinstance(value, str) else value
-    return float(value)
+    if isinstance(value, str):
+        return value
+    return None if value is None or value != value else float(value)
 
 
 def _first(text: str) -> dict[str, str]:

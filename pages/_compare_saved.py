@@ -15,11 +15,16 @@ from pages import _state
 def held_of(pack: Pack, person: _state.Person) -> dict[str, Any]:
     """What is remembered of the table: the person it started from, the rows given to the grid, the rows as edited,
     and whether they are from a file of the user's (`own`)."""
-    key = f"scenarios-{pack.hash[:8]}"
+    key = _key(pack)
     if key not in st.session_state:
         st.session_state[key] = {"key": key, "turn": 0}
         begin(pack, st.session_state[key], dict(person))
     return st.session_state[key]
+
+
+def _key(pack: Pack) -> str:
+    """Of the session's state."""
+    return f"scenarios-{pack.hash[:8]}"
 
 
 def begin(
@@ -33,14 +38,14 @@ def begin(
 
 def is_own(pack: Pack) -> bool:
     """Whether the table came from a file of the user's, whatever was edited since."""
-    return bool(st.session_state.get(f"scenarios-{pack.hash[:8]}", {}).get("own"))
+    return bool(st.session_state.get(_key(pack), {}).get("own"))
 
 
 def to_save(pack: Pack) -> Comparison | None:
     """The table as edited; None where it is as it starts from the current person, or from a file of the user's."""
-    if is_own(pack):
-        return None
     person, found = _state.memory(pack)["person"], _state.memory(pack).get("compare")
+    if found is None or is_own(pack):
+        return None
     usual = Comparison.of(compare.starting_people(pack, person), person, USUAL_DRAWS)
     return None if found == usual else found
 

@@ -7,9 +7,8 @@ that is taken for none (least). They are such that what neighbouring voxels diff
 voxels of its own, and how much of the brain in mixed ones, come nearest to the training people's maps. A softer brain
 gives way more to the log-ratios that codes add to it; these get a factor with which volumes differ between people by
 what they differed by before (**response**), and then the prior network's line and curve what it takes for features to
-tell the very volumes that they told. A shift of each
-tissue's log-ratio and of the brain's size makes **mean volumes** of draws those of the training people, and another
-one gives the brain without noise the volumes of the mean draw.
+tell the very volumes that they told. A shift of each tissue's log-ratio and of the brain's size makes the **mean
+volumes** of draws those of the training people, and another one gives the brain without noise those of the mean draw.
 
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
@@ -236,8 +235,7 @@ def _texture(images: NDArray[np.uint8]) -> dict[str, float]:
 
 def _spread(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float64]:
     """Standard deviation over people of the logarithm of what their features alone make each tissue's volume."""
-    still = model.draw(1, 0)
-    return 1e-6 + np.std([np.log(_ml(model, features[r : r + 1], still)) for r in rows], axis=0)
+    return 1e-6 + _told(model, features, rows).double().std(dim=0, correction=0).numpy()
 
 
 def _told(model: CSegSynth, features: Tensor, rows: list[int]) -> Float[Tensor, "people 3"]:

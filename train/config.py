@@ -288,6 +288,14 @@ class TrainConfig:
             step -= stage.steps
         raise IndexError("step beyond the last stage")
 
+    def critic_rate_of(self, stage: Stage) -> float:
+        """Learning rate of the discriminators in a stage."""
+        return stage.critic_rate or self.critic_rate
+
+    def penalty_of(self, stage: Stage) -> float:
+        """Weight of the gradient penalties in a stage."""
+        return stage.penalty or self.weights.penalty
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)

@@ -76,9 +76,7 @@ class CSegSynthMethod(Method):
         for group, rate in zip(self.optimisers["main"].param_groups, rates, strict=False):
             group["lr"] = fall * rate
         for name, factor in (("image", 1.0), ("code", self.config.code_critic_factor)):
-            self.optimisers[name].param_groups[0]["lr"] = factor * (
-                stage.critic_rate or self.config.critic_rate
-            )
+            self.optimisers[name].param_groups[0]["lr"] = factor * self.config.critic_rate_of(stage)
 
     def start(self, engine: Engine, *, progress: bool = False) -> None:
         """Put the untrained compact generator at the average training brain and at people's principal components.
@@ -159,7 +157,7 @@ class CSegSynthMethod(Method):
         yield Phase("main", terms)
         if batch.step % self.config.critic_every:
             return
-        penalty = stage.penalty or self.config.weights.penalty
+        penalty = self.config.penalty_of(stage)
         if fakes and (stage.kind == "pretrain" or not self.config.freeze_discriminator):
             yield Phase("image", {"critic": self.discriminator_loss(batch, fakes, penalty)})
         yield Phase("code", {"code_critic": self.code_discriminator_loss(batch, codes, penalty)})

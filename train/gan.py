@@ -58,9 +58,7 @@ class GanMethod(Method):
         groups = self.optimisers["generator"].param_groups
         for group, rate in zip(groups, (stage.rate, self.config.prior_rate), strict=False):
             group["lr"] = fall * rate
-        self.optimisers["critic"].param_groups[0]["lr"] = fall * (
-            stage.critic_rate or self.config.critic_rate
-        )
+        self.optimisers["critic"].param_groups[0]["lr"] = fall * self.config.critic_rate_of(stage)
 
     def start(self, engine: Engine, *, progress: bool) -> None:
         """Generate mixtures of principal components at first (`compact`)."""
@@ -86,7 +84,7 @@ class GanMethod(Method):
             "critic",
             {
                 "critic": critic_difference(critic(fake), critic(batch.real)),
-                "penalty": (stage.penalty or w.penalty)
+                "penalty": self.config.penalty_of(stage)
                 * gradient_penalty(critic, batch.real, fake, batch.uniform()),
             },
         )

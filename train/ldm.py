@@ -53,9 +53,7 @@ class LdmMethod(Method):
     def set_rates(self, stage: Stage, fall: float) -> None:
         """The stage's rate, `prior_rate` for the layers that take features, `critic_rate` for the discriminator."""
         self.optimisers["autoencoder"].param_groups[0]["lr"] = fall * stage.rate
-        self.optimisers["critic"].param_groups[0]["lr"] = fall * (
-            stage.critic_rate or self.config.critic_rate
-        )
+        self.optimisers["critic"].param_groups[0]["lr"] = fall * self.config.critic_rate_of(stage)
         groups = self.optimisers["diffusion"].param_groups
         for group, rate in zip(groups, (stage.rate, self.config.prior_rate), strict=False):
             group["lr"] = fall * rate
