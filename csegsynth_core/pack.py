@@ -38,7 +38,8 @@ from csegsynth_core.errors import PackError
 from csegsynth_core.models.family import ConditionalModel, family
 
 FORMAT = "csegsynth-pack"
-VERSION = 1
+VERSION = 2
+"""Of packs that are written. Older ones are read where their networks are still today's."""
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "models"
 """Where the packs that come with the project are."""
 
@@ -147,19 +148,19 @@ def load_pack(name: str | Path) -> Pack:
     about_bytes = (folder / "pack.json").read_bytes()
     try:
         about = json.loads(about_bytes)
-        if about["format"] != FORMAT or about["version"] != VERSION:
-            raise PackError(
-                f"{folder} is a pack of another version",
-                expected=f"{FORMAT} version {VERSION}",
-                got=f"{about['format']} version {about['version']}",
-                fix=f"use the CSegSynth release it was made with ({about.get('software', 'unknown')})",
-            )
+        if about["format"] != FORMAT or not 1 <= about["version"] <= VERSION:
+            raise _of_another_version(folder, about)
         contents = {file: _checked(folder / file, about["files"][file]) for file in _FILES}
         config = json.loads(contents["config.json"])
         features = json.loads(contents["features.json"])
         model = family(config.pop("model", "csegsynth")).from_config(config)
         tensors = {k: v.float() for k, v in load(contents["weights.safetensors"]).items()}
-        model.load_state_dict(tensors)
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            if about["version"] < VERSION:
+                raise _of_another_version(folder, about) from error
+            raise
         model.eval().requires_grad_(False)
         for module in model.modules():
             if isinstance(module, nn.Conv3d):
@@ -185,6 +186,16 @@ def load_pack(name: str | Path) -> Pack:
         raise PackError(
             f"pack {folder} is damaged", got=str(error)[:200], fix="restore the folder"
         ) from error
+
+
+def _of_another_version(folder: Path, about: dict[str, Any]) -> PackError:
+    return PackError(
+        f"{folder} is a pack of another version",
+        expected=f"{FORMAT} version {VERSION}",
+        got=f"{about['format']} version {about['version']}",
+        fix=f"use the CSegSynth release it was made with ({about.get('software', 'unknown')}), or make it again from "
+        "its run (python -m train pack)",
+    )
 
 
 def models_of(pack: Pack) -> dict[str, Pack]:

@@ -35,7 +35,7 @@ from csegsynth_core.errors import CSegSynthError, TableError
 from csegsynth_core.generate import MAX_SEED, encode
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import each_region_ml
-from csegsynth_core.side_by_side import side_by_side
+from csegsynth_core.side_by_side import TURN, side_by_side
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -147,7 +147,7 @@ def gradients(
 
     def compute(start: int) -> int:
         rows = torch.arange(start, min(start + batch, total))
-        with torch.enable_grad():
+        with TURN, torch.enable_grad():
             y = x[rows // draws].clone().requires_grad_(True)
             maps = pack.model(y, z[rows % draws], resolution)
             parts = [one for group in measures for one in group.of(maps, resolution)]

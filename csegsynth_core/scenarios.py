@@ -34,7 +34,7 @@ from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import MAX_SEED, encode
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
-from csegsynth_core.side_by_side import side_by_side
+from csegsynth_core.side_by_side import TURN, side_by_side
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -390,15 +390,14 @@ def _decoder(
     def read(rows: NDArray[np.int64]) -> NDArray[np.float64]:
         nonlocal done
         out = []
-        for begin in range(0, len(rows), BATCH):
-            some = torch.from_numpy(rows[begin : begin + BATCH])
-            with torch.inference_mode():
-                maps = pack.model(y[some], z.expand(len(some), -1))[:, : len(TISSUES)]
+        for one in rows.tolist():
+            with TURN, torch.inference_mode():
+                maps = pack.model(y[one : one + 1], z)[:, : len(TISSUES)]
                 tissues = volumes_ml(maps).double()
                 total = tissues.sum(dim=1, keepdim=True)
                 parts = [tissues, total, region_volumes_ml(maps).double()]
                 out.append(torch.cat(parts, dim=1).numpy())
-            done += len(some)
+            done += 1
             told(done)
         return np.log(np.maximum(np.concatenate(out), 1e-6))
 

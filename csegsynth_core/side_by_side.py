@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from os import cpu_count
+from threading import BoundedSemaphore
+from typing import Final, TypeVar
 
 import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+TURN: Final = BoundedSemaphore(cpu_count() or 1)
+"""Held while brains are made for a long computation, `with TURN: …`: however many users wait for theirs, no more are
+made at a time than there are cores. More would take memory and no less time."""
 
 
 def side_by_side(compute: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

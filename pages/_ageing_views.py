@@ -50,7 +50,7 @@ def measures(view: str) -> tuple[str, ...]:
 def trajectories(
     pack: Pack, people: list[Named], unit: str, wanted: tuple[str, ...], place: Any, *, key: str | None = None
 ) -> None:
-    """Volumes over age, in the place given; `style.css` makes those of tissues grow with the window."""
+    """Volumes over age, in the place given; `style.css` makes them grow with the window."""
     one = people[0][1]
     height = 330 if wanted == VOLUMES else 410 if len(wanted) <= figures.ACROSS else 505
     figure = figures.trajectory_figure(

@@ -9,11 +9,12 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from csegsynth_core.models.csegsynth import Config, CSegSynth
+from csegsynth_core.models.csegsynth import CURVE_STEPS, Config, CSegSynth
 from csegsynth_core.volumes import volumes_ml
-from train import calibrate
+from train import calibrate, texture
 from train.ridge import EASED, PENALTIES, fit_codes, fit_sparing
 from train.template import set_template
+from train.texture import packed, texture_of
 
 FEATURES = 3
 
@@ -30,7 +31,7 @@ def made():
 def model(made, monkeypatch):
     for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "DRAWS": 4}.items():
         monkeypatch.setattr(calibrate, name, few)
-    monkeypatch.setattr(calibrate, "TRIALS", 1)
+    monkeypatch.setattr(texture, "TRIALS", 1)
     state = {k: v.clone() for k, v in made.state_dict().items()}
     yield made
     made.load_state_dict(state)
@@ -50,13 +51,16 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("folds", "balance", "steady", "least")
+    later = ("folds", "balance", "steady", "grain", "curves")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:
         getattr(other.generator, name).fill_(1.0)
     other.load_state_dict(state)
     assert not any(getattr(other.generator, name).any() for name in later)
+    other.load_state_dict(state | {"generator.least": torch.zeros(())})  # a run from before the curves
+    with pytest.raises(RuntimeError, match=r"generator\.least"):  # a pack from before them
+        other.load_state_dict(state | {"generator.least": torch.tensor(0.05)})
 
 
 def test_smooth_noise_has_unit_variance_and_keeps_to_the_surface(model):
@@ -87,9 +91,32 @@ def test_balance_shifts_tissues_and_size(model):
     assert (smaller.sum() / before.sum()).item() == pytest.approx(0.9**3, rel=0.02)
 
 
+def test_no_background_in_depth(model):
+    """A deep spot that is half background becomes tissue, each with its share; the surface stays as it is."""
+    generator = model.generator
+    depth = calibrate._depth_mm(calibrate._average(generator))
+    spot = np.unravel_index(depth.argmax(), depth.shape)
+    here = (0, slice(None, 3), *spot)
+    place = (slice(None), *(slice(v - 1, v + 2) for v in spot))
+    log_ratios = generator.template[place]
+    generator.template[place] -= torch.logsumexp(log_ratios, dim=0)  # as much of tissue as of background
+    before = calibrate._average(generator)
+    assert before[0, 3][tuple(spot)].item() == pytest.approx(0.5, abs=0.05)
+    calibrate._fill(generator)
+    after = calibrate._average(generator)
+    assert after[0, 3][tuple(spot)] < 1e-3
+    shares = [x[here] / x[here].sum() for x in (before, after)]
+    assert torch.allclose(*shares, atol=1e-3)
+    outside = torch.from_numpy(depth == 0.0)
+    rim = outside & (before[0, 3] < 0.99)
+    assert int(rim.sum()) > 1000
+    assert after[0, 3, rim].mean().item() == pytest.approx(before[0, 3, rim].mean().item(), rel=0.01)
+
+
 def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     """Of a cohort whose brains are this generator's with known noise, calibration finds the noise again."""
-    monkeypatch.setattr(calibrate._Texture, "search", lambda *_: None)
+    monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
+    monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(2))
     generator.folds.copy_(calibrate._where(generator))
@@ -118,20 +145,9 @@ def test_balance_that_is_set_again_replaces_the_old_one(model):
     assert found[0].abs().max() > 0.01 and torch.allclose(found[0], found[1])
 
 
-def test_steeper_log_ratios_leave_fewer_mixed_voxels_and_borders_where_they_are(model):
-    """`steepen` and `amplify` together are a power of the odds of every voxel; `shift` moves a tissue's odds."""
+def test_shift_changes_a_tissues_odds_everywhere_and_the_size(model):
     generator, z = model.generator, model.draw(1, 3)[:, :16]
     before = generator(z)
-    generator.steepen(1.5)
-    generator.amplify(1.5)
-    after = generator(z)
-    wanted = before**1.5 / (before**1.5).sum(dim=1, keepdim=True)
-    assert torch.allclose(after, wanted, atol=1e-4)
-    mixed = [calibrate._texture(packed(x))["mixed"] for x in (before, after)]
-    assert mixed[1] < 0.9 * mixed[0]
-    generator.steepen(1 / 1.5)
-    generator.amplify(1 / 1.5)
-    assert torch.allclose(generator(z), before, atol=1e-4)
     generator.shift(torch.tensor([0.0, 0.0, 0.4, 0.0]))
     odds = (generator(z)[:, 2] / generator(z)[:, 0]) / (before[:, 2] / before[:, 0])
     inside = (before[:, 2] > 0.01) & (before[:, 0] > 0.01)
@@ -177,44 +193,11 @@ def test_features_tell_what_they_told_after_another_texture(model):
     prior.straight.weight.copy_(0.5 * torch.randn(prior.straight.weight.shape, generator=draw))
     prior.bends[0] = 1.0
     told = calibrate._told(model, features, rows)
-    generator.steepen(0.6)
+    generator.amplify(0.6)
     before = (calibrate._told(model, features, rows) - told).std(dim=0)
     calibrate._keep_told(model, features, rows, told)
     after = (calibrate._told(model, features, rows) - told).std(dim=0)
     assert before.max() > 0.05 * told.std(dim=0).max() and (after < 0.25 * before.max()).all()
-
-
-def packed(maps):
-    return (255 * maps[:, :3]).round().byte().numpy()
-
-
-def test_texture_of_a_made_up_brain():
-    """A block of white matter with one voxel that is half grey: every number can be told by hand."""
-    brain = np.zeros((1, 3, 8, 8, 8), np.uint8)
-    brain[0, 0, 2:5, 2:5, 2:5] = 255
-    brain[0, :2, 3, 3, 3] = 127, 128
-    found = calibrate._texture(brain)
-    assert found["alone_wm"] == pytest.approx(1.0) and found["alone_gm"] == 0.0 and found["alone_csf"] == 0.0
-    a, b = 127 / 255, 128 / 255
-    assert found["mixed"] == pytest.approx((1 - a**2 - b**2) / 27)
-    assert found["detail_gm"] == pytest.approx((b**2 + 6 * (b / 6) ** 2) / 27)
-    assert found["detail_csf"] == 0.0
-
-
-def test_fractions_below_the_least_become_none_and_the_rest_sums_to_one(model):
-    """p → (p − least)₊ over their sum, by both ways of computing it, with a gradient where something is left."""
-    generator, z = model.generator, model.draw(1, 3)[:, :16]
-    before = generator(z)
-    generator.least.fill_(0.08)
-    after = generator(z)
-    left = (before - 0.08).clamp_min(0)
-    assert torch.allclose(after, left / left.sum(dim=1, keepdim=True), atol=1e-5)
-    assert (after[before < 0.079] == 0).all() and (after > 0.999).sum() > 1.2 * (before > 0.999).sum()
-    z = z.clone().requires_grad_(True)
-    with torch.enable_grad():
-        same = generator(z)
-        same[:, 2].sum().backward()
-    assert torch.allclose(same, after, atol=1e-5) and z.grad.abs().sum() > 0
 
 
 def test_sharper_templates_differ_more_from_their_surroundings_tissue_by_tissue(model):
@@ -239,24 +222,25 @@ def test_a_brain_without_noise_has_its_own_shift(model):
 
 
 def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
-    """Of a cohort that is this generator's, but softer, with less taken for none and with more CSF."""
-    monkeypatch.setattr(calibrate, "TRIALS", 2)
-    monkeypatch.setattr(calibrate, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
+    """Of a cohort that is this generator's, but sharper, grainy, with curves of its own and with more CSF."""
+    monkeypatch.setattr(texture, "TRIALS", 2)
+    monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
     state = {k: v.clone() for k, v in generator.state_dict().items()}
-    generator.steepen(0.7)
-    generator.least.fill_(0.05)
+    generator.sharpen((0.5, 0.8, 0.5))
+    generator.grain.fill_(0.5)
+    generator.curves[2, : CURVE_STEPS // 3] = -3.0
     generator.shift(torch.tensor([0.0, 0.0, 0.3, 0.0]))
     z = model.draw(6, 8)
     brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
     volumes = volumes_ml(brains)[:, :3]
     generator.load_state_dict(state)
-    before = calibrate._texture(packed(torch.cat([model(features[k : k + 1], z[k : k + 1]) for k in rows])))
+    before = texture_of(packed(torch.cat([model(features[k : k + 1], z[k : k + 1]) for k in rows])))
     found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
     for name, was in before.items():
-        off = calibrate._apart(name, found[f"{name}_made"], found[f"{name}_real"])
-        assert abs(off) < max(0.06, 0.5 * abs(calibrate._apart(name, was, found[f"{name}_real"]))), name
+        off = np.log(found[f"{name}_made"] / found[f"{name}_real"])
+        assert abs(off) < max(0.06, 0.5 * abs(np.log(was / found[f"{name}_real"]))), name
     draws = np.mean([calibrate._ml(model, features[:1], one) for one in model.draw(12, 9)[:, None]], axis=0)
     assert draws == pytest.approx(volumes.mean(dim=0).numpy(), rel=0.03)
     still = np.mean([calibrate._ml(model, f[None], model.draw(1, 0)) for f in features], axis=0)
@@ -279,7 +263,8 @@ def test_errors_for_people_left_out_are_those_of_refitting():
 
 
 def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
-    monkeypatch.setattr(calibrate._Texture, "search", lambda *_: None)
+    monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
+    monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
     brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
     features = torch.randn(6, FEATURES)
     volumes = volumes_ml(brain)[:, :3].repeat(6, 1)

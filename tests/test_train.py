@@ -1,10 +1,13 @@
 """Training: what moves, exact resumption, divergence, packs."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from csegsynth_core import metrics
 from csegsynth_core.data.cohort import Cohort
@@ -16,7 +19,7 @@ from csegsynth_core.pack import load_pack, models_of
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import baselines, calibrate, checkpoint, engine, evaluate, images
+from train import baselines, calibrate, checkpoint, engine, evaluate, images, texture
 from train.__main__ import main
 from train.config import TrainConfig, completed
 from train.engine import Engine, build, open_people, train
@@ -47,7 +50,8 @@ def pack_folder(cohort, finished, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:  # the same measurements on fewer draws
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
-        for name, few in {"TRIALS": 1, "PEOPLE": 4, "PAIRS": 2, "HALVINGS": 2, "DRAWS": 4}.items():
+        patch.setattr(texture, "TRIALS", 1)
+        for name, few in {"PEOPLE": 4, "PAIRS": 2, "HALVINGS": 2, "DRAWS": 4}.items():
             patch.setattr(calibrate, name, few)
         make_pack(finished, cohort, out, about)
     return out
@@ -262,8 +266,6 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
 
 def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path, capsys):
     """`measure` and `evaluate --json --html` with a comparison model in the pack."""
-    import shutil
-
     folder, opened = tmp_path / "toy", Cohort.open(cohort)
     shutil.copytree(pack_folder, folder)
     pack = load_pack(folder)
@@ -327,8 +329,6 @@ def test_export_says_that_it_is_synthetic(pack_folder):
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "features.json", "config.json", "card.md"])
 def test_damaged_pack_is_refused(pack_folder, tmp_path, file):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(pack_folder, copy)
     payload = bytearray((copy / file).read_bytes())
@@ -338,9 +338,24 @@ def test_damaged_pack_is_refused(pack_folder, tmp_path, file):
         load_pack(copy)
 
 
-def test_other_version_and_missing_pack(pack_folder, tmp_path):
-    import shutil
+def test_an_older_pack_is_read_where_its_networks_are_todays(pack_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(pack_folder, copy)
+    about = json.loads((copy / "pack.json").read_text())
+    (copy / "pack.json").write_text(json.dumps(about | {"version": 1}))
+    y, z = torch.zeros(1, load_pack(copy).model.config.features), load_pack(copy).model.draw(1, 3)
+    assert torch.equal(load_pack(copy).model(y, z), load_pack(pack_folder).model(y, z))
+    weights = load_file(copy / "weights.safetensors") | {"generator.gone": torch.ones(1)}
+    save_file(weights, copy / "weights.safetensors")
+    hashed = hashlib.sha256((copy / "weights.safetensors").read_bytes()).hexdigest()
+    files = about["files"] | {"weights.safetensors": hashed}
+    for version, words in ((1, "another version"), (2, "damaged")):
+        (copy / "pack.json").write_text(json.dumps(about | {"version": version, "files": files}))
+        with pytest.raises(PackError, match=words):
+            load_pack(copy)
 
+
+def test_other_version_and_missing_pack(pack_folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(pack_folder, copy)
     about = json.loads((copy / "pack.json").read_text())

@@ -1,14 +1,11 @@
 """What is set on the training people after training: the compact model's texture, mean volumes and noise.
 
-Looking between voxels and deforming by a mean over people make a generated map smoother than a segmented one, with
-few voxels of one tissue alone. Its **texture** has five numbers: a factor on the average brain's log-ratios
-(contrast), how much of their own detail is added to the template's for each tissue (sharpness), and the fraction
-that is taken for none (least). They are such that what neighbouring voxels differ by, how much of each tissue lies in
-voxels of its own, and how much of the brain in mixed ones, come nearest to the training people's maps. A softer brain
-gives way more to the log-ratios that codes add to it; these get a factor with which volumes differ between people by
-what they differed by before (**response**), and then the prior network's line and curve what it takes for features to
-tell the very volumes that they told. A shift of each tissue's log-ratio and of the brain's size makes the **mean
-volumes** of draws those of the training people, and another one gives the brain without noise those of the mean draw.
+First the template's tissues are raised alike inside the brain, so that there is no **background** in depth, whatever
+codes and noise do: people have none there. Then the **texture** of maps is found (`train.texture`). Another one gives
+way more or less to the log-ratios that codes add; these get a factor with which volumes differ between people by what
+they differed by before (**response**), and then the prior network's line and curve what it takes for features to tell
+the very volumes that they told. A shift of each tissue's log-ratio and of the brain's size makes the **mean volumes**
+of draws those of the training people, and another one gives the brain without noise those of the mean draw.
 
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
@@ -32,8 +29,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
-from scipy.optimize import least_squares
+from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from csegsynth_core import grid
@@ -43,8 +39,9 @@ from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train.images import pairs_of, ssim_of_pairs
-from train.principal import at_volumes, log_volumes
+from train.principal import at_volumes, evenly, log_volumes
 from train.ridge import PENALTIES
+from train.texture import Texture, packed, texture_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,24 +50,20 @@ CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
-TEXTURE = ((0.4, 1.0), (0.0, 1.2), (0.0, 1.2), (0.0, 1.2), (0.01, 0.1), (0.6, 1.1))
-"""Least and largest contrast, sharpness of each tissue, fraction taken for none and response that are tried. With
-nothing taken for none voxels of one tissue alone would be lost when noise shifts the tissues' balance; with more
-contrast or sharpness grey matter turns into a poster, with more response background gets into the brain."""
-START = (-0.3, 0.3, 0.3, 0.3, 0.3, 0.0)
-"""Where the search begins: logarithms of contrast (first) and response (last), sharpness of each tissue, ten times
-the least."""
-ALONE = 253
-"""From this fraction (of 255) on a voxel is of one tissue alone."""
-TRIALS = 5
-"""Times that all numbers are improved together, in each round."""
 ROUNDS = 2
-"""Searches, each at the people's mean volumes, which the one before may have moved."""
-_ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
+"""Searches of texture, each at the people's mean volumes, which the one before may have moved."""
 FEW = 200
 """People who tell mean volumes where they are near enough."""
 RESPONDING = 48
 """People who tell what features do."""
+CLOSED = 2
+"""Voxels by which gaps in the surface are closed: half the width of sulci."""
+SURE_MM = 2.0
+"""Depth below the template's surface from which background is kept out."""
+SURER = 3.0
+"""Rise of all tissues' log-ratios with each further mm."""
+SUREST = 8.0
+"""Most that log-ratios are raised."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
 MOST_MM = 5.0
@@ -84,8 +77,6 @@ SHIFTS = 2
 """Newton steps towards mean volumes."""
 PENALTY = 1e-3
 """Ridge penalty, as a share of the number of people, of what keeps features telling what they told."""
-FIRMLY = 3.0
-"""How much more what features do counts than each number of texture."""
 DRAWS = 32
 SHIFT = 0.5
 SEED = 77
@@ -111,126 +102,53 @@ def calibrate(
         volumes: mL, of everybody.
 
     Returns:
-        The texture found: `contrast`, `sharpness_wm`, …, `least`; `response`; `folds_mm`, the amplitude found;
-        standard deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what
-        they were set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `_texture`).
+        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `folds_mm`, the amplitude found; standard
+        deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
+        set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
         return {}
     training = model.training
     model.eval()
-    for tensor in (generator.folds, generator.balance, generator.steady, generator.least):
-        tensor.zero_()
+    for name in ("folds", "balance", "steady", "grain", "curves"):
+        getattr(generator, name).zero_()
     index = [int(r) for r in rows]
     some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
     shape = _where(generator)
-    originals = np.concatenate([_packed(maps_of([r])) for r in some])
+    originals = np.concatenate([packed(maps_of([r])) for r in some])
     real = _mean_ssim(originals)
-    few = _few(index, FEW)
+    few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
-    texture = _Texture(model, features, _few(index, RESPONDING))
+    _fill(generator)
+    texture = Texture(generator, originals, lambda: _spread(model, features, responding))
+
+    def make() -> Float[Tensor, "n 4 i j k"]:
+        return _draws(model, features, some)
+
     for last in (False, True):  # noise mixes tissues, and a texture changes what noise does
-        level = _match(generator, shape, lambda: _mean_ssim(_made(model, features, some)), real)
+        level = _match(generator, shape, lambda: _mean_ssim(packed(make())), real)
         _set_balance(model, features, volumes, index)
         if not last:
             for _ in range(ROUNDS):
                 _set_means(model, features, volumes, few)
-                texture.search(lambda: _made(model, features, some), originals)
+                texture.search(make)
             _keep_told(model, features, index, told)
+        else:
+            texture.fit_curves(make)
     report = texture.numbers()
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
-    made = _made(model, features, some)
+    made = packed(make())
     model.train(training)
     report |= {"folds_mm": level, "ssim_real": real, "ssim_made": _mean_ssim(made)}
     for kind, images in (("real", originals), ("made", made)):
-        report |= {f"{name}_{kind}": value for name, value in _texture(images).items()}
+        report |= {f"{name}_{kind}": value for name, value in texture_of(images).items()}
     size = generator.balance.square().sum(dim=1).sqrt()
     report |= {f"balance_{t}": float(v) for t, v in zip((*TISSUES, "length"), size, strict=True)}
     logger.info("calibrated: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
     return {k: round(v, 4) for k, v in report.items()}
-
-
-class _Texture:
-    """Numbers that make a generator's brains more or less crisp, and the search for the best."""
-
-    def __init__(self, model: CSegSynth, features: Tensor, rows: list[int]) -> None:
-        assert isinstance(model.generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-        self.generator, self.template = model.generator, model.generator.template.clone()
-        self.contrast = self.response = 1.0
-        self.spread = lambda: _spread(model, features, rows)
-        self.wanted = self.spread()
-        low, high = (
-            np.asarray([np.log(e[0]), *e[1:4], 10.0 * e[4], np.log(e[5])]) for e in np.asarray(TEXTURE).T
-        )
-        self.bounds = low + _ORIGIN, high + _ORIGIN
-        self.apply(np.asarray(START) + _ORIGIN)
-
-    def apply(self, searched: NDArray[np.float64]) -> None:
-        """Give the generator this texture in the place of its present one."""
-        self.searched = searched
-        now = self.numbers()
-        self.generator.steepen(now["contrast"] / self.contrast)  # the template is set anew
-        self.generator.amplify(now["response"] / self.response)
-        self.contrast, self.response = now["contrast"], now["response"]
-        self.generator.template.copy_(self.template)
-        self.generator.sharpen([now[f"sharpness_{t}"] for t in TISSUES])
-        self.generator.template.mul_(self.contrast)
-        self.generator.least.fill_(now["least"])
-
-    def numbers(self) -> dict[str, float]:
-        """`contrast`, `sharpness_wm`, …, `least`, `response`."""
-        steeper, *sharpness, least, response = (float(v) for v in self.searched - _ORIGIN)
-        out = {"contrast": float(np.exp(steeper)), "least": least / 10.0, "response": float(np.exp(response))}
-        return out | {f"sharpness_{t}": a for t, a in zip(TISSUES, sharpness, strict=True)}
-
-    def search(self, make: Callable[[], NDArray[np.uint8]], originals: NDArray[np.uint8]) -> None:
-        """Find the texture with which brains that are made are nearest to real ones by `_texture`, and features do
-        what they did: least squares."""
-        wanted = _texture(originals)
-
-        def differences(searched: NDArray[np.float64]) -> NDArray[np.float64]:
-            self.apply(searched)
-            found = _texture(make())
-            apart = [_apart(name, found[name], wanted[name]) for name in wanted]
-            return np.append(apart, FIRMLY * np.log(self.spread() / self.wanted).mean())
-
-        best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
-        self.apply(best.x)
-
-
-def _apart(name: str, found: float, wanted: float) -> float:
-    """By how much a number of `_texture` is off: shares by their difference, others by their logarithm's."""
-    if name.startswith("alone"):
-        return found - wanted
-    return float(np.log(max(found, 1e-9) / max(wanted, 1e-9)))
-
-
-def _texture(images: NDArray[np.uint8]) -> dict[str, float]:
-    """How crisp brains are.
-
-    `detail_wm`, …: mean square of what a fraction differs by from the mean of its six neighbours, over that of all
-    brain. `alone_wm`, …: of the voxels that are mostly of a tissue, the share that is of it alone. `mixed`: how much
-    of the brain lies in mixed voxels, 1 − Σ p² over tissues and background, summed, over all tissue.
-
-    Args:
-        images: (people, 3, i, j, k), 255 for 1.
-    """
-    detail, alone, mixed, tissue = np.zeros(len(TISSUES)), np.zeros((2, len(TISSUES))), 0.0, 0.0
-    for one in images:
-        shares = torch.from_numpy(one).float() / 255.0
-        around = sum((shares.roll(s, d) for d in (1, 2, 3) for s in (1, -1)), torch.zeros(())) / 6.0
-        detail += (shares - around).square().sum(dim=(1, 2, 3)).double().numpy()
-        alone += [[int((t >= limit).sum()) for t in one] for limit in (ALONE, 128)]
-        inside = shares.sum(dim=0)
-        mixed += float((1.0 - shares.square().sum(dim=0) - (1.0 - inside).square()).sum())
-        tissue += float(inside.sum())
-    out = {f"detail_{t}": float(v) for t, v in zip(TISSUES, detail / max(tissue, 1.0), strict=True)}
-    share = alone[0] / np.maximum(alone[1], 1.0)
-    out |= {f"alone_{t}": float(v) for t, v in zip(TISSUES, share, strict=True)}
-    return out | {"mixed": mixed / max(tissue, 1.0)}
 
 
 def _spread(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float64]:
@@ -285,16 +203,16 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
-def _few(rows: list[int], most: int) -> list[int]:
+def _some(rows: list[int], most: int) -> list[int]:
     """So many of the people at most, or all."""
-    return rows[:: -(-len(rows) // most)]
+    return [rows[k] for k in evenly(len(rows), most)]
 
 
 def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
     """Shift the tissues' log-ratios of brains without noise so that people's have these people's mean volumes."""
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    some = _few(rows, FEW)
+    some = _some(rows, FEW)
     still = model.draw(1, 0)
     wanted = volumes[some].numpy().astype(float).mean(axis=0)
     for _ in range(SHIFTS):
@@ -303,9 +221,28 @@ def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
         logger.info("volumes without noise, mL: %s, wanted %s", made.round(1), wanted.round(1))
 
 
+def _fill(generator: TemplateGenerator) -> None:
+    """Raise the template's log-ratios in depth, of all tissues alike: their shares of a place stay what they are."""
+    raised = SURER * (_depth_mm(_average(generator)) - SURE_MM)
+    generator.template += torch.from_numpy(raised.clip(0.0, SUREST).astype(np.float32))
+
+
+def _average(generator: TemplateGenerator) -> Float[Tensor, "1 4 i j k"]:
+    """The brain of the mean code."""
+    return generator(torch.zeros(1, generator.latent))
+
+
+def _depth_mm(brain: Float[Tensor, "1 4 i j k"]) -> NDArray[np.float64]:
+    """Distance of every voxel in the brain from its surface, sulci and ventricles filled, mm; 0 outside."""
+    inside = np.pad(brain[0, : len(TISSUES)].sum(dim=0).numpy() > 0.5, CLOSED)
+    filled = binary_fill_holes(binary_closing(inside, iterations=CLOSED))
+    middle = (slice(CLOSED, -CLOSED),) * 3
+    return np.asarray(distance_transform_edt(filled[middle], sampling=grid.VOXEL_MM))
+
+
 def _where(generator: TemplateGenerator) -> Tensor:
     """`folds` for an amplitude of 1 mm: how strong at each depth, and the direction across the surface."""
-    typical = generator(torch.zeros(1, generator.latent))
+    typical = _average(generator)
     average = typical[0, : len(TISSUES)].sum(dim=0).numpy()
     inside = average > 0.5
     depth = distance_transform_edt(inside, sampling=grid.VOXEL_MM)
@@ -357,14 +294,10 @@ def _match(
     return level
 
 
-def _made(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.uint8]:
-    """One draw of each person, (people, 3, i, j, k), 255 for 1."""
+def _draws(model: CSegSynth, features: Tensor, rows: list[int]) -> Float[Tensor, "n 4 i j k"]:
+    """One draw of each person."""
     z = model.draw(len(rows), SEED)
-    return np.concatenate([_packed(model(features[r : r + 1], z[k : k + 1])) for k, r in enumerate(rows)])
-
-
-def _packed(maps: Tensor) -> NDArray[np.uint8]:
-    return (255.0 * maps[:, : len(TISSUES)]).round().byte().numpy()
+    return torch.cat([model(features[r : r + 1], z[k : k + 1]) for k, r in enumerate(rows)])
 
 
 def _mean_ssim(images: NDArray[np.uint8]) -> float:

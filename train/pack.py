@@ -35,6 +35,10 @@ from train.calibrate import calibrate
 from train.evaluate import AGES, DRAWS, evaluate
 from train.people import gather, maps_of, person_key
 
+_MATCHED = (
+    "How like real maps the generated ones are may look better than it is, too: that the distribution of fractions "
+    "is matched was decided after comparing both. The match itself uses training people alone."
+)
 ABOUT = {
     "ixi": {
         "name": "ixi",
@@ -45,7 +49,7 @@ ABOUT = {
         f"licence), used to prepare the training maps. Template: {ATTRIBUTION}.",
         "notes": "One run from start to end; no weights were picked by the people kept aside. But how the networks "
         "start, and the sizes of some weights and penalties, were settled after looking at their errors in earlier "
-        "runs: their errors are therefore somewhat optimistic.",
+        "runs: their errors are therefore somewhat optimistic. " + _MATCHED,
         "limits": "- Cross-sectional, one city, three scanners, mostly white and well educated; few people above "
         "75.\n- Labels and intensities come from 2 mm images: cortex is at the limit of resolution. CSF is what lies "
         "inside the\n  labels and is less than FSL FAST's.",
@@ -59,12 +63,11 @@ ABOUT = {
         "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
         "nothing about real people. One run from start to end; but how the prior network starts, and its learning "
         "rate, were settled after looking at the errors of the people kept aside in an earlier run: they are "
-        "somewhat optimistic.",
+        "somewhat optimistic. " + _MATCHED,
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
         "(assets/simulation.md).\n- Its 198 features are correlated, and much of what age does goes through its "
         "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is smaller than along "
-        "`regressed`.\n- In deep nuclei and the brainstem some voxels are partly background, which no person's map "
-        "is.\n- Nothing that this pack shows is evidence about real people.",
+        "`regressed`.\n- Nothing that this pack shows is evidence about real people.",
     },
 }
 """What the shipped packs say of themselves."""
@@ -90,15 +93,18 @@ _MOVED = " (moved so that their brains have these people's volumes)"
 
 
 _TEXTURE = (
-    "After training, the texture of maps was matched to the training people's: the average brain's log-ratios were "
-    "multiplied by {contrast:.2f}, what codes add to them by {response:.2f} (so that volumes differ between people "
-    "by what they differed by before; the prior network's line and curve were then changed so that features tell the "
-    "very volumes that they told), {sharpness_wm:.2f}, {sharpness_gm:.2f} and {sharpness_csf:.2f} of its own "
-    "detail were added to the template's (WM, GM, CSF), and fractions below {least:.3f} are taken for none. The mean "
-    "square by which a fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and "
-    "{detail_csf:.2f} of the real maps' (WM, GM, CSF), and the share of brain in mixed voxels {mixed_made:.3f} "
-    "(real: {mixed_real:.3f}). Shifts of the log-ratios give draws, and the brain without noise, the training "
-    "people's mean volumes."
+    "After training, the template's tissues were raised alike in depth, where nobody has background, and the "
+    "texture of maps was matched to the training people's: {sharpness_wm:.2f}, {sharpness_gm:.2f} and "
+    "{sharpness_csf:.2f} of its own detail were added to the template's log-ratios (WM, GM, CSF), and draws get "
+    "voxel-wise noise of standard deviation {grain_wm:.2f}, {grain_gm:.2f} and {grain_csf:.2f} in them, as "
+    "segmentations have it (the brain without noise has none). Curves give each tissue's fractions the "
+    "distribution that they have in real maps. What codes add to log-ratios was multiplied by "
+    "{response:.2f}, so that volumes differ between people by what they differed by before; the prior network's line "
+    "and curve were then changed so that features tell the very volumes that they told. The mean square by which a "
+    "fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and {detail_csf:.2f} of the real "
+    "maps' (WM, GM, CSF), from those two voxels away {detail2_wm:.2f}, {detail2_gm:.2f} and {detail2_csf:.2f}, and "
+    "the share of brain in mixed voxels {mixed_made:.3f} (real: {mixed_real:.3f}). Shifts of the log-ratios give "
+    "draws, and the brain without noise, the training people's mean volumes."
 )
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
@@ -458,8 +464,9 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         moved = _MOVED if "component_people" in settings else ""  # both came together
         said.append(_STARTS.format(brains=brains, steps=settings["component_steps"], moved=moved))
     noise = about.get("noise", {})
-    if "response" in noise:  # older packs lack it
-        detail = {f"detail_{t}": noise[f"detail_{t}_made"] / noise[f"detail_{t}_real"] for t in TISSUES}
+    if "grain_gm" in noise:  # older packs lack it
+        names = [f"{kind}_{t}" for kind in ("detail", "detail2") for t in TISSUES]
+        detail = {name: noise[f"{name}_made"] / noise[f"{name}_real"] for name in names}
         said.append(_TEXTURE.format(**noise, **detail))
     if noise:
         said.append(_NOISE.format(**noise))

@@ -21,6 +21,17 @@ def zeros_if_absent(*names: str) -> Callable[..., None]:
     return fill
 
 
+def gone_if_zero(*names: str) -> Callable[..., None]:
+    """A hook for loading weights from when there were some more tensors, where these are zero and changed nothing."""
+
+    def drop(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        for name in names:
+            if prefix + name in state and not state[prefix + name].any():
+                del state[prefix + name]
+
+    return drop
+
+
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of every voxel (Ba et al. 2016)."""
 

@@ -9,6 +9,7 @@ deformable templates"), log-Euclidean integration by scaling and squaring (Arsig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ from csegsynth_core.models.blocks import (
     ConvNeXt3d,
     PriorNetwork,
     convolve,
+    gone_if_zero,
     shuffle_down,
     shuffle_up,
     zeros_if_absent,
@@ -68,6 +70,13 @@ class Config(Shapes):
 
 # ------------------------------------------------------------------ compact
 
+CURVE_ENDS = 12.0
+"""Log-odds of the fractions at the ends of `TemplateGenerator.curves`."""
+CURVE_STEPS = 128
+_CURVE_EPS = 1.0 / (1.0 + math.exp(CURVE_ENDS))
+_PATTERN = 20210
+"""Seed of the grain's pattern."""
+
 
 @dataclass(frozen=True)
 class Controls:
@@ -81,6 +90,8 @@ class Controls:
     """Rows of a 3×4 matrix: tenths of a linear map minus identity, and a shift in units of 10 mm."""
     fine: Float[Tensor, "n 3 i2 j2 k2"] | None = None
     """Displacement at 4 mm in units of `FINE_MM`, before its bound; None: none."""
+    grain: Float[Tensor, "n 4"] | None = None
+    """Amount of the grain, 1 for ordinary noise, and how far its pattern is rolled along each axis, 0 to 1."""
 
 
 class TemplateGenerator(nn.Module):
@@ -97,8 +108,10 @@ class TemplateGenerator(nn.Module):
     What no code of a few dozen numbers can hold, above all how each person's cortex is folded, is left to noise
     inputs behind the code (as in StyleGAN, Karras et al. 2019): `noise_width` numbers that are N(0, 1) or, for the
     typical brain, 0. The first three shift the tissues' log-ratios everywhere and the brain's size (`balance`); the
-    others are a random velocity at 8 mm that slides the cortex along itself (`folds`). `train.calibrate` finds how
-    much of each, and how crisp maps are: fractions below `least` are taken for none, as segmentations do.
+    others are a random velocity at 8 mm that slides the cortex along itself (`folds`), and the last three of them
+    also place the pattern of a voxel-wise noise in the log-ratios, such as segmentations leave (`grain`).
+    `train.calibrate` finds how much of each, and the `curves` that give fractions the distribution that they have in
+    real maps, where most voxels hold a trace of a second tissue and few are half and half.
     """
 
     region: Region = grid.BOX
@@ -116,8 +129,11 @@ class TemplateGenerator(nn.Module):
     steady: Float[Tensor, " 4"]
     """What a brain without noise has added to its tissues' log-ratios and to the logarithm of its length, so that its
     volumes are the mean draw's."""
-    least: Float[Tensor, ""]
-    """Fraction that is taken off every tissue's and the background's before they are made to sum to 1 again."""
+    grain: Float[Tensor, " 3"]
+    """Standard deviation of voxel-wise noise in the log-ratios of each tissue."""
+    curves: Float[Tensor, "3 knots"]
+    """Logarithms of factors on each tissue's fractions, before these and the background's are made to sum to 1 again,
+    at fractions whose log-odds are evenly spaced from −`CURVE_ENDS` to `CURVE_ENDS`."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -149,9 +165,13 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
         self.register_buffer("steady", torch.zeros(len(TISSUES) + 1))
-        self.register_buffer("least", torch.zeros(()))
+        self.register_buffer("grain", torch.zeros(len(TISSUES)))
+        self.register_buffer("curves", torch.zeros(len(TISSUES), CURVE_STEPS + 1))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
-        self.register_load_state_dict_pre_hook(zeros_if_absent("balance", "folds", "steady", "least"))
+        self.register_load_state_dict_pre_hook(
+            zeros_if_absent("balance", "folds", "steady", "grain", "curves")
+        )
+        self.register_load_state_dict_pre_hook(gone_if_zero("least"))  # in runs from before the curves
         for weight in (self.heads.weight, self.affine.weight):
             nn.init.normal_(weight, std=1e-3)
         for bias in (self.heads.bias, self.affine.bias):
@@ -190,11 +210,13 @@ class TemplateGenerator(nn.Module):
             -10.0 * shift[:, -1:]
         )  # the map goes from the brain to the template, in tenths
         wander = noise[:, len(TISSUES) :].reshape(-1, 3, *self.coarse)
+        amount, place = (1.0 - still).clamp_min(0.0).sqrt(), torch.special.ndtr(noise[:, -3:])
         return Controls(
             controls.velocity + self._folding(wander),
             controls.ratios + shift[:, :-1, None, None, None],
             controls.affine + larger,
             controls.fine,
+            torch.cat([amount, place], dim=1),
         )
 
     def _folding(self, white: Float[Tensor, "n 3 i4 j4 k4"]) -> Float[Tensor, "n 3 i4 j4 k4"]:
@@ -218,17 +240,26 @@ class TemplateGenerator(nn.Module):
         """
         where = self._locations(self.displacement(controls), resolution, offset)
         logits = _sample(self.template.unsqueeze(0), where)
-        ratios = self._at_voxels(controls.ratios, 4, resolution, offset)
-        return _with_background(logits + ratios, float(self.least))
+        logits = logits + self._at_voxels(controls.ratios, 4, resolution, offset)
+        if controls.grain is not None and self.grain.any():
+            logits = logits + self._grain(controls.grain, resolution, offset)
+        return _with_background(logits, self.curves if self.curves.any() else None)
 
-    @torch.no_grad()
-    def steepen(self, factor: float) -> None:
-        """Multiply the log-ratios of the template and of what is added to it for everybody: borders between tissues
-        stay where they are, but fewer voxels hold more than one (`factor` > 1)."""
-        bias = self.heads.bias
-        assert bias is not None  # noqa: S101 - it has one
-        for tensor in (self.template, self.linear.bias[len(self.linear.bias) // 2 :], bias[3:6]):
-            tensor.mul_(factor)
+    def _grain(
+        self, grain: Float[Tensor, "n 4"], resolution: int, offset: Offset
+    ) -> Float[Tensor, "n 3 i j k"]:
+        """Voxel-wise noise in log-ratios: one pattern, rolled to a place of its own for each brain."""
+        size = _extent(self.region)
+        pattern = _white(size, str(grain.device), grain.dtype)
+        out = []
+        for amount, *places in grain.detach():
+            i, j, k = (
+                _every_place(s, int(float(p) * s), resolution, first, str(grain.device))
+                for s, p, first in zip(size, places, offset, strict=True)
+            )
+            rolled = pattern[:, i][:, :, j][..., k]
+            out.append(amount * self.grain[:, None, None, None] * rolled)
+        return torch.stack(out)
 
     @torch.no_grad()
     def amplify(self, factor: float) -> None:
@@ -299,6 +330,20 @@ class TemplateGenerator(nn.Module):
         return torch.matmul(i, out.reshape(n, c, a, b * d)).view(n, c, len(i), b, d)
 
 
+@lru_cache(maxsize=2)
+def _white(size: tuple[int, ...], device: str, dtype: torch.dtype) -> Float[Tensor, "3 i j k"]:
+    """One pattern of white noise, the same everywhere."""
+    with torch.inference_mode(False):
+        draw = torch.Generator().manual_seed(_PATTERN)
+        return torch.randn(len(TISSUES), *size, generator=draw).to(device=device, dtype=dtype)
+
+
+def _every_place(size: int, shift: int, resolution: int, first: int, device: str) -> Tensor:
+    """Where in a pattern that is rolled by some voxels every `resolution`-th voxel along an axis lies."""
+    at = torch.arange(first if resolution > 1 else 0, size, resolution, device=device)
+    return (at + shift) % size
+
+
 def _every(x: Tensor, resolution: int, offset: Offset) -> Tensor:
     """Every `resolution`-th voxel along the last three axes."""
     if resolution == 1:
@@ -332,25 +377,45 @@ def _smoothing(size: int, width: float, device: str, dtype: torch.dtype) -> Floa
         return (out / out.square().sum(dim=1, keepdim=True).sqrt()).to(device=device, dtype=dtype)
 
 
-def _with_background(logits: Float[Tensor, "n 3 i j k"], least: float = 0.0) -> Float[Tensor, "n 4 i j k"]:
+def _with_background(
+    logits: Float[Tensor, "n 3 i j k"], curves: Float[Tensor, "3 knots"] | None = None
+) -> Float[Tensor, "n 4 i j k"]:
     """Softmax over tissues and a background of log-ratio 0; written out, since torch's is slow across planes.
 
     Args:
-        least: fractions up to this, less than a quarter, become 0 and the others share the rest.
+        curves: see `TemplateGenerator.curves`; None: fractions stay as they are.
     """
     if torch.is_grad_enabled():
         soft = torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
-        if not least:
-            return soft
-        left = (soft - least).clamp_min(0.0)
-        return left / left.sum(dim=1, keepdim=True)
+        return soft if curves is None else bend(soft, curves)
     top = logits.amax(dim=1, keepdim=True).clamp_min_(0.0)
     out = logits.new_empty(logits.shape[0], len(CHANNELS), *logits.shape[2:])
     torch.exp(logits - top, out=out[:, :-1])
     torch.exp(-top, out=out[:, -1:])
-    if least:
-        out.sub_(least * out.sum(dim=1, keepdim=True)).clamp_min_(0.0)
-    return out.div_(out.sum(dim=1, keepdim=True))
+    out.div_(out.sum(dim=1, keepdim=True))
+    return out if curves is None else bend(out, curves)
+
+
+def bend(
+    fractions: Float[Tensor, "n 4 *size"], curves: Float[Tensor, "3 knots"]
+) -> Float[Tensor, "n 4 *size"]:
+    """Tissues' fractions times the factors that curves have at them, made to sum to 1 with the background's again.
+
+    Args:
+        curves: see `TemplateGenerator.curves`; between its knots factors are interpolated.
+    """
+    steps = curves.shape[1] - 1
+    factors = curves.exp().to(fractions.dtype)
+    tissues = fractions[:, :-1]
+    place = torch.logit(tissues, _CURVE_EPS).add(CURVE_ENDS).mul(steps / (2 * CURVE_ENDS))
+    out = []
+    for own, here, x in zip(factors, place.unbind(dim=1), tissues.unbind(dim=1), strict=True):
+        low = here.detach().to(torch.int32).clamp_(0, steps - 1)
+        flat = low.flatten()
+        slope = own.diff().index_select(0, flat).view_as(x)
+        out.append(x * torch.addcmul(own.index_select(0, flat).view_as(x), slope, here - low))
+    bent = torch.stack([*out, fractions[:, -1]], dim=1)
+    return bent / bent.sum(dim=1, keepdim=True)
 
 
 @lru_cache(maxsize=16)

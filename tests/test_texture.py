@@ -1,0 +1,144 @@
+"""Grain and curves of the compact generator, and how well they are found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from csegsynth_core.models.csegsynth import CURVE_ENDS, CURVE_STEPS, Config, CSegSynth, bend
+from train import texture
+from train.template import set_template
+from train.texture import Texture, packed, texture_of
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = CSegSynth(Config.compact(3, latent=16, width=16)).eval()
+    set_template(model.generator)
+    return model.requires_grad_(False)
+
+
+def test_texture_of_a_made_up_brain():
+    """A block of white matter with one voxel that is half grey: every number can be told by hand."""
+    brain = np.zeros((1, 3, 8, 8, 8), np.uint8)
+    brain[0, 0, 2:5, 2:5, 2:5] = 255
+    brain[0, :2, 3, 3, 3] = 127, 128
+    found = texture_of(brain)
+    assert found["alone_wm"] == pytest.approx(1.0) and found["alone_gm"] == 0.0 and found["alone_csf"] == 0.0
+    a, b = 127 / 255, 128 / 255
+    assert found["mixed"] == pytest.approx((1 - a**2 - b**2) / 27)
+    for name in ("detail", "detail2"):  # the voxel and the six that have it for a neighbour
+        assert found[f"{name}_gm"] == pytest.approx((b**2 + 6 * (b / 6) ** 2) / 27)
+        assert found[f"{name}_csf"] == 0.0
+
+
+def test_curves_multiply_fractions_before_they_sum_to_one():
+    """A constant is a shift of a tissue's log-ratio; a knot acts at its own fraction alone."""
+    shares = torch.softmax(
+        2.0 * torch.randn(2, 4, 5, 6, 7, generator=torch.Generator().manual_seed(1)), dim=1
+    )
+    curves = torch.zeros(3, CURVE_STEPS + 1)
+    assert torch.allclose(bend(shares, curves), shares, atol=1e-6)
+    curves[1] = 0.7
+    bent = bend(shares, curves)
+    assert torch.allclose(bent.sum(dim=1), torch.ones(2, 5, 6, 7), atol=1e-6)
+    odds = (bent[:, 1] / bent[:, 0]) / (shares[:, 1] / shares[:, 0])
+    assert torch.allclose(odds.log(), torch.full_like(odds, 0.7), atol=1e-4)
+    curves.zero_()
+    knot = CURVE_STEPS // 4
+    curves[2, knot] = -2.0
+    there = torch.sigmoid(torch.linspace(-CURVE_ENDS, CURVE_ENDS, CURVE_STEPS + 1)[knot])
+    three = torch.stack([1 - there, there * 0, there, there * 0]).view(1, 4, 1)
+    left = float(there * np.exp(-2.0))
+    assert bend(three, curves)[0, 2].item() == pytest.approx(left / (1 - float(there) + left), rel=1e-3)
+
+
+def test_curves_pass_gradients_on(model):
+    generator, z = model.generator, model.draw(1, 3)
+    generator.grain.fill_(0.4)
+    generator.curves.copy_(0.3 * torch.randn(3, CURVE_STEPS + 1, generator=torch.Generator().manual_seed(2)))
+    plain = generator(z)
+    z = z.clone().requires_grad_(True)
+    with torch.enable_grad():
+        same = generator(z)
+        same[:, 2].sum().backward()
+    assert torch.allclose(same, plain, atol=1e-5)
+    assert z.grad.isfinite().all() and z.grad[:, :16].abs().sum() > 0
+
+
+def test_grain_is_white_of_its_amplitude_and_each_draws_own(model):
+    generator, y = model.generator, torch.zeros(1, 3)
+    one, other = model.draw(1, 3), model.draw(1, 4)
+    before = model(y, one)
+    generator.grain.copy_(torch.tensor([0.2, 0.4, 0.6]))
+    logs = [(model(y, one) / before).log() for _ in range(2)]
+    assert torch.equal(logs[0], logs[1]), "the same draw has the same grain"
+    mixed = (before > 1e-4).all(dim=1)  # where no logarithm is lost in rounding
+    grain = (logs[0] - logs[0][:, 3:])[:, :3].movedim(1, 0)[:, mixed]
+    assert int(mixed.sum()) > 2000
+    assert grain.std(dim=1).numpy() == pytest.approx([0.2, 0.4, 0.6], rel=0.05)
+    assert torch.corrcoef(grain).fill_diagonal_(0).abs().max() < 0.1
+    mine, others = (generator._grain(generator.controls(z).grain, 1, (0, 0, 0)) for z in (one, other))
+    for a, b in ((mine, others), (mine[:, :, 1:], mine[:, :, :-1])):  # another draw, and neighbours
+        assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) < 0.01
+    assert torch.equal(model(y, one, 2, (1, 0, 1)), model(y, one)[:, :, 1::2, ::2, 1::2])
+
+
+def test_the_typical_brain_has_no_grain(model):
+    y, still = torch.zeros(1, 3), model.draw(1, 0)
+    before = model(y, still)
+    model.generator.grain.fill_(1.0)
+    assert torch.equal(model(y, still), before)
+
+
+def test_fitted_curves_give_fractions_the_originals_distribution(model):
+    """Originals are this generator's brains with curves that make voxels purer; the fit starts without any."""
+    generator, y = model.generator, torch.zeros(1, 3)
+
+    def make():
+        return torch.cat([model(y, z[None]) for z in model.draw(3, 5)])
+
+    plain = make()
+    generator.curves[:, : CURVE_STEPS // 3] = torch.tensor([-1.0, -4.0, -0.5])[:, None]
+    generator.curves[1, CURVE_STEPS // 2 :] = 1.0
+    wanted = make()
+    generator.curves.zero_()
+    found = Texture(generator, packed(wanted), lambda: np.ones(3))
+    generator.sharpen([-0.0] * 3)  # as it was: the search's start sharpens
+    generator.template.copy_(found.template)
+    generator.grain.zero_()
+    made = found.fit_curves(make)
+    assert torch.allclose(made, make(), atol=1e-6), "the generator has the curves"
+    limits = (torch.arange(1, 26) - 0.5) / 25.5
+    for k in range(3):
+        below = [torch.stack([(x[:, k] < v).float().mean() for v in limits]) for x in (plain, wanted, made)]
+        off = [(b - below[1]).abs().max().item() for b in below]
+        assert off[2] < max(0.2 * off[0], 1.5e-3), (k, off)
+    odds = torch.linspace(-CURVE_ENDS, CURVE_ENDS, CURVE_STEPS + 1)
+    assert ((generator.curves + odds).diff(dim=1) > -1e-4).all(), "greater odds never become less"
+
+
+def test_the_search_reports_what_the_generator_has(model, monkeypatch):
+    monkeypatch.setattr(texture, "TRIALS", 1)
+    generator, y = model.generator, torch.zeros(1, 3)
+
+    def make():
+        return torch.cat([model(y, z[None]) for z in model.draw(2, 5)])
+
+    generator.grain.fill_(0.5)
+    wanted = packed(make())
+    generator.grain.zero_()
+    found = Texture(generator, wanted, lambda: np.ones(3))
+    before = texture_of(packed(make()))
+    found.search(make)
+    after, numbers, real = texture_of(packed(make())), found.numbers(), texture_of(wanted)
+    assert generator.grain.tolist() == pytest.approx(
+        [numbers[f"grain_{t}"] for t in ("wm", "gm", "csf")], rel=1e-5
+    )
+
+    def off(of):
+        return sum(abs(np.log(of[k] / real[k])) for k in real if k.startswith("detail"))
+
+    assert off(after) < off(before)

@@ -1,0 +1,213 @@
+"""How crisp the compact model's maps are, matched to those of training people after training.
+
+Looking between voxels, and deforming by a mean over people, make a generated map unlike a segmented one: smoother,
+with more voxels that are half and half, and with fewer that hold a trace of a second tissue. Three things mend that:
+
+* **sharpness**: how much of their own detail is added to the template's log-ratios, for each tissue;
+* **grain**: voxel-wise noise in the log-ratios of each tissue, as segmentations leave;
+* **curves**: what every fraction of a tissue is multiplied by before all are made to sum to 1 again, such that each
+  tissue's fractions are distributed as in the training people's maps (histogram matching, Nyúl and Udupa 1999,
+  iterated because the sum must stay 1). Background has none: it would get in below the surface.
+
+Sharpness and grain are found together with a factor on the log-ratios that codes add (**response**), by least
+squares: what a voxel differs by from its neighbours, and from those two voxels away, is to be what it is in real
+maps, and volumes are to differ between people by what they differed by before. Curves are fitted anew each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from sklearn.isotonic import isotonic_regression
+from torch import Tensor
+
+from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend
+from csegsynth_core.tissue import TISSUES
+
+logger = logging.getLogger(__name__)
+
+BOUNDS = (*[(0.0, 2.0)] * len(TISSUES), *[(0.0, 2.0)] * len(TISSUES), (-0.7, 0.4))
+"""Least and largest sharpness and grain of each tissue, and logarithm of the response, that are tried."""
+START = (*[0.3] * len(TISSUES), *[0.3] * len(TISSUES), 0.0)
+"""Where the search begins."""
+TRIALS = 5
+"""Times that all numbers are improved together, in each search."""
+FIRMLY = 3.0
+"""How much more what features do counts than each number of texture."""
+ALONE = 253
+"""From this fraction (of 255) on a voxel is of one tissue alone."""
+DISTANCES = (1, 2)
+"""Voxels to the neighbours that are compared."""
+FIRST_ROUNDS, ROUNDS = 8, 3
+"""Iterations of the curves' fit: to begin with, and from curves that were near."""
+SHARE = 16
+"""One of so many voxels is looked at for curves."""
+LARGEST_STEP = 2.0
+LARGEST = 8.0
+"""Bound of the logarithm of factors."""
+_TRACE = 2e-4  # a fraction that counts as none
+_ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
+
+
+class Texture:
+    """Numbers and curves that make a generator's brains more or less crisp, and the search for the best.
+
+    Args:
+        generator: gets every texture that is tried, and keeps the last.
+        originals: maps of training people, (people, 3, i, j, k), 255 for 1.
+        spread: standard deviations over people of the logarithms of what features tell of volumes, by the generator
+            as it is.
+    """
+
+    def __init__(
+        self,
+        generator: TemplateGenerator,
+        originals: NDArray[np.uint8],
+        spread: Callable[[], NDArray[np.float64]],
+    ) -> None:
+        self.generator, self.template = generator, generator.template.clone()
+        self.spread, self.told = spread, spread()
+        self.response = 1.0
+        self.wanted = texture_of(originals)
+        self.curves: Tensor | None = None
+        every = originals[0, 0].size
+        rng = np.random.default_rng(every)
+        self.voxels = torch.from_numpy(rng.choice(every, max(1, every // SHARE), replace=False))
+        shares = torch.from_numpy(originals).flatten(2)[..., self.voxels].float() / 255.0
+        self.sorted = shares.transpose(0, 1).flatten(1).sort(dim=1).values
+        low, high = np.asarray(BOUNDS).T
+        self.bounds = low + _ORIGIN, high + _ORIGIN
+        self.apply(np.asarray(START) + _ORIGIN)
+
+    def apply(self, searched: NDArray[np.float64]) -> None:
+        """Give the generator these numbers in the place of its present ones."""
+        self.searched = searched
+        now = self.numbers()
+        self.generator.amplify(now["response"] / self.response)
+        self.response = now["response"]
+        self.generator.template.copy_(self.template)
+        self.generator.sharpen([now[f"sharpness_{t}"] for t in TISSUES])
+        self.generator.grain.copy_(torch.tensor([now[f"grain_{t}"] for t in TISSUES]))
+
+    def numbers(self) -> dict[str, float]:
+        """`sharpness_wm`, …, `grain_wm`, …, `response`."""
+        found = [float(v) for v in self.searched - _ORIGIN]
+        names = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in TISSUES]
+        return dict(zip(names, found, strict=False)) | {"response": float(np.exp(found[-1]))}
+
+    def search(self, make: Callable[[], Float[Tensor, "n 4 i j k"]]) -> None:
+        """Find the texture with which brains that are made are nearest to real ones, and features do what they did.
+
+        Args:
+            make: brains of as many people as `originals` had, by the generator as it is.
+        """
+        if self.curves is None:
+            self.fit_curves(make)
+        start = self.generator.curves.clone()
+
+        def differences(searched: NDArray[np.float64]) -> NDArray[np.float64]:
+            self.apply(searched)
+            self.generator.curves.copy_(start)
+            found = texture_of(packed(self.fit_curves(make)))
+            apart = [
+                np.log(max(value, 1e-9) / max(self.wanted[name], 1e-9))
+                for name, value in found.items()
+                if name.startswith("detail")
+            ]
+            return np.append(apart, FIRMLY * np.log(self.spread() / self.told).mean())
+
+        best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
+        logger.info("texture: off by %s with %s", differences(best.x).round(3), self.numbers())
+
+    def fit_curves(self, make: Callable[[], Float[Tensor, "n 4 i j k"]]) -> Float[Tensor, "n 4 i j k"]:
+        """Give the generator the curves with which fractions are distributed as in the originals.
+
+        Each round takes every tissue's fractions to the originals' of the same rank, and averages the factors that
+        this takes over fractions between the same knots.
+
+        Returns:
+            The brains with these curves.
+        """
+        rounds = ROUNDS if self.generator.curves.any() else FIRST_ROUNDS
+        curves = self.generator.curves.clone()
+        self.generator.curves.zero_()
+        plain = make()
+        seen = plain.flatten(2)[..., self.voxels]
+        steps = curves.shape[1] - 1
+        eps = 1.0 / (1.0 + np.exp(CURVE_ENDS))
+        knots = torch.logit(seen[:, :-1], eps).add(CURVE_ENDS).mul(steps / (2 * CURVE_ENDS)).round().long()
+        for _ in range(rounds):
+            bent = bend(seen, curves)
+            for k, own in enumerate(curves):
+                now, knot = bent[:, k].flatten(), knots[:, k].flatten()
+                wanted = torch.empty_like(now)
+                wanted[now.argsort()] = self.sorted[k]
+                own += _step(now, wanted, knot, len(own))
+                own.copy_(_rising(own, knot))
+        self.curves = curves
+        self.generator.curves.copy_(curves)
+        return torch.cat([bend(p[None], curves) for p in plain])
+
+
+def _step(now: Tensor, wanted: Tensor, knot: Tensor, count: int) -> Float[Tensor, " knots"]:
+    """Logarithms of the factors from what fractions are to what they should be, where there are any; elsewhere what
+    lies between. A factor on one fraction, before all are made to sum to 1, is one on its odds; half of it, since the
+    other fractions of a place get theirs in the same round."""
+    people = np.bincount(knot.numpy(), minlength=count)
+    there = np.flatnonzero(people)
+
+    def odds(values: Tensor) -> NDArray[np.float64]:
+        mean = np.bincount(knot.numpy(), values.double().numpy(), count)[there] / people[there]
+        return np.asarray((mean + _TRACE) / (1.0 - mean + _TRACE))
+
+    everywhere = np.interp(np.arange(count), there, 0.5 * np.log(odds(wanted) / odds(now)))
+    return torch.from_numpy(everywhere).float().clamp(-LARGEST_STEP, LARGEST_STEP)
+
+
+def _rising(curve: Float[Tensor, " knots"], knot: Tensor) -> Float[Tensor, " knots"]:
+    """The nearest curve with which greater odds never become less, within its bounds (isotonic regression, every
+    knot with the weight of its voxels)."""
+    odds = np.linspace(-CURVE_ENDS, CURVE_ENDS, len(curve))
+    people = np.bincount(knot.numpy(), minlength=len(curve)) + 1e-3
+    found = isotonic_regression(odds + curve.double().numpy(), sample_weight=people) - odds
+    return torch.from_numpy(found).float().clamp(-LARGEST, LARGEST)
+
+
+def packed(maps: Float[Tensor, "n c i j k"]) -> NDArray[np.uint8]:
+    """Tissues alone, 255 for 1."""
+    return (255.0 * maps[:, : len(TISSUES)]).round().byte().numpy()
+
+
+def texture_of(images: NDArray[np.uint8]) -> dict[str, float]:
+    """How crisp brains are.
+
+    `detail_wm`, …: mean square of what a fraction differs by from the mean of its six neighbours, over that of all
+    brain; `detail2_wm`, …: the same with those two voxels away. `alone_wm`, …: of the voxels that are mostly of a
+    tissue, the share that is of it alone. `mixed`: how much of the brain lies in mixed voxels, 1 − Σ p² over tissues
+    and background, summed, over all tissue.
+
+    Args:
+        images: (people, 3, i, j, k), 255 for 1.
+    """
+    detail, alone, mixed, tissue = np.zeros((2, len(TISSUES))), np.zeros((2, len(TISSUES))), 0.0, 0.0
+    for one in images:
+        shares = torch.from_numpy(one).float() / 255.0
+        for n, d in enumerate(DISTANCES):
+            around = sum((shares.roll(s, a) for a in (1, 2, 3) for s in (d, -d)), torch.zeros(())) / 6.0
+            detail[n] += (shares - around).square().sum(dim=(1, 2, 3)).double().numpy()
+        alone += [[int((t >= limit).sum()) for t in one] for limit in (ALONE, 128)]
+        inside = shares.sum(dim=0)
+        mixed += float((1.0 - shares.square().sum(dim=0) - (1.0 - inside).square()).sum())
+        tissue += float(inside.sum())
+    out: dict[str, float] = {}
+    for name, values in zip(("detail", "detail2"), detail, strict=True):
+        out |= {f"{name}_{t}": float(v) for t, v in zip(TISSUES, values / max(tissue, 1.0), strict=True)}
+    share = alone[0] / np.maximum(alone[1], 1.0)
+    out |= {f"alone_{t}": float(v) for t, v in zip(TISSUES, share, strict=True)}
+    return out | {"mixed": mixed / max(tissue, 1.0)}
