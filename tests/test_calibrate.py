@@ -102,7 +102,7 @@ def test_no_background_in_depth(model):
     generator.template[place] -= torch.logsumexp(log_ratios, dim=0)  # as much of tissue as of background
     before = calibrate._average(generator)
     assert before[0, 3][tuple(spot)].item() == pytest.approx(0.5, abs=0.05)
-    calibrate._fill(generator)
+    generator.template += calibrate._raised(generator)
     after = calibrate._average(generator)
     assert after[0, 3][tuple(spot)] < 1e-3
     shares = [x[here] / x[here].sum() for x in (before, after)]

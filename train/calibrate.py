@@ -60,9 +60,9 @@ CLOSED = 2
 """Voxels by which gaps in the surface are closed: half the width of sulci."""
 SURE_MM = 2.0
 """Depth below the template's surface from which background is kept out."""
-SURER = 3.0
+SURER = 4.0
 """Rise of all tissues' log-ratios with each further mm."""
-SUREST = 8.0
+SUREST = 12.0
 """Most that log-ratios are raised."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
@@ -120,8 +120,7 @@ def calibrate(
     real = _mean_ssim(originals)
     few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
-    _fill(generator)
-    texture = Texture(generator, originals, lambda: _spread(model, features, responding))
+    texture = Texture(generator, originals, lambda: _spread(model, features, responding), _raised(generator))
 
     def make() -> Float[Tensor, "n 4 i j k"]:
         return _draws(model, features, some)
@@ -221,10 +220,11 @@ def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
         logger.info("volumes without noise, mL: %s, wanted %s", made.round(1), wanted.round(1))
 
 
-def _fill(generator: TemplateGenerator) -> None:
-    """Raise the template's log-ratios in depth, of all tissues alike: their shares of a place stay what they are."""
+def _raised(generator: TemplateGenerator) -> Float[Tensor, "i j k"]:
+    """By how much the template's log-ratios are raised in depth, of all tissues alike: what they share of their sum
+    stays what it is."""
     raised = SURER * (_depth_mm(_average(generator)) - SURE_MM)
-    generator.template += torch.from_numpy(raised.clip(0.0, SUREST).astype(np.float32))
+    return torch.from_numpy(raised.clip(0.0, SUREST).astype(np.float32))
 
 
 def _average(generator: TemplateGenerator) -> Float[Tensor, "1 4 i j k"]:

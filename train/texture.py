@@ -4,10 +4,10 @@ Looking between voxels, and deforming by a mean over people, make a generated ma
 with more voxels that are half and half, and with fewer that hold a trace of a second tissue. Three things mend that:
 
 * **sharpness**: how much of their own detail is added to the template's log-ratios, for each tissue;
-* **grain**: voxel-wise noise in the log-ratios of each tissue, as segmentations leave;
-* **curves**: what every fraction of a tissue is multiplied by before all are made to sum to 1 again, such that each
-  tissue's fractions are distributed as in the training people's maps (histogram matching, Nyúl and Udupa 1999,
-  iterated because the sum must stay 1). Background has none: it would get in below the surface.
+* **grain**: voxel-wise noise in each tissue's logarithm, as segmentations leave;
+* **curves**: what every fraction of a tissue is multiplied by before tissues are made to sum to what they did, such
+  that each tissue's fractions are distributed as in the training people's maps (histogram matching, Nyúl and Udupa
+  1999, iterated because of the sum). Background keeps its fraction: it would get in below the surface.
 
 Sharpness and grain are found together with a factor on the log-ratios that codes add (**response**), by least
 squares: what a voxel differs by from its neighbours, and from those two voxels away, is to be what it is in real
@@ -63,6 +63,7 @@ class Texture:
         originals: maps of training people, (people, 3, i, j, k), 255 for 1.
         spread: standard deviations over people of the logarithms of what features tell of volumes, by the generator
             as it is.
+        raised: what is added to the template's log-ratios after they were sharpened.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class Texture:
         generator: TemplateGenerator,
         originals: NDArray[np.uint8],
         spread: Callable[[], NDArray[np.float64]],
+        raised: Float[Tensor, "i j k"] | None = None,
     ) -> None:
-        self.generator, self.template = generator, generator.template.clone()
+        self.generator, self.template, self.raised = generator, generator.template.clone(), raised
         self.spread, self.told = spread, spread()
         self.response = 1.0
         self.wanted = texture_of(originals)
@@ -93,6 +95,8 @@ class Texture:
         self.response = now["response"]
         self.generator.template.copy_(self.template)
         self.generator.sharpen([now[f"sharpness_{t}"] for t in TISSUES])
+        if self.raised is not None:
+            self.generator.template += self.raised
         self.generator.grain.copy_(torch.tensor([now[f"grain_{t}"] for t in TISSUES]))
 
     def numbers(self) -> dict[str, float]:
@@ -157,8 +161,8 @@ class Texture:
 
 def _step(now: Tensor, wanted: Tensor, knot: Tensor, count: int) -> Float[Tensor, " knots"]:
     """Logarithms of the factors from what fractions are to what they should be, where there are any; elsewhere what
-    lies between. A factor on one fraction, before all are made to sum to 1, is one on its odds; half of it, since the
-    other fractions of a place get theirs in the same round."""
+    lies between. A factor on one fraction, before all are made to sum to what they did, is one on its odds; half of
+    it, since the other fractions of a place get theirs in the same round."""
     people = np.bincount(knot.numpy(), minlength=count)
     there = np.flatnonzero(people)
 

@@ -130,10 +130,11 @@ class TemplateGenerator(nn.Module):
     """What a brain without noise has added to its tissues' log-ratios and to the logarithm of its length, so that its
     volumes are the mean draw's."""
     grain: Float[Tensor, " 3"]
-    """Standard deviation of voxel-wise noise in the log-ratios of each tissue."""
+    """Standard deviation of voxel-wise noise in each tissue's logarithm, which changes what tissues share of their
+    sum."""
     curves: Float[Tensor, "3 knots"]
-    """Logarithms of factors on each tissue's fractions, before these and the background's are made to sum to 1 again,
-    at fractions whose log-odds are evenly spaced from −`CURVE_ENDS` to `CURVE_ENDS`."""
+    """Logarithms of factors on each tissue's fractions, at fractions whose log-odds are evenly spaced from
+    −`CURVE_ENDS` to `CURVE_ENDS`; tissues share afterwards what they shared before, and background stays."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -241,8 +242,10 @@ class TemplateGenerator(nn.Module):
         where = self._locations(self.displacement(controls), resolution, offset)
         logits = _sample(self.template.unsqueeze(0), where)
         logits = logits + self._at_voxels(controls.ratios, 4, resolution, offset)
-        if controls.grain is not None and self.grain.any():
-            logits = logits + self._grain(controls.grain, resolution, offset)
+        if controls.grain is not None and controls.grain[:, 0].any() and self.grain.any():
+            grainy = logits + self._grain(controls.grain, resolution, offset)
+            # The background's fraction stays, or grain would pierce the surface.
+            logits = grainy + logits.logsumexp(dim=1, keepdim=True) - grainy.logsumexp(dim=1, keepdim=True)
         return _with_background(logits, self.curves if self.curves.any() else None)
 
     def _grain(
@@ -399,7 +402,7 @@ def _with_background(
 def bend(
     fractions: Float[Tensor, "n 4 *size"], curves: Float[Tensor, "3 knots"]
 ) -> Float[Tensor, "n 4 *size"]:
-    """Tissues' fractions times the factors that curves have at them, made to sum to 1 with the background's again.
+    """Tissues' fractions times the factors that curves have at them, made to sum to what they did.
 
     Args:
         curves: see `TemplateGenerator.curves`; between its knots factors are interpolated.
@@ -414,8 +417,9 @@ def bend(
         flat = low.flatten()
         slope = own.diff().index_select(0, flat).view_as(x)
         out.append(x * torch.addcmul(own.index_select(0, flat).view_as(x), slope, here - low))
-    bent = torch.stack([*out, fractions[:, -1]], dim=1)
-    return bent / bent.sum(dim=1, keepdim=True)
+    bent, background = torch.stack(out, dim=1), fractions[:, -1:]
+    scale = (1.0 - background) / bent.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    return torch.cat([bent * scale, background], dim=1)
 
 
 @lru_cache(maxsize=16)
