@@ -18,6 +18,7 @@ from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_table
+from csegsynth_core.side_by_side import TURN
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volume_table, volumes_ml
 
@@ -164,7 +165,11 @@ def over_draws(
     with torch.inference_mode():
         for x in encoded.x:
             y = torch.from_numpy(x[None])
-            out.append([measure(pack.model(y, z[d : d + 1]))[0].numpy() for d in range(draws)])
+            found = []
+            for d in range(draws):
+                with TURN:
+                    found.append(measure(pack.model(y, z[d : d + 1]))[0].numpy())
+            out.append(found)
     return np.asarray(out, np.float32)
 
 
