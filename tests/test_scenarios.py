@@ -90,7 +90,7 @@ def test_volumes_between_decoded_ages_are_near_exact_ones(pack, person) -> None:
     plan = Plan(25, 81, 2, draws=2)
     told: list[float] = []
     quick = sweep(pack, person, plan, progress=told.append)
-    assert len(told) < 16  # batches of four brains, of 116
+    assert len(told) < 48  # brains, of 116
     some = replace(plan, step=14, scenarios=("regressed",), exact=True)
     exact = sweep(pack, person, some).volumes
     rows = quick.volumes.query("scenario == 'regressed'")
@@ -100,7 +100,7 @@ def test_volumes_between_decoded_ages_are_near_exact_ones(pack, person) -> None:
     assert own[: len(VOLUMES)].max() < 0.1
     assert own[len(VOLUMES) :].max() < 0.2
     assert further[: len(VOLUMES)].max() < 0.5
-    assert further[len(VOLUMES) :].max() < 1.5
+    assert further[len(VOLUMES) :].max() < 2.8
 
 
 def test_regions_are_the_generated_brains(pack, person, swept) -> None:
