@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,15 @@ def settle(page: Any) -> None:
             '[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=30_000 * PATIENCE
         )
         page.wait_for_timeout(200)
+
+
+def until(page: Any, value: Callable[[], Any], wanted: Any) -> None:
+    """Until something that is read off the page is what is wanted; fails with the last that was read."""
+    for _ in range(int(100 * PATIENCE)):
+        if value() == wanted:
+            return
+        page.wait_for_timeout(200)
+    assert value() == wanted
 
 
 def says(page: Any, text: str) -> None:

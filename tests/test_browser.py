@@ -17,7 +17,7 @@ from csegsynth_core import figures, grid
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import ALL, TISSUES
-from tests.browser import PATIENCE, settle, wait_for_brain
+from tests.browser import PATIENCE, settle, until, wait_for_brain
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,9 @@ def test_the_export_is_of_the_view_on_screen(page, pack) -> None:
     page.get_by_role("button", name="Export").first.click()
     page.get_by_role("combobox", name="Figure").wait_for()
     page.locator(".st-key-viewer-bar").get_by_text("CSF", exact=True).click()
+    figure = page.get_by_role("combobox", name="Figure")  # Streamlit leaves it open
+    until(page, figure.input_value, "Planes, CSF")
     settle(page)
-    assert (
-        page.get_by_role("combobox", name="Figure").input_value() == "Planes, CSF"
-    )  # Streamlit leaves it open
     page.keyboard.press("Escape")
     page.set_viewport_size({"width": 1440, "height": 900})
     settle(page)
