@@ -45,7 +45,6 @@ from train.texture import Texture, packed, texture_of
 
 logger = logging.getLogger(__name__)
 
-COARSE_MM = 4 * grid.VOXEL_MM
 CORTEX_MM = 8.0
 """Depth below the surface down to which folds have their full amplitude."""
 FADE_MM = 12.0
@@ -125,16 +124,18 @@ def calibrate(
     def make() -> Float[Tensor, "n 4 i j k"]:
         return _draws(model, features, some)
 
-    for last in (False, True):  # noise mixes tissues, and a texture changes what noise does
+    def set_noise() -> float:
         level = _match(generator, shape, lambda: _mean_ssim(packed(make())), real)
         _set_balance(model, features, volumes, index)
-        if not last:
-            for _ in range(ROUNDS):
-                _set_means(model, features, volumes, few)
-                texture.search(make)
-            _keep_told(model, features, index, told)
-        else:
-            texture.fit_curves(make)
+        return level
+
+    set_noise()  # noise mixes tissues
+    for _ in range(ROUNDS):
+        _set_means(model, features, volumes, few)
+        texture.search(make)
+    _keep_told(model, features, index, told)
+    level = set_noise()  # a texture changes what noise does
+    texture.fit_curves(make)
     report = texture.numbers()
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)

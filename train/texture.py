@@ -27,8 +27,9 @@ from scipy.optimize import least_squares
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend
+from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend, knots_of
 from csegsynth_core.tissue import TISSUES
+from train.images import pack_maps
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,6 @@ class Texture:
         self.spread, self.told = spread, spread()
         self.response = 1.0
         self.wanted = texture_of(originals)
-        self.curves: Tensor | None = None
         every = originals[0, 0].size
         rng = np.random.default_rng(every)
         self.voxels = torch.from_numpy(rng.choice(every, max(1, every // SHARE), replace=False))
@@ -111,7 +111,7 @@ class Texture:
         Args:
             make: brains of as many people as `originals` had, by the generator as it is.
         """
-        if self.curves is None:
+        if not self.generator.curves.any():
             self.fit_curves(make)
         start = self.generator.curves.clone()
 
@@ -144,8 +144,7 @@ class Texture:
         plain = make()
         seen = plain.flatten(2)[..., self.voxels]
         steps = curves.shape[1] - 1
-        eps = 1.0 / (1.0 + np.exp(CURVE_ENDS))
-        knots = torch.logit(seen[:, :-1], eps).add(CURVE_ENDS).mul(steps / (2 * CURVE_ENDS)).round().long()
+        knots = knots_of(seen[:, :-1], steps).round().long()
         for _ in range(rounds):
             bent = bend(seen, curves)
             for k, own in enumerate(curves):
@@ -154,7 +153,6 @@ class Texture:
                 wanted[now.argsort()] = self.sorted[k]
                 own += _step(now, wanted, knot, len(own))
                 own.copy_(_rising(own, knot))
-        self.curves = curves
         self.generator.curves.copy_(curves)
         return torch.cat([bend(p[None], curves) for p in plain])
 
@@ -185,7 +183,7 @@ def _rising(curve: Float[Tensor, " knots"], knot: Tensor) -> Float[Tensor, " kno
 
 def packed(maps: Float[Tensor, "n c i j k"]) -> NDArray[np.uint8]:
     """Tissues alone, 255 for 1."""
-    return (255.0 * maps[:, : len(TISSUES)]).round().byte().numpy()
+    return pack_maps(maps[:, : len(TISSUES)].numpy())
 
 
 def texture_of(images: NDArray[np.uint8]) -> dict[str, float]:

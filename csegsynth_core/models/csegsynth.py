@@ -134,7 +134,7 @@ class TemplateGenerator(nn.Module):
     sum."""
     curves: Float[Tensor, "3 knots"]
     """Logarithms of factors on each tissue's fractions, at fractions whose log-odds are evenly spaced from
-    −`CURVE_ENDS` to `CURVE_ENDS`; tissues share afterwards what they shared before, and background stays."""
+    −`CURVE_ENDS` to `CURVE_ENDS`; the sum of tissues, and so the background, stays."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -256,11 +256,8 @@ class TemplateGenerator(nn.Module):
         pattern = _white(size, str(grain.device), grain.dtype)
         out = []
         for amount, *places in grain.detach():
-            i, j, k = (
-                _every_place(s, int(float(p) * s), resolution, first, str(grain.device))
-                for s, p, first in zip(size, places, offset, strict=True)
-            )
-            rolled = pattern[:, i][:, :, j][..., k]
+            back = [-int(float(p) * s) for s, p in zip(size, places, strict=True)]
+            rolled = _every(pattern.roll(back, (1, 2, 3)), resolution, offset)
             out.append(amount * self.grain[:, None, None, None] * rolled)
         return torch.stack(out)
 
@@ -341,12 +338,6 @@ def _white(size: tuple[int, ...], device: str, dtype: torch.dtype) -> Float[Tens
         return torch.randn(len(TISSUES), *size, generator=draw).to(device=device, dtype=dtype)
 
 
-def _every_place(size: int, shift: int, resolution: int, first: int, device: str) -> Tensor:
-    """Where in a pattern that is rolled by some voxels every `resolution`-th voxel along an axis lies."""
-    at = torch.arange(first if resolution > 1 else 0, size, resolution, device=device)
-    return (at + shift) % size
-
-
 def _every(x: Tensor, resolution: int, offset: Offset) -> Tensor:
     """Every `resolution`-th voxel along the last three axes."""
     if resolution == 1:
@@ -399,6 +390,11 @@ def _with_background(
     return out if curves is None else bend(out, curves)
 
 
+def knots_of(fractions: Tensor, steps: int) -> Tensor:
+    """Where on a curve of so many steps fractions lie: 0 at its first knot, between two of them in proportion."""
+    return torch.logit(fractions, _CURVE_EPS).add(CURVE_ENDS).mul(steps / (2 * CURVE_ENDS))
+
+
 def bend(
     fractions: Float[Tensor, "n 4 *size"], curves: Float[Tensor, "3 knots"]
 ) -> Float[Tensor, "n 4 *size"]:
@@ -410,9 +406,10 @@ def bend(
     steps = curves.shape[1] - 1
     factors = curves.exp().to(fractions.dtype)
     tissues = fractions[:, :-1]
-    place = torch.logit(tissues, _CURVE_EPS).add(CURVE_ENDS).mul(steps / (2 * CURVE_ENDS))
     out = []
-    for own, here, x in zip(factors, place.unbind(dim=1), tissues.unbind(dim=1), strict=True):
+    for own, here, x in zip(
+        factors, knots_of(tissues, steps).unbind(dim=1), tissues.unbind(dim=1), strict=True
+    ):
         low = here.detach().to(torch.int32).clamp_(0, steps - 1)
         flat = low.flatten()
         slope = own.diff().index_select(0, flat).view_as(x)
