@@ -10,7 +10,7 @@ person's own draw more brains are decoded until four of them had been predicted 
 draw, whose difference from the own one the surface goes through, within `DRAW_TOLERANCE`. `Plan(exact=True)`
 decodes every age and draw. Measured on paths of both shipped packs: the own draw is within 0.04 % (tissues) and
 0.06 % (regions) of the exact sums, further draws within 0.5 % and 2.8 %: ventricles, whose draws spread by ten times
-that. A test holds them.
+that (`tests/benchmarks/sweep.py`; a test holds them).
 """
 
 from __future__ import annotations
