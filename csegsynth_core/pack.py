@@ -38,7 +38,7 @@ from csegsynth_core.errors import PackError
 from csegsynth_core.models.family import ConditionalModel, family
 
 FORMAT = "csegsynth-pack"
-VERSION = 2
+VERSION = 3
 """Of packs that are written. Older ones are read where their networks are still today's."""
 SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "models"
 """Where the packs that come with the project are."""

@@ -29,7 +29,7 @@ def made():
 
 @pytest.fixture
 def model(made, monkeypatch):
-    for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "DRAWS": 4}.items():
+    for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "VARIED": 2, "DRAWS": 4}.items():
         monkeypatch.setattr(calibrate, name, few)
     monkeypatch.setattr(texture, "TRIALS", 1)
     state = {k: v.clone() for k, v in made.state_dict().items()}
@@ -51,7 +51,7 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("folds", "balance", "steady", "grain", "curves")
+    later = ("folds", "balance", "steady", "grain", "curves", "edge", "rim")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:
@@ -102,7 +102,7 @@ def test_no_background_in_depth(model):
     generator.template[place] -= torch.logsumexp(log_ratios, dim=0)  # as much of tissue as of background
     before = calibrate._average(generator)
     assert before[0, 3][tuple(spot)].item() == pytest.approx(0.5, abs=0.05)
-    generator.template += calibrate._raised(generator)
+    generator.template += calibrate._raised(depth)
     after = calibrate._average(generator)
     assert after[0, 3][tuple(spot)] < 1e-3
     shares = [x[here] / x[here].sum() for x in (before, after)]
@@ -143,6 +143,32 @@ def test_balance_that_is_set_again_replaces_the_old_one(model):
         calibrate._set_balance(model, features, volumes, list(range(8)))
         found.append(model.generator.balance.clone())
     assert found[0].abs().max() > 0.01 and torch.allclose(found[0], found[1])
+
+
+def test_codes_are_narrowed_in_directions_of_volume_alone(model, monkeypatch):
+    """Of codes of which one changes CSF: its spread shrinks until volumes vary as wanted; the others keep theirs."""
+    monkeypatch.setattr(calibrate, "DRAWS", 24)
+    generator, y = model.generator, torch.zeros(2, FEATURES)
+    half = len(generator.linear.bias) // 2
+    generator.linear.weight[half + 2 * half // 3 :, 5] = 0.6
+    generator.affine.weight.zero_()  # the other codes change no volume
+    generator.heads.weight.zero_()
+
+    def spread():
+        return np.mean([np.cov(calibrate._pairs_ml(model, y[:1], seed).T) for seed in (7, 8)], axis=0)
+
+    before = spread()
+    wanted = np.diag([50.0, 50.0, 20.0]) ** 2 + 1.0
+    wanted[2, 2] = 0.25 * before[2, 2]
+    for _ in range(3):
+        calibrate._narrow(model, y, [0, 1], wanted)
+    after = spread()
+    assert after[2, 2] == pytest.approx(wanted[2, 2], rel=0.25)
+    kept = model.prior.spread.diagonal()
+    assert kept[5] < 0.7 and (torch.cat([kept[:5], kept[6:]]) - 1.0).abs().max() < 0.05
+    narrowed = model.prior.spread.clone()
+    calibrate._narrow(model, y, [0, 1], 2.0 * wanted)
+    assert torch.allclose(model.prior.spread, narrowed, atol=1e-6), "enough room: nothing is taken"
 
 
 def test_shift_changes_a_tissues_odds_everywhere_and_the_size(model):

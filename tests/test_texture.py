@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, CURVE_STEPS, Config, CSegSynth, bend
+from csegsynth_core.models.csegsynth import CURVE_ENDS, CURVE_STEPS, Config, CSegSynth, bend, trim
 from train import texture
 from train.template import set_template
 from train.texture import Texture, packed, texture_of
@@ -56,9 +56,37 @@ def test_curves_change_what_tissues_have_of_their_sum():
     assert torch.equal(bend(nothing, curves), nothing)
 
 
+def test_the_edge_changes_the_odds_of_background_where_it_counts():
+    """A constant is a shift of its log-odds, by so much as the place has of the rim; tissues keep their shares."""
+    shares = torch.softmax(2 * torch.randn(2, 4, 50, generator=torch.Generator().manual_seed(1)), dim=1)
+    rim = torch.linspace(0.0, 1.0, 50).expand(2, 1, 50)
+    edge = torch.full((CURVE_STEPS + 1,), -0.7)
+    trimmed = trim(shares, edge, rim)
+    assert torch.allclose(trimmed.sum(dim=1), torch.ones(2, 50), atol=1e-6)
+    assert torch.allclose(trimmed[:, 3].logit() - shares[:, 3].logit(), -0.7 * rim[:, 0], atol=1e-4)
+    for k in (1, 2):
+        assert torch.allclose(trimmed[:, k] / trimmed[:, 0], shares[:, k] / shares[:, 0], rtol=1e-4)
+    edge = torch.linspace(-CURVE_ENDS, CURVE_ENDS, CURVE_STEPS + 1) / 4  # at its own fraction
+    slope = trim(shares, edge, torch.ones(2, 1, 50))[:, 3].logit()
+    assert torch.allclose(slope, 1.25 * shares[:, 3].logit(), atol=1e-4)
+
+
+def test_the_edge_spares_what_is_far_from_the_rim(model):
+    generator, z = model.generator, model.draw(1, 0)
+    before = generator(z)
+    generator.edge.fill_(3.0)
+    assert torch.equal(generator(z), before), "no place has any of the rim"
+    generator.rim[:, : generator.middle[0] // 2] = 1.0
+    after = generator(z)[0, 3] - before[0, 3]
+    half = generator.middle[0]
+    assert after[: half - 4].max() > 0.3 and after[half + 4 :].abs().max() < 1e-6
+
+
 def test_curves_pass_gradients_on(model):
     generator, z = model.generator, model.draw(1, 3)
     generator.grain.fill_(0.4)
+    generator.rim.fill_(0.8)
+    generator.edge.copy_(0.3 * torch.randn(CURVE_STEPS + 1, generator=torch.Generator().manual_seed(3)))
     generator.curves.copy_(0.3 * torch.randn(3, CURVE_STEPS + 1, generator=torch.Generator().manual_seed(2)))
     plain = generator(z)
     z = z.clone().requires_grad_(True)
@@ -96,45 +124,52 @@ def test_the_typical_brain_has_no_grain(model):
 
 
 def test_fitted_curves_give_fractions_the_originals_distribution(model):
-    """Originals are this generator's brains with curves that make voxels purer; the fit starts without any."""
-    generator, y = model.generator, torch.zeros(1, 3)
+    """Originals are this generator's brains with an edge that makes it crisper, and with curves that make voxels
+    purer; the fit starts without any."""
+    generator = model.generator
+    generator.rim.fill_(1.0)
+    controls = generator.controls(model.draw(3, 5))
 
     def make():
-        return torch.cat([model(y, z[None]) for z in model.draw(3, 5)])
+        return generator.unfinished(controls)
 
-    plain = make()
+    plain = generator.render(controls)
+    generator.edge.copy_(torch.linspace(-2.0, 2.0, CURVE_STEPS + 1))
     generator.curves[:, : CURVE_STEPS // 3] = torch.tensor([-1.0, -4.0, -0.5])[:, None]
     generator.curves[1, CURVE_STEPS // 2 :] = 1.0
-    wanted = make()
+    wanted = generator.render(controls)
+    generator.edge.zero_()
     generator.curves.zero_()
     found = Texture(generator, packed(wanted), lambda: np.ones(3))
     generator.template.copy_(found.template)  # as it was: the search's start sharpens
     generator.grain.zero_()
     made = found.fit_curves(make)
-    assert torch.allclose(made, make(), atol=1e-6), "the generator has the curves"
+    assert torch.allclose(made, generator.render(controls), atol=1e-6), "the generator has the curves"
     limits = (torch.arange(1, 26) - 0.5) / 25.5
-    for k in range(3):
+    for k in range(4):
         below = [torch.stack([(x[:, k] < v).float().mean() for v in limits]) for x in (plain, wanted, made)]
         off = [(b - below[1]).abs().max().item() for b in below]
         assert off[2] < max(0.2 * off[0], 1.5e-3), (k, off)
     odds = torch.linspace(-CURVE_ENDS, CURVE_ENDS, CURVE_STEPS + 1)
-    assert ((generator.curves + odds).diff(dim=1) > -1e-4).all(), "greater odds never become less"
+    for curve in (*generator.curves, generator.edge):
+        assert ((curve + odds).diff() > -1e-4).all(), "greater odds never become less"
 
 
 def test_the_search_reports_what_the_generator_has(model, monkeypatch):
     monkeypatch.setattr(texture, "TRIALS", 1)
-    generator, y = model.generator, torch.zeros(1, 3)
+    generator = model.generator
+    controls = generator.controls(model.draw(2, 5))
 
-    def make():
-        return torch.cat([model(y, z[None]) for z in model.draw(2, 5)])
+    def texture_now():
+        return texture_of(packed(generator.render(controls)))
 
     generator.grain.fill_(0.5)
-    wanted = packed(make())
+    wanted = packed(generator.render(controls))
     generator.grain.zero_()
     found = Texture(generator, wanted, lambda: np.ones(3))
-    before = texture_of(packed(make()))
-    found.search(make)
-    after, numbers, real = texture_of(packed(make())), found.numbers(), texture_of(wanted)
+    before = texture_now()
+    found.search(lambda: generator.unfinished(controls))
+    after, numbers, real = texture_now(), found.numbers(), texture_of(wanted)
     assert generator.grain.tolist() == pytest.approx(
         [numbers[f"grain_{t}"] for t in ("wm", "gm", "csf")], rel=1e-5
     )

@@ -7,12 +7,16 @@ they differed by before (**response**), and then the prior network's line and cu
 the very volumes that they told. A shift of each tissue's log-ratio and of the brain's size makes the **mean volumes**
 of draws those of the training people, and another one gives the brain without noise those of the mean draw.
 
+Where draws of one person's **codes** differ more in volume than people do about what their features predict, codes
+are narrowed in these directions alone; codes that do not go with volume keep their spread.
+
 A code of a few dozen numbers gives everybody the template's folds. Real people differ in them far more than in
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
 
 * **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth and in cerebellum
   and brainstem. Its one level is such that generated brains of training people resemble each other as much as the
-  same people's real maps do, by their mean structural similarity (Wang et al. 2004).
+  same people's real maps do, by the mean structural similarity (Wang et al. 2004) of white matter: its blades are
+  what folds are seen by.
 * **balance**: random shifts of the tissues' log-ratios in the whole brain and of its size, the smallest with which
   volumes of one person's draws vary, and vary together, as people do about what their features predict
   (leave-one-out errors of ridge regression).
@@ -23,7 +27,7 @@ All are matches of moments, made once after training; no gradient sees them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -33,7 +37,7 @@ from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_
 from torch import Tensor
 
 from csegsynth_core import grid
-from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
+from csegsynth_core.models.csegsynth import Controls, CSegSynth, TemplateGenerator
 from csegsynth_core.regions import at_4mm, network
 from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
@@ -41,7 +45,7 @@ from csegsynth_core.volumes import volumes_ml
 from train.images import pairs_of, ssim_of_pairs
 from train.principal import at_volumes, evenly, log_volumes
 from train.ridge import PENALTIES
-from train.texture import Texture, packed, texture_of
+from train.texture import Texture, Unfinished, packed, texture_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +67,8 @@ SURER = 4.0
 """Rise of all tissues' log-ratios with each further mm."""
 SUREST = 12.0
 """Most that log-ratios are raised."""
+RIM_MM = (3.0, 6.0)
+"""Depth down to which all of the background's curve counts, and from which on nothing of it does."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
 MOST_MM = 5.0
@@ -70,13 +76,18 @@ MOST_MM = 5.0
 UNITS = (0.3, 0.3, 0.3, 0.02)
 """Shifts of log-ratios and of the logarithm of length that count as equally large."""
 PEOPLE = 24
-PAIRS = 48
+"""People who tell texture."""
+ALIKE, PAIRS = 48, 300
+"""People who tell how alike brains are, and pairs of them."""
 HALVINGS = 5
 SHIFTS = 2
 """Newton steps towards mean volumes."""
 PENALTY = 1e-3
 """Ridge penalty, as a share of the number of people, of what keeps features telling what they told."""
-DRAWS = 32
+VARIED, DRAWS = 32, 12
+"""People who tell how far draws differ in volume, and draws of each."""
+NARROWINGS = 2
+"""Steps towards codes whose volumes differ no more than people's."""
 SHIFT = 0.5
 SEED = 77
 
@@ -101,7 +112,8 @@ def calibrate(
         volumes: mL, of everybody.
 
     Returns:
-        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `folds_mm`, the amplitude found; standard
+        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `folds_mm`, the amplitude found; `excess`,
+        the largest variance of volumes over draws, before codes were narrowed, over what is wanted; standard
         deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
         set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
     """
@@ -110,39 +122,48 @@ def calibrate(
         return {}
     training = model.training
     model.eval()
-    for name in ("folds", "balance", "steady", "grain", "curves"):
+    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim"):
         getattr(generator, name).zero_()
     index = [int(r) for r in rows]
-    some = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:PEOPLE]]
+    alike = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:ALIKE]]
+    some = alike[:PEOPLE]
     shape = _where(generator)
-    originals = np.concatenate([packed(maps_of([r])) for r in some])
+    originals = np.concatenate([packed(maps_of([r])) for r in alike])
     real = _mean_ssim(originals)
+    originals = originals[:PEOPLE]
     few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
-    texture = Texture(generator, originals, lambda: _spread(model, features, responding), _raised(generator))
+    depth = _depth_mm(_average(generator))
+    generator.rim.copy_(_rim(depth))
+    texture = Texture(generator, originals, lambda: _spread(model, features, responding), _raised(depth))
 
-    def make() -> Float[Tensor, "n 4 i j k"]:
-        return _draws(model, features, some)
+    def make() -> Unfinished:
+        parts = [generator.unfinished(controls) for controls in _controls(model, features, some)]
+        return torch.cat([p for p, _ in parts]), torch.cat([r for _, r in parts if r is not None])
 
-    def set_noise() -> float:
-        level = _match(generator, shape, lambda: _mean_ssim(packed(make())), real)
-        _set_balance(model, features, volumes, index)
-        return level
+    def likeness() -> float:
+        return _mean_ssim(
+            np.concatenate([packed(generator.render(c)) for c in _controls(model, features, alike)])
+        )
+
+    def set_noise() -> dict[str, float]:
+        level = _match(generator, shape, likeness, real)
+        return {"folds_mm": level, "excess": _set_balance(model, features, volumes, index)}
 
     set_noise()  # noise mixes tissues
     for _ in range(ROUNDS):
         _set_means(model, features, volumes, few)
         texture.search(make)
     _keep_told(model, features, index, told)
-    level = set_noise()  # a texture changes what noise does
+    report = set_noise()  # a texture changes what noise does
     texture.fit_curves(make)
-    report = texture.numbers()
+    report |= texture.numbers()
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
-    made = packed(make())
+    made = np.concatenate([packed(generator.render(c)) for c in _controls(model, features, some)])
     model.train(training)
-    report |= {"folds_mm": level, "ssim_real": real, "ssim_made": _mean_ssim(made)}
+    report |= {"ssim_real": real, "ssim_made": likeness()}
     for kind, images in (("real", originals), ("made", made)):
         report |= {f"{name}_{kind}": value for name, value in texture_of(images).items()}
     size = generator.balance.square().sum(dim=1).sqrt()
@@ -221,11 +242,17 @@ def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
         logger.info("volumes without noise, mL: %s, wanted %s", made.round(1), wanted.round(1))
 
 
-def _raised(generator: TemplateGenerator) -> Float[Tensor, "i j k"]:
+def _raised(depth: NDArray[np.float64]) -> Float[Tensor, "i j k"]:
     """By how much the template's log-ratios are raised in depth, of all tissues alike: what they share of their sum
     stays what it is."""
-    raised = SURER * (_depth_mm(_average(generator)) - SURE_MM)
-    return torch.from_numpy(raised.clip(0.0, SUREST).astype(np.float32))
+    return torch.from_numpy((SURER * (depth - SURE_MM)).clip(0.0, SUREST).astype(np.float32))
+
+
+def _rim(depth: NDArray[np.float64]) -> Float[Tensor, "1 i2 j2 k2"]:
+    """How much of the background's curve counts at every place of the template, at 4 mm."""
+    full, none = RIM_MM
+    share = ((none - depth) / (none - full)).clip(0.0, 1.0)
+    return torch.nn.functional.avg_pool3d(torch.from_numpy(share.astype(np.float32))[None], 2)
 
 
 def _average(generator: TemplateGenerator) -> Float[Tensor, "1 4 i j k"]:
@@ -295,38 +322,89 @@ def _match(
     return level
 
 
-def _draws(model: CSegSynth, features: Tensor, rows: list[int]) -> Float[Tensor, "n 4 i j k"]:
-    """One draw of each person."""
+def _controls(model: CSegSynth, features: Tensor, rows: list[int]) -> Iterator[Controls]:
+    """The fields of one draw of each person."""
     z = model.draw(len(rows), SEED)
-    return torch.cat([model(features[r : r + 1], z[k : k + 1]) for k, r in enumerate(rows)])
+    for k, r in enumerate(rows):
+        yield model.generator.controls(model.condition(z[k : k + 1], features[r : r + 1]))
 
 
 def _mean_ssim(images: NDArray[np.uint8]) -> float:
+    """Of white matter, over pairs of brains."""
     pairs = pairs_of(len(images), PAIRS)
-    return float(np.mean([ssim_of_pairs(images[:, k], pairs).mean() for k in range(len(TISSUES))]))
+    return float(ssim_of_pairs(images[:, TISSUES.index("wm")], pairs).mean())
 
 
-def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
-    """Make draws vary as people do: the smallest shifts whose volumes have the covariance that draws lack."""
+def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> float:
+    """Make draws vary as people do: no more by their codes, and by the smallest shifts whose volumes have the
+    covariance that draws lack.
+
+    Returns:
+        The largest variance of volumes before codes were narrowed, over what is wanted.
+    """
+    generator = model.generator
+    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
     wanted = np.cov(
         _left_out_errors(features[rows].numpy().astype(float), volumes[rows].numpy().astype(float)).T
     )
-    model.generator.balance.zero_()  # type: ignore[union-attr,operator]
-    chosen = rows[:: max(1, 3 * len(rows) // PEOPLE)]
-    spread = np.mean([np.cov(_pairs_ml(model, features[r : r + 1], SEED + r).T) for r in chosen], axis=0)
-    values, vectors = np.linalg.eigh(wanted - spread)
-    missing = vectors * np.sqrt(np.maximum(values, 0.0))
-    balance = _smallest(model, features[rows].mean(dim=0, keepdim=True), missing)
-    model.generator.balance.copy_(balance)  # type: ignore[union-attr,operator]
-    logger.info(
-        "volumes, mL: people about ridge %s, draws %s",
-        np.sqrt(wanted.diagonal()).round(1),
-        np.sqrt(spread.diagonal()).round(1),
-    )
+    generator.balance.zero_()
+    model.prior.set_spread(features[rows])
+    chosen = _some(rows, VARIED)
+    excess = [_narrow(model, features, chosen, wanted) for _ in range(NARROWINGS)]
+
+    def spread() -> NDArray[np.float64]:
+        return np.mean([np.cov(_pairs_ml(model, features[r : r + 1], SEED + r).T) for r in chosen], axis=0)
+
+    without = spread()
+    values, vectors = np.linalg.eigh(wanted - without)
+    values = np.maximum(values, 0.0)
+    missing = vectors * np.sqrt(values)
+    generator.balance.copy_(_smallest(model, features[rows].mean(dim=0, keepdim=True), missing))
+    # What a shift does differs between people, and is not in proportion to it.
+    aimed, added = (np.trace(np.linalg.pinv(wanted) @ c) for c in (missing @ missing.T, spread() - without))
+    generator.balance *= np.sqrt(np.clip(aimed / max(added, 1e-9), 0.25, 4.0))
+    stds = [np.sqrt(c.diagonal()).round(1) for c in (wanted, without, spread())]
+    logger.info("volumes, mL: people about ridge %s, draws by codes %s, draws %s", *stds)
+    return excess[0]
+
+
+def _narrow(model: CSegSynth, features: Tensor, rows: list[int], wanted: NDArray[np.float64]) -> float:
+    """Take out of the codes' spread what makes volumes of one person's draws differ more than is wanted.
+
+    What codes tell of volumes is regressed on draws. In directions of volume in which draws have too much variance,
+    codes move as the regression of codes on volumes says.
+
+    Args:
+        rows: people whose draws are looked at.
+        wanted: covariance of volumes about what features tell, (3, 3) mL².
+
+    Returns:
+        The largest variance of volumes, over what is wanted, before.
+    """
+    prior, latent = model.prior, model.config.latent
+    codes, odd, spread = [], [], []
+    for r in rows:
+        half = model.draw(DRAWS // 2, SEED + r)
+        ml = _pairs_ml(model, features[r : r + 1], SEED + r)
+        codes.append(prior.narrow(half[:, :latent]))
+        odd.append((ml[: len(half)] - ml[len(half) :]) / 2)
+        spread.append(np.cov(ml.T))
+    x, y = torch.cat(codes).double().numpy(), np.concatenate(odd)
+    slopes = np.linalg.solve(x.T @ x + PENALTY * len(x) * np.eye(latent), x.T @ y).T  # mL for each code
+    root = np.linalg.cholesky(wanted + 1e-6 * np.eye(len(wanted)))
+    values, vectors = np.linalg.eigh(np.linalg.solve(root, np.linalg.solve(root, np.mean(spread, axis=0)).T))
+    logger.info("variance of volumes over draws, over what is wanted: %s", values.round(2))
+    less = vectors * (np.maximum(values, 1.0) ** -0.5 - 1.0) @ vectors.T
+    change = root @ less @ np.linalg.inv(root)
+    covariance = (prior.spread @ prior.spread.T).double().numpy()
+    back = covariance @ slopes.T @ np.linalg.pinv(slopes @ covariance @ slopes.T)
+    narrower = np.eye(latent) + back @ change @ slopes
+    prior.spread.copy_(torch.from_numpy(narrower @ prior.spread.double().numpy()))
+    return float(values.max())
 
 
 def _pairs_ml(model: CSegSynth, y: Tensor, seed: int) -> NDArray[np.float64]:
-    """Volumes of `DRAWS` draws of a person, each with its opposite, (draws, tissues) mL."""
+    """Volumes of `DRAWS` draws of a person, (draws, tissues) mL: half of them, then those with opposite noise."""
     half = model.draw(DRAWS // 2, seed)
     return np.stack([_ml(model, y, one) for one in torch.cat([half, -half])[:, None]])
 

@@ -97,20 +97,27 @@ _TEXTURE = (
     "texture of maps was matched to the training people's: {sharpness_wm:.2f}, {sharpness_gm:.2f} and "
     "{sharpness_csf:.2f} of its own detail were added to the template's log-ratios (WM, GM, CSF), and draws get "
     "voxel-wise noise of standard deviation {grain_wm:.2f}, {grain_gm:.2f} and {grain_csf:.2f} in them, as "
-    "segmentations have it (the brain without noise has none). Curves give each tissue's fractions the "
-    "distribution that they have in real maps. What codes add to log-ratios was multiplied by "
-    "{response:.2f}, so that volumes differ between people by what they differed by before; the prior network's line "
-    "and curve were then changed so that features tell the very volumes that they told. The mean square by which a "
-    "fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and {detail_csf:.2f} of the real "
-    "maps' (WM, GM, CSF), from those two voxels away {detail2_wm:.2f}, {detail2_gm:.2f} and {detail2_csf:.2f}, and "
-    "the share of brain in mixed voxels {mixed_made:.3f} (real: {mixed_real:.3f}). Shifts of the log-ratios give "
-    "draws, and the brain without noise, the training people's mean volumes."
+    "segmentations have it (the brain without noise has none). Curves give each tissue's fractions, and those of "
+    "background at the surface, the distribution that they have in real maps. What codes add to log-ratios was "
+    "multiplied by {response:.2f}, so that volumes differ between people by what they differed by before; the "
+    "prior network's line and curve were then changed so that features tell the very volumes that they told. The "
+    "mean square by which a fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and "
+    "{detail_csf:.2f} of the real maps' (WM, GM, CSF), from those two voxels away {detail2_wm:.2f}, "
+    "{detail2_gm:.2f} and {detail2_csf:.2f}, and the share of brain in mixed voxels {mixed_made:.3f} (real: "
+    "{mixed_real:.3f}). Shifts of the log-ratios give draws, and the brain without noise, the training people's "
+    "mean volumes."
 )
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
     "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as "
-    "real ones are (mean SSIM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's size vary "
-    "so that volumes of draws spread as people do about ridge regression."
+    "real ones are (mean SSIM of WM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's "
+    "size vary so that volumes of draws spread as people do about ridge regression."
+)
+
+
+_NARROWED = (
+    " Codes were narrowed in those directions in which volumes of one person's draws differed more than that "
+    "(variance up to {excess:.2f} times people's)."
 )
 
 
@@ -469,7 +476,7 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         detail = {name: noise[f"{name}_made"] / noise[f"{name}_real"] for name in names}
         said.append(_TEXTURE.format(**noise, **detail))
     if noise:
-        said.append(_NOISE.format(**noise))
+        said.append((_NOISE + _NARROWED * (noise.get("excess", 0.0) > 1.0)).format(**noise))
     return " ".join(said)
 
 

@@ -1,13 +1,15 @@
 """How crisp the compact model's maps are, matched to those of training people after training.
 
 Looking between voxels, and deforming by a mean over people, make a generated map unlike a segmented one: smoother,
-with more voxels that are half and half, and with fewer that hold a trace of a second tissue. Three things mend that:
+with more voxels that are half and half, and with fewer that hold a trace of a second tissue. Four things mend that:
 
 * **sharpness**: how much of their own detail is added to the template's log-ratios, for each tissue;
 * **grain**: voxel-wise noise in each tissue's logarithm, as segmentations leave;
 * **curves**: what every fraction of a tissue is multiplied by before tissues are made to sum to what they did, such
   that each tissue's fractions are distributed as in the training people's maps (histogram matching, Nyúl and Udupa
-  1999, iterated because of the sum). Background keeps its fraction: it would get in below the surface.
+  1999, iterated because of the sum);
+* **edge**: the same for the odds of background at the brain's surface. In depth it would let background in, and so
+  would more of it where it is the lesser part: there it never becomes more.
 
 Sharpness and grain are found together with a factor on the log-ratios that codes add (**response**), by least
 squares: what a voxel differs by from its neighbours, and from those two voxels away, is to be what it is in real
@@ -27,7 +29,7 @@ from scipy.optimize import least_squares
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend, knots_of
+from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend, knots_of, trim
 from csegsynth_core.tissue import TISSUES
 from train.images import pack_maps
 
@@ -45,15 +47,20 @@ ALONE = 253
 """From this fraction (of 255) on a voxel is of one tissue alone."""
 DISTANCES = (1, 2)
 """Voxels to the neighbours that are compared."""
-FIRST_ROUNDS, ROUNDS = 8, 3
+FIRST_ROUNDS, ROUNDS = 40, 3
 """Iterations of the curves' fit: to begin with, and from curves that were near."""
 SHARE = 16
 """One of so many voxels is looked at for curves."""
 LARGEST_STEP = 2.0
 LARGEST = 8.0
 """Bound of the logarithm of factors."""
+NEAR = 0.5
+"""Background is matched where so much of `edge` counts."""
 _TRACE = 2e-4  # a fraction that counts as none
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
+
+Unfinished = tuple[Float[Tensor, "n 4 i j k"], Float[Tensor, "n 1 i j k"] | None]
+"""Brains before `edge` and `curves`, see `TemplateGenerator.unfinished`."""
 
 
 class Texture:
@@ -82,6 +89,7 @@ class Texture:
         rng = np.random.default_rng(every)
         self.voxels = torch.from_numpy(rng.choice(every, max(1, every // SHARE), replace=False))
         shares = torch.from_numpy(originals).flatten(2)[..., self.voxels].float() / 255.0
+        shares = torch.cat([shares, 1.0 - shares.sum(dim=1, keepdim=True)], dim=1)
         self.sorted = shares.transpose(0, 1).flatten(1).sort(dim=1).values
         low, high = np.asarray(BOUNDS).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
@@ -105,20 +113,21 @@ class Texture:
         names = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in TISSUES]
         return dict(zip(names, found, strict=False)) | {"response": float(np.exp(found[-1]))}
 
-    def search(self, make: Callable[[], Float[Tensor, "n 4 i j k"]]) -> None:
+    def search(self, make: Callable[[], Unfinished]) -> None:
         """Find the texture with which brains that are made are nearest to real ones, and features do what they did.
 
         Args:
             make: brains of as many people as `originals` had, by the generator as it is.
         """
-        if not self.generator.curves.any():
-            self.fit_curves(make)
-        start = self.generator.curves.clone()
+        generator = self.generator
+        self.fit_curves(make)
+        start = generator.edge.clone(), generator.curves.clone()
 
         def differences(searched: NDArray[np.float64]) -> NDArray[np.float64]:
             self.apply(searched)
-            self.generator.curves.copy_(start)
-            found = texture_of(packed(self.fit_curves(make)))
+            generator.edge.copy_(start[0])
+            generator.curves.copy_(start[1])
+            found = texture_of(packed(self.fit_curves(make, ROUNDS)))
             apart = [
                 np.log(max(value, 1e-9) / max(self.wanted[name], 1e-9))
                 for name, value in found.items()
@@ -129,38 +138,69 @@ class Texture:
         best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
         logger.info("texture: off by %s with %s", differences(best.x).round(3), self.numbers())
 
-    def fit_curves(self, make: Callable[[], Float[Tensor, "n 4 i j k"]]) -> Float[Tensor, "n 4 i j k"]:
-        """Give the generator the curves with which fractions are distributed as in the originals.
+    def fit_curves(
+        self, make: Callable[[], Unfinished], rounds: int = FIRST_ROUNDS
+    ) -> Float[Tensor, "n 4 i j k"]:
+        """Give the generator the edge and the curves with which fractions are distributed as in the originals.
 
         Each round takes every tissue's fractions to the originals' of the same rank, and averages the factors that
         this takes over fractions between the same knots.
 
+        Args:
+            make: see `search`.
+            rounds: so many; few are enough from curves that were near.
+
         Returns:
             The brains with these curves.
         """
-        rounds = ROUNDS if self.generator.curves.any() else FIRST_ROUNDS
-        curves = self.generator.curves.clone()
-        self.generator.curves.zero_()
-        plain = make()
+        edge, curves = self.generator.edge, self.generator.curves
+        plain, rim = make()
         seen = plain.flatten(2)[..., self.voxels]
-        steps = curves.shape[1] - 1
-        knots = knots_of(seen[:, :-1], steps).round().long()
+        at = None if rim is None else rim.flatten(2)[..., self.voxels]
+        background = self._knots(seen[:, -1])
         for _ in range(rounds):
-            bent = bend(seen, curves)
+            trimmed = seen
+            if at is not None:
+                trimmed = trim(seen, edge, at)
+                self._nearer(edge, trimmed[:, -1], self.sorted[-1], background, at[:, 0] > NEAR)
+                edge[: len(edge) // 2].clamp_(max=0.0)
+                trimmed = trim(seen, edge, at)
+            bent = bend(trimmed, curves)
             for k, own in enumerate(curves):
-                now, knot = bent[:, k].flatten(), knots[:, k].flatten()
-                wanted = torch.empty_like(now)
-                wanted[now.argsort()] = self.sorted[k]
-                own += _step(now, wanted, knot, len(own))
-                own.copy_(_rising(own, knot))
-        self.generator.curves.copy_(curves)
-        return torch.cat([bend(p[None], curves) for p in plain])
+                # Half of it, since the other fractions of a place get theirs in the same round.
+                self._nearer(own, bent[:, k], self.sorted[k], self._knots(trimmed[:, k]), share=0.5)
+        parts = (
+            self.generator.finished(plain[n : n + 1], None if rim is None else rim[n : n + 1])
+            for n in range(len(plain))
+        )
+        return torch.cat(list(parts))
+
+    def _knots(self, fractions: Tensor) -> Tensor:
+        """The nearest knot of every fraction."""
+        return knots_of(fractions, len(self.generator.edge) - 1).round().long().flatten()
+
+    @staticmethod
+    def _nearer(
+        curve: Tensor,
+        now: Tensor,
+        wanted: Tensor,
+        knots: Tensor,
+        where: Tensor | None = None,
+        share: float = 1.0,
+    ) -> None:
+        """Take a curve a step towards that with which fractions have a distribution; both may be of some places."""
+        now = now.flatten()
+        ranked = torch.empty_like(now)
+        ranked[now.argsort()] = wanted
+        if where is not None:
+            now, ranked, knots = (v[where.flatten()] for v in (now, ranked, knots))
+        curve += share * _step(now, ranked, knots, len(curve))
+        curve.copy_(_rising(curve, knots))
 
 
 def _step(now: Tensor, wanted: Tensor, knot: Tensor, count: int) -> Float[Tensor, " knots"]:
     """Logarithms of the factors from what fractions are to what they should be, where there are any; elsewhere what
-    lies between. A factor on one fraction, before all are made to sum to what they did, is one on its odds; half of
-    it, since the other fractions of a place get theirs in the same round."""
+    lies between. A factor on one fraction, before all are made to sum to what they did, is one on its odds."""
     people = np.bincount(knot.numpy(), minlength=count)
     there = np.flatnonzero(people)
 
@@ -168,7 +208,7 @@ def _step(now: Tensor, wanted: Tensor, knot: Tensor, count: int) -> Float[Tensor
         mean = np.bincount(knot.numpy(), values.double().numpy(), count)[there] / people[there]
         return np.asarray((mean + _TRACE) / (1.0 - mean + _TRACE))
 
-    everywhere = np.interp(np.arange(count), there, 0.5 * np.log(odds(wanted) / odds(now)))
+    everywhere = np.interp(np.arange(count), there, np.log(odds(wanted) / odds(now)))
     return torch.from_numpy(everywhere).float().clamp(-LARGEST_STEP, LARGEST_STEP)
 
 

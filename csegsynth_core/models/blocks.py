@@ -158,7 +158,7 @@ class PriorNetwork(FeatureNetwork):
     See `FeatureNetwork` for its layers. With `straight` it also has `spread`, ours: a matrix that narrows the noise,
     ẑ_cnd = S ẑ_rnd + FFN_prior(y) with S Sᵀ = I − Cov[FFN_prior(y)]. What the features explain is taken out of the
     noise, so that ẑ_cnd of people like the training people follows N(0, I) again, the distribution that the generator
-    was trained on. In the paper S = I.
+    was trained on. In the paper S = I. Calibration may narrow S further (`train.calibrate`).
 
     Args:
         features: width of the encoded feature vector.

@@ -110,8 +110,8 @@ class TemplateGenerator(nn.Module):
     typical brain, 0. The first three shift the tissues' log-ratios everywhere and the brain's size (`balance`); the
     others are a random velocity at 8 mm that slides the cortex along itself (`folds`), and the last three of them
     also place the pattern of a voxel-wise noise in the log-ratios, such as segmentations leave (`grain`).
-    `train.calibrate` finds how much of each, and the `curves` that give fractions the distribution that they have in
-    real maps, where most voxels hold a trace of a second tissue and few are half and half.
+    `train.calibrate` finds how much of each, and the `edge` and `curves` that give fractions the distribution that
+    they have in real maps, where most voxels hold a trace of a second tissue and few are half and half.
     """
 
     region: Region = grid.BOX
@@ -135,6 +135,11 @@ class TemplateGenerator(nn.Module):
     curves: Float[Tensor, "3 knots"]
     """Logarithms of factors on each tissue's fractions, at fractions whose log-odds are evenly spaced from
     −`CURVE_ENDS` to `CURVE_ENDS`; the sum of tissues, and so the background, stays."""
+    edge: Float[Tensor, " knots"]
+    """Logarithm of a factor on the odds of background, likewise."""
+    rim: Float[Tensor, "1 i2 j2 k2"]
+    """How much of `edge` counts at every place of the template, at 4 mm: 1 at the surface and outside, 0 in depth,
+    where factors on a trace of background would let it in."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -168,9 +173,11 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("steady", torch.zeros(len(TISSUES) + 1))
         self.register_buffer("grain", torch.zeros(len(TISSUES)))
         self.register_buffer("curves", torch.zeros(len(TISSUES), CURVE_STEPS + 1))
+        self.register_buffer("edge", torch.zeros(CURVE_STEPS + 1))
+        self.register_buffer("rim", torch.zeros(1, *self.middle))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(
-            zeros_if_absent("balance", "folds", "steady", "grain", "curves")
+            zeros_if_absent("balance", "folds", "steady", "grain", "curves", "edge", "rim")
         )
         self.register_load_state_dict_pre_hook(gone_if_zero("least"))  # in runs from before the curves
         for weight in (self.heads.weight, self.affine.weight):
@@ -239,6 +246,12 @@ class TemplateGenerator(nn.Module):
                 resolution 1 gives there, for an eighth of the work; sums times eight estimate volumes.
             offset: of the first voxel along each axis, 0 or 1; for resolution 2.
         """
+        return self.finished(*self.unfinished(controls, resolution, offset))
+
+    def unfinished(
+        self, controls: Controls, resolution: int = 1, offset: Offset = (0, 0, 0)
+    ) -> tuple[Float[Tensor, "n 4 i j k"], Float[Tensor, "n 1 i j k"] | None]:
+        """Tissue fractions before `edge` and `curves`, and how much of `edge` counts there (None: nowhere)."""
         where = self._locations(self.displacement(controls), resolution, offset)
         logits = _sample(self.template.unsqueeze(0), where)
         logits = logits + self._at_voxels(controls.ratios, 4, resolution, offset)
@@ -246,7 +259,15 @@ class TemplateGenerator(nn.Module):
             grainy = logits + self._grain(controls.grain, resolution, offset)
             # The background's fraction stays, or grain would pierce the surface.
             logits = grainy + logits.logsumexp(dim=1, keepdim=True) - grainy.logsumexp(dim=1, keepdim=True)
-        return _with_background(logits, self.curves if self.curves.any() else None)
+        return _with_background(logits), _sample(self.rim.unsqueeze(0), where) if self.rim.any() else None
+
+    def finished(
+        self, fractions: Float[Tensor, "n 4 *size"], rim: Float[Tensor, "n 1 *size"] | None
+    ) -> Float[Tensor, "n 4 *size"]:
+        """Fractions as `edge` and `curves` leave them."""
+        if rim is not None:
+            fractions = trim(fractions, self.edge, rim)
+        return bend(fractions, self.curves) if self.curves.any() else fractions
 
     def _grain(
         self, grain: Float[Tensor, "n 4"], resolution: int, offset: Offset
@@ -371,23 +392,15 @@ def _smoothing(size: int, width: float, device: str, dtype: torch.dtype) -> Floa
         return (out / out.square().sum(dim=1, keepdim=True).sqrt()).to(device=device, dtype=dtype)
 
 
-def _with_background(
-    logits: Float[Tensor, "n 3 i j k"], curves: Float[Tensor, "3 knots"] | None = None
-) -> Float[Tensor, "n 4 i j k"]:
-    """Softmax over tissues and a background of log-ratio 0; written out, since torch's is slow across planes.
-
-    Args:
-        curves: see `TemplateGenerator.curves`; None: fractions stay as they are.
-    """
+def _with_background(logits: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 4 i j k"]:
+    """Softmax over tissues and a background of log-ratio 0; written out, since torch's is slow across planes."""
     if torch.is_grad_enabled():
-        soft = torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
-        return soft if curves is None else bend(soft, curves)
+        return torch.softmax(torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1), dim=1)
     top = logits.amax(dim=1, keepdim=True).clamp_min_(0.0)
     out = logits.new_empty(logits.shape[0], len(CHANNELS), *logits.shape[2:])
     torch.exp(logits - top, out=out[:, :-1])
     torch.exp(-top, out=out[:, -1:])
-    out.div_(out.sum(dim=1, keepdim=True))
-    return out if curves is None else bend(out, curves)
+    return out.div_(out.sum(dim=1, keepdim=True))
 
 
 def knots_of(fractions: Tensor, steps: int) -> Tensor:
@@ -403,20 +416,37 @@ def bend(
     Args:
         curves: see `TemplateGenerator.curves`; between its knots factors are interpolated.
     """
-    steps = curves.shape[1] - 1
     factors = curves.exp().to(fractions.dtype)
-    tissues = fractions[:, :-1]
-    out = []
-    for own, here, x in zip(
-        factors, knots_of(tissues, steps).unbind(dim=1), tissues.unbind(dim=1), strict=True
-    ):
-        low = here.detach().to(torch.int32).clamp_(0, steps - 1)
-        flat = low.flatten()
-        slope = own.diff().index_select(0, flat).view_as(x)
-        out.append(x * torch.addcmul(own.index_select(0, flat).view_as(x), slope, here - low))
-    bent, background = torch.stack(out, dim=1), fractions[:, -1:]
+    tissues = fractions[:, :-1].unbind(dim=1)
+    bent = torch.stack([x * _along(own, x) for own, x in zip(factors, tissues, strict=True)], dim=1)
+    background = fractions[:, -1:]
     scale = (1.0 - background) / bent.sum(dim=1, keepdim=True).clamp_min(1e-12)
     return torch.cat([bent * scale, background], dim=1)
+
+
+def trim(
+    fractions: Float[Tensor, "n 4 *size"], edge: Float[Tensor, " knots"], rim: Float[Tensor, "n 1 *size"]
+) -> Float[Tensor, "n 4 *size"]:
+    """Fractions with the odds of background times a factor; what tissues share of their sum stays.
+
+    Args:
+        edge: see `TemplateGenerator.edge`; between its knots logarithms are interpolated.
+        rim: how much of it counts, a factor on the logarithm.
+    """
+    background = fractions[:, -1:]
+    factor = torch.exp(rim * _along(edge.to(fractions.dtype), background))
+    both = torch.cat([fractions[:, :-1], background * factor], dim=1)
+    return both / both.sum(dim=1, keepdim=True)
+
+
+def _along(values: Float[Tensor, " knots"], fractions: Tensor) -> Tensor:
+    """What a curve has at every fraction, between its knots by interpolation."""
+    steps = len(values) - 1
+    here = knots_of(fractions, steps)
+    low = here.detach().to(torch.int32).clamp_(0, steps - 1)
+    flat = low.flatten()
+    slope = values.diff().index_select(0, flat).view_as(fractions)
+    return torch.addcmul(values.index_select(0, flat).view_as(fractions), slope, here - low)
 
 
 @lru_cache(maxsize=16)
