@@ -9,10 +9,16 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from csegsynth_core import __version__
 from csegsynth_core.errors import CSegSynthError, SourceError
 from csegsynth_core.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from csegsynth_core.pack import Pack
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,8 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--json", action="store_true", help="print the outcome as JSON")
     prepare.set_defaults(run=_prepare)
     make = commands.add_parser("generate", help="make synthetic brains for the people of a table")
-    make.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
-    make.add_argument("--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person")
+    _add_people(make)
     make.add_argument(
         "--out", type=Path, required=True, help="folder for the BIDS derivative; run again to resume"
     )
@@ -74,8 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="volumes of tissues and regions over age for the people of a table",
         description="Volumes and features over age: two TSVs for each person.",
     )
-    path.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
-    path.add_argument("--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person")
+    _add_people(path)
     path.add_argument("--out", type=Path, required=True, help="folder; run again to resume")
     path.add_argument(
         "--from", dest="start", type=float, metavar="AGE", help="years (default: youngest trained)"
@@ -105,8 +109,7 @@ def _add_saliency(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="how much each feature moves the volumes of the people of a table",
         description="Gradients of volumes with respect to every feature: a table for each person, and a summary.",
     )
-    one.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
-    one.add_argument("--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person")
+    _add_people(one)
     one.add_argument("--out", type=Path, required=True, help="folder for the tables; run again to resume")
     one.add_argument("--draws", type=_positive, default=4, help="latent draws of each person (default: 4)")
     one.add_argument("--seed", type=int, default=0, help="of the latent draws (default: 0)")
@@ -115,6 +118,36 @@ def _add_saliency(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     one.set_defaults(run=_saliency)
+
+
+def _people(pack: Pack, args: argparse.Namespace) -> pd.DataFrame:
+    """The table of a command; what is to be known about it goes to stderr.
+
+    Raises:
+        TableError: it cannot be used.
+    """
+    from csegsynth_core.data.tables import ID, read_table
+    from csegsynth_core.generate import encode
+
+    table = read_table(args.table)
+    unknown = [c for c in table if c != ID and c not in pack.schema.names]
+    if args.ignore_unknown and unknown:
+        table = table.drop(columns=unknown)
+        print(f"Columns that {pack.name} does not know, left out: {', '.join(unknown)}", file=sys.stderr)
+    for line in encode(pack, table, source=str(args.table)).remarks():
+        print(line, file=sys.stderr)
+    return table
+
+
+def _add_people(command: argparse.ArgumentParser) -> None:
+    """Whom a command is about."""
+    command.add_argument("--pack", default="ixi", help="name of a shipped pack, or a folder (default: ixi)")
+    command.add_argument(
+        "--table", type=Path, required=True, help="TSV, CSV or Excel with one row per person"
+    )
+    command.add_argument(
+        "--ignore-unknown", action="store_true", help="leave out columns that the pack does not know"
+    )
 
 
 def _natural(text: str) -> int:
@@ -160,12 +193,11 @@ def _prepare(args: argparse.Namespace) -> int:
 def _generate(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from csegsynth_core.data.tables import read_table
     from csegsynth_core.generate_folder import generate_folder
     from csegsynth_core.pack import load_pack
 
     pack = load_pack(args.pack)
-    table = read_table(args.table)
+    table = _people(pack, args)
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
         made, kept = generate_folder(
             pack,
@@ -210,12 +242,11 @@ def _simulate(args: argparse.Namespace) -> int:
 def _saliency(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from csegsynth_core.data.tables import read_table
     from csegsynth_core.pack import load_pack
     from csegsynth_core.saliency_tables import write_tables
 
     pack = load_pack(args.pack)
-    table = read_table(args.table)
+    table = _people(pack, args)
     settings = {"draws": args.draws, "seed": args.seed, "resolution": 2 if args.fast else 1}
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
 
@@ -232,7 +263,6 @@ def _sweep(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from csegsynth_core.data.tables import read_table
     from csegsynth_core.pack import load_pack
     from csegsynth_core.scenarios import Plan
     from csegsynth_core.sweep_folder import sweep_folder
@@ -251,7 +281,7 @@ def _sweep(args: argparse.Namespace) -> int:
         seed=args.seed,
         exact=args.exact,
     )
-    table = read_table(args.table)
+    table = _people(pack, args)
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
         made, kept = sweep_folder(pack, table, plan, args.out, source=str(args.table), done=bar.update)
     print(f"{made} people swept, {kept} already there, in {args.out}.")
@@ -270,6 +300,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except OSError as error:
         where = error.filename or "the destination"
+        if error.errno in (errno.EEXIST, errno.EISDIR):
+            print(f"Cannot use {where}: {error.strerror}. Name another folder.", file=sys.stderr)
+            return 3
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             print(f"Cannot write or read {where}: {error.strerror}.", file=sys.stderr)
             return 3

@@ -15,7 +15,7 @@ from csegsynth_core.data.feature import Feature
 from csegsynth_core.data.tables import ID, read_table
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.errors import TableError
-from csegsynth_core.generate import over_draws
+from csegsynth_core.generate import over_draws, sd_over_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
 from csegsynth_core.scenario_checks import MAX_NAME, check_name, made_name, shortened
@@ -159,6 +159,7 @@ def read_scenarios(pack: Pack, content: bytes, name: str, start: Mapping[str, An
     names = [str(v) if v else f"Scenario {n + 1}" for n, v in enumerate(table.get("scenario", table[ID]))]
     rows = table.drop(columns=[c for c in ("scenario", ID) if c in table])
     parsed = pack.schema.validate(rows, source=name)
+    parsed.refuse_implausible("correct the cell; an empty one is as in the person that scenarios start from")
     records = [
         {str(k): start.get(str(k)) if v is None or v != v else v for k, v in row.items()}
         for row in parsed.data.to_dict("records")
@@ -192,8 +193,8 @@ def compared(names: Sequence[str], volumes: NDArray[np.floating[Any]]) -> pd.Dat
 
     Args:
         names: of the scenarios.
-        volumes: (scenarios, draws, 3) mL, the same draws for all; or with the regions after the tissues, as from
-            `volumes_of_draws`.
+        volumes: (scenarios, draws, 3) mL, the same draws for all, in pairs (`generate.latent_draws`); or with the
+            regions after the tissues, as from `volumes_of_draws`.
 
     Returns:
         Tidy: `scenario`, `measure` (`wm`, `gm`, `csf`, `wm+gm+csf`, then names of regions), `mean_ml` and
@@ -219,9 +220,9 @@ def compared(names: Sequence[str], volumes: NDArray[np.floating[Any]]) -> pd.Dat
                     "scenario": name,
                     "measure": measure,
                     "mean_ml": float(own.mean()),
-                    "sd_draws_ml": float(own.std(ddof=1)) if draws > 1 else float("nan"),
+                    "sd_draws_ml": float(sd_over_draws(own)),
                     "difference_ml": float(paired.mean()),
-                    "difference_sd_draws_ml": float(paired.std(ddof=1)) if draws > 1 else float("nan"),
+                    "difference_sd_draws_ml": float(sd_over_draws(paired)),
                     "difference_percent": 100 * float(paired.mean()) / first if first else float("nan"),
                     "draws": draws,
                 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,12 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import ALL
 
-_DRAW = {"draw": {"Description": "Latent draw, counted from 0; the same for everybody"}}
+_DRAW = {
+    "draw": {
+        "Description": "Latent draw, counted from 0; the same for everybody. Draws 0 and 1, 2 and 3, ... are pairs "
+        "of opposite noise: their mean settles sooner, but the sample standard deviation of few is too large"
+    }
+}
 
 README = """Synthetic brain tissue maps made by CSegSynth {version} with the model pack "{pack}".
 
@@ -28,15 +34,18 @@ These are not scans of anybody. They are samples of a generative model trained o
 a hypothesis about a population, not a measurement of a person and not a forecast. Research use only,
 not for diagnosis.
 
-Maps: partial-volume fractions in [0, 1] of white matter (WM), grey matter (GM) and cerebrospinal fluid (CSF),
-80 x 128 x 128 voxels of 2 mm, RAS+, rigidly aligned to ICBM152 axes, never scaled. Volume in mL = sum x 0.008.
-Each sidecar holds features, seed, model hash and software version: with them the command
+{maps}The command
 
-    python -m csegsynth_core generate --pack {pack} --table participants.tsv --out DIR {options}
+    {command}
 
-makes the same maps again.
+makes the same {what} again, with the pack and software version that the JSON files name.
 
 {attribution}
+"""
+_MAPS = """\
+Maps: partial-volume fractions in [0, 1] of white matter (WM), grey matter (GM) and cerebrospinal fluid (CSF),
+80 x 128 x 128 voxels of 2 mm, RAS+, rigidly aligned to ICBM152 axes, never scaled. Volume in mL = sum x 0.008.
+
 """
 
 
@@ -70,6 +79,7 @@ def dataset_files(
     seed: int,
     regions: Sequence[Mapping[str, Any]] = (),
     draws: int = 1,
+    maps: bool = True,
 ) -> Iterable[tuple[str, bytes]]:
     """Files of a derivative beside those of its people.
 
@@ -77,13 +87,29 @@ def dataset_files(
         volumes: a row for each brain, as from `volume_row`.
         people: `sub-…` → the features that the model saw.
         regions: as from `region_row`; none: no table of regions.
+        maps: whether people have maps.
     """
     name = f"Synthetic brains, CSegSynth pack {pack.name}"
     licence = str(pack.about.get("licence", ""))
     yield "dataset_description.json", bids.dataset_description(name, synthetic=True, licence=licence).encode()
     attribution = str(pack.about.get("attribution", ""))
-    options = f"--seed {seed}" + (f" --draws {draws}" if draws > 1 else "")
-    readme = README.format(version=__version__, pack=pack.name, options=options, attribution=attribution)
+    command = [
+        "python",
+        "-m",
+        "csegsynth_core",
+        "generate",
+        "--pack",
+        pack.name,
+        "--table",
+        "participants.tsv",
+    ]
+    command += ["--out", "DIR", "--seed", str(seed), *(["--draws", str(draws)] if draws > 1 else [])]
+    command += [] if maps else ["--no-maps"]
+    command += [] if regions else ["--no-regions"]
+    readme = README.format(
+        version=__version__, pack=pack.name, maps=_MAPS if maps else "", what="maps" if maps else "tables",
+        command=shlex.join(command), attribution=attribution,
+    )  # fmt: skip
     yield "README.md", readme.encode()
     yield "dseg.tsv", bids.dseg_table().encode()
     meta = {t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}
@@ -159,16 +185,22 @@ def tissue_names(who: str, draw: int = 0, draws: int = 1) -> list[str]:
     return [map_name(who, "probseg", label=t.bids, desc=desc) for t in ALL]
 
 
+def map_names(who: str, draw: int = 0, draws: int = 1) -> list[str]:
+    """`map_name` of all maps of a brain: tissues, then the hard segmentation; of the `draw`-th of so many."""
+    dseg = map_name(who, "dseg", desc=f"synthetic{_one_of_many(draw, draws)}")
+    return [*tissue_names(who, draw, draws), dseg]
+
+
 def person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
     """Relative path and content of one brain's maps, hard segmentation and sidecars."""
     label = participant_label(brain)
     fields = sidecar_fields(brain, pack)
-    for k, (tissue, name) in enumerate(zip(ALL, tissue_names(label, brain.draw, brain.draws), strict=True)):
+    *names, dseg = map_names(label, brain.draw, brain.draws)
+    for k, (tissue, name) in enumerate(zip(ALL, names, strict=True)):
         yield f"{name}.nii.gz", _nifti(brain.maps[k], f"SYNTHETIC {tissue.bids} partial volume")
         yield f"{name}.json", bids.sidecar({"Type": "Probabilistic", "Label": tissue.bids} | fields).encode()
-    name = map_name(label, "dseg", desc=f"synthetic{_one_of_many(brain.draw, brain.draws)}")
-    yield f"{name}.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
-    yield f"{name}.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
+    yield f"{dseg}.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
+    yield f"{dseg}.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
 
 
 def _one_of_many(draw: int, draws: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from csegsynth_core.data.encoder import Encoded
@@ -94,9 +94,21 @@ def generate(
         CSegSynthError: the seed is not a whole number from 0 to 2³¹ − 1, or there is no draw.
     """
     encoded = encode(pack, people, source=source)
+    yield from generate_encoded(pack, encoded, range(len(encoded.x)), seed=seed, draws=draws)
+
+
+def generate_encoded(
+    pack: Pack, encoded: Encoded, rows: Iterable[int], *, seed: int = 0, draws: int = 1
+) -> Iterator[Brain]:
+    """`generate` for some rows of people who are encoded already.
+
+    Raises:
+        CSegSynthError: see `generate`.
+    """
     z = latent_draws(pack, draws, seed)
-    for row, participant in enumerate(encoded.natural.index):
-        flags = {str(k): str(v) for k, v in encoded.flags.iloc[row].items() if v}
+    for row in rows:
+        participant = encoded.natural.index[row]
+        flags = encoded.flags_of(row)
         for draw in range(draws):
             with torch.inference_mode():
                 y = torch.from_numpy(encoded.x[row : row + 1])
@@ -130,6 +142,27 @@ def latent_draws(pack: Pack, draws: int, seed: int) -> Float[Tensor, "draws late
         return pack.model.draw(1, _checked_seed(seed))
     half = pack.model.draw(max(2, (draws + 1) // 2), _checked_seed(seed))  # a lone one of seed 0 would be 0
     return torch.stack([half, -half], dim=1).flatten(0, 1)[:draws]
+
+
+def sd_over_draws(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
+    """Standard deviation over draws as from `latent_draws`; NaN where there is no pair of them.
+
+    In a pair of opposite noise what goes with the noise cancels: the sample standard deviation of few draws is too
+    large (√2 of one pair). Here half the squared difference within pairs counts as it is, and what pairs have in
+    common varies between pairs.
+
+    Args:
+        values: one for each draw along `axis`; a last one without its opposite is left out.
+    """
+    every = np.moveaxis(np.asarray(values, float), axis, 0)
+    pairs = len(every) // 2
+    if not pairs:
+        return np.full(every.shape[1:], np.nan)
+    one, other = every[0 : 2 * pairs : 2], every[1 : 2 * pairs : 2]
+    variance = np.square((one - other) / 2).mean(axis=0)
+    if pairs > 1:
+        variance = variance + ((one + other) / 2).var(axis=0, ddof=1)
+    return np.sqrt(variance)
 
 
 def generate_one(pack: Pack, person: Mapping[str, Any], *, seed: int = 0) -> Brain:

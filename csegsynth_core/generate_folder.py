@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,18 @@ from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import write_bytes, write_text
 from csegsynth_core.export import (
     dataset_files,
+    map_names,
     participant_label,
     person_files,
     region_row,
-    tissue_names,
     volume_row,
 )
-from csegsynth_core.generate import Brain, encode, generate
+from csegsynth_core.generate import Brain, encode, generate_encoded, latent_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.resume import features_hash, keep_settings, made_for
 
 SETTINGS = "generate.json"
+_MARK = "_desc-synthetic_volumes.json"
 
 
 def generate_folder(
@@ -38,11 +39,12 @@ def generate_folder(
     source: str = "table",
     done: Callable[[int], object] = lambda _: None,
 ) -> tuple[int, int]:
-    """Generate everybody of a table.
+    """Generate everybody of a table, into a new folder or one that holds people with the same settings.
 
     Each person's maps are written first and `sub-X/sub-X_desc-synthetic_volumes.json` (volumes in mL, features,
-    settings) last: a person with that file and all maps is finished, and is not made again by a later run. Tables of
-    all people (`volumes.tsv`, `regions.tsv`, `participants.tsv`) are written at the end.
+    settings) last: a person with that file and all maps is finished, and is not made again by a later run. Tables
+    (`volumes.tsv`, `regions.tsv`, `participants.tsv`) are written at the end and hold everybody in the folder, those
+    of other tables after those of this one.
 
     Args:
         people: as from `csegsynth_core.data.tables.read_table`.
@@ -59,7 +61,8 @@ def generate_folder(
         SourceError: the folder holds brains with other settings or of another model.
         CSegSynthError: `seed` or `draws` cannot be used.
     """
-    natural = encode(pack, people, source=source).natural
+    encoded = encode(pack, people, source=source)
+    latent_draws(pack, draws, seed)  # refused before anything is written
     settings = {
         "Synthetic": True,
         "ModelPack": pack.name,
@@ -70,11 +73,12 @@ def generate_folder(
         "Maps": maps,
         "Regions": regions,
     }
-    keep_settings(folder / SETTINGS, settings, what="brains")
+    keep_settings(folder / SETTINGS, settings, what="brains", finished=f"sub-*/*{_MARK}")
     made = kept = 0
     rows: list[dict[str, Any]] = []
-    for row, who in enumerate(natural.index):
-        digest = features_hash(dict(natural.iloc[row]))
+    seen = []
+    for row, who in enumerate(encoded.natural.index):
+        digest = features_hash(dict(encoded.natural.iloc[row]))
         mark = _mark(folder, str(who))
         files = _maps(folder, str(who), draws) if maps else []
         if made_for(mark, digest, *files):
@@ -82,7 +86,7 @@ def generate_folder(
         else:
             mark.unlink(missing_ok=True)  # made for other features: not finished any more
             brains = []
-            for brain in generate(pack, natural.iloc[[row]], seed=seed, draws=draws, source=source):
+            for brain in generate_encoded(pack, encoded, [row], seed=seed, draws=draws):
                 for name, content in person_files(brain, pack) if maps else ():
                     write_bytes(folder / name, content)
                 brains.append(_measured(brain, regions))
@@ -90,7 +94,9 @@ def generate_folder(
             write_text(mark, bids.sidecar(written | {"FeatureFlags": brain.flags}) + "\n")
             made += 1
         rows.append(json.loads(mark.read_text("utf-8")))
+        seen.append(mark)
         done(1)
+    rows += _others(folder, seen, settings)
     together = dataset_files(
         pack,
         volumes=[b["volumes"] for one in rows for b in one["Brains"]],
@@ -98,6 +104,7 @@ def generate_folder(
         people={one["Brains"][0]["volumes"]["participant_id"]: one["Features"] for one in rows},
         seed=seed,
         draws=draws,
+        maps=maps,
     )
     for name, content in together:
         if maps or name != "dseg.tsv":
@@ -112,9 +119,23 @@ def _measured(brain: Brain, regions: bool) -> dict[str, Any]:
 
 def _mark(folder: Path, who: str) -> Path:
     label = participant_label(who)
-    return folder / label / f"{label}_desc-synthetic_volumes.json"
+    return folder / label / f"{label}{_MARK}"
 
 
 def _maps(folder: Path, who: str, draws: int) -> list[Path]:
-    label = participant_label(who)
-    return [folder / f"{name}.nii.gz" for draw in range(draws) for name in tissue_names(label, draw, draws)]
+    """Maps and sidecars that a finished person has."""
+    names = [name for draw in range(draws) for name in map_names(participant_label(who), draw, draws)]
+    return [folder / f"{name}{ending}" for name in names for ending in (".nii.gz", ".json")]
+
+
+def _others(folder: Path, seen: Collection[Path], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """What finished people of other tables have in their files; unreadable ones and other settings left out."""
+    out = []
+    for mark in sorted(set(folder.glob(f"sub-*/*{_MARK}")) - set(seen)):
+        try:
+            one = json.loads(mark.read_text("utf-8"))
+            if all(one[k] == v for k, v in settings.items()) and one["Brains"] and one["Features"]:
+                out.append(one)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return out

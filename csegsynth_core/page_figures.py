@@ -65,7 +65,10 @@ def _whose(pack: Pack, brain: Brain) -> str:
 
 
 def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
-    """Age in years and sex for the centiles, and what to call these people: `women aged 48 (curves of 60)`."""
+    """Age in years and sex for the centiles, and what to call these people: `women aged 48 (curves of 60)`.
+
+    Beyond the reference ages the nearest one counts, and is named.
+    """
     if pack.schema.age is None:
         return None, None, ""
     age = float(person.features[pack.schema.age.name])
@@ -73,7 +76,17 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     sex = str(person.features[one.name]) if one else None
     own = sex if sex in pack.centiles.sexes else None
     people = _PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
-    return age, own, f"{people} aged {age:.0f} (curves of {pack.centiles.people(own)})"
+    nearest = _reference_age(pack, age, own)
+    curves = f"curves of {pack.centiles.people(own)}"
+    if nearest != age:
+        curves = f"the nearest reference age to {age:.0f}; {curves}"
+    return age, own, f"{people} aged {nearest:.0f} ({curves})"
+
+
+def _reference_age(pack: Pack, age: float, sex: str | None) -> float:
+    """Age in years whose centiles stand for an age."""
+    low, high = pack.centiles.ages(sex)
+    return min(max(age, low), high)
 
 
 def volume_ml(brain: Brain, volume: str) -> float:
@@ -94,7 +107,7 @@ def volume_table(
     Returns:
         A row for each volume of tissues, their sum and regions: `volume`, `person_ml`, `baseline_ml`, `change_ml`,
         `draws_low_ml`, `draws_high_ml`, `centile`, and the reference centiles `c5_ml` … `c95_ml` of people of the
-        same age and sex.
+        same sex, aged `reference_age` (the same age, or the nearest with reference people).
     """
     age, sex, _ = alike(pack, person)
     rows = []
@@ -104,6 +117,7 @@ def volume_table(
         row: dict[str, Any] = {"volume": key, "person_ml": ml, "baseline_ml": base, "change_ml": ml - base}
         row |= {"draws_low_ml": low, "draws_high_ml": high}
         if age is not None and key in pack.centiles.kinds:
+            row["reference_age"] = _reference_age(pack, age, sex)
             row["centile"] = pack.centiles.centile_of(key, age, sex, ml)
             curve = pack.centiles.curve(key, sex, [age]).iloc[0]
             row |= {f"c{c}_ml": float(curve[f"c{c}"]) for c in CENTILES}
@@ -334,12 +348,13 @@ def map_figure(
     tissue: str,
     at: Voxel = figures.CENTRE,
     display: Display = NEUROLOGICAL,
+    smooth: bool = True,
 ) -> ExportFigure:
     """Where in the brain a feature acts; `change` gives what `saliency.voxel_map` does."""
 
     def drawn() -> ExportFigure:
         return _planes(
-            "", "", brain.maps, note(pack), mode=tissue, at=at, display=display, smooth=True,
+            "", "", brain.maps, note(pack), mode=tissue, at=at, display=display, smooth=smooth,
             baseline=brain.maps - change(), change=f"change of fraction for 1 SD of {label}",
         )  # fmt: skip
 

@@ -14,21 +14,29 @@ from csegsynth_core.errors import SourceError
 
 
 def keep_settings(
-    path: Path, settings: Mapping[str, Any], *, what: str, about: Mapping[str, Any] | None = None
+    path: Path,
+    settings: Mapping[str, Any],
+    *,
+    what: str,
+    finished: str,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the settings of a new folder, or refuse a folder that holds results with others.
+
+    Settings of a run that finished nothing, since it was refused or stopped, are replaced.
 
     Args:
         path: of the settings' JSON file.
         settings: what two runs must have in common.
         what: of the folder's content, for the message: "a sweep".
+        finished: pattern of a finished person's file, relative to the folder.
         about: further fields of the file, which are not compared.
 
     Raises:
         SourceError: the folder holds results with other settings; says which.
     """
     wanted = json.loads(json.dumps(dict(settings)))
-    if path.exists():
+    if path.exists() and next(path.parent.glob(finished), None) is not None:
         try:
             held = json.loads(path.read_text("utf-8"))
         except ValueError:

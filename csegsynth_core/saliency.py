@@ -238,7 +238,7 @@ def summarise(
         raise TableError(
             "nobody is in this subgroup", expected="at least one person", fix="widen the filters"
         )
-    values = found.slopes[keep].astype(float)
+    values = found.slopes[keep] * pack.encoder.column_sd()
     people, draws = values.shape[:2]
     mean = values.mean(axis=(0, 1))
     low, high = bootstrap_interval(values.mean(axis=1), bootstraps, seed)
@@ -287,7 +287,8 @@ def comparisons(pack: Pack, names: Sequence[str]) -> list[tuple[str, str, str]]:
     """Contrasts of features: (feature, from level, to level).
 
     Binary: second − first. Ordinal: highest − lowest. Nominal: each level − the most frequent; of an encoded
-    column (`ethnicity=white`) that level alone. Levels that fewer than three training people have are left out.
+    column (`ethnicity=white`) that level alone, the most frequent one − the second. Levels that fewer than three
+    training people have are left out.
 
     Args:
         names: features or encoded columns; numeric ones have no contrasts.
@@ -301,7 +302,10 @@ def comparisons(pack: Pack, names: Sequence[str]) -> list[tuple[str, str, str]]:
         if one.is_numeric or len(levels) < 2:
             continue
         if one.kind == "nominal":
-            usual = pack.encoder.levels[one.name].mode
+            counts = pack.encoder.levels[one.name].counts
+            usual, second = sorted(levels, key=lambda k: -counts[k])[:2]
+            if name == f"{one.name}={usual}":
+                out.append((one.name, second, usual))
             wanted = [k for k in levels if name in (one.name, f"{one.name}={k}") and k != usual]
             out += [(one.name, usual, k) for k in wanted]
         else:
@@ -476,7 +480,8 @@ def voxel_map(
         )
     y = torch.from_numpy(encode(pack, person).x[:1])
     shift = torch.zeros_like(y)
-    shift[0, pack.encoder.columns.index(column)] = step
+    place = pack.encoder.columns.index(column)
+    shift[0, place] = step * float(pack.encoder.column_sd()[place])
     z = pack.model.draw(1, seed)
     with torch.inference_mode():
         ends = [pack.model.on_grid(pack.model(y + s, z))[0, : len(TISSUES)] for s in (shift, -shift)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def write_tables(
 ) -> tuple[int, int]:
     """Write `people/sub-X_saliency.tsv` for everybody, `summary.tsv` and `summary.csv`, and `settings.json`.
 
+    `features.tsv` holds what the model saw of everybody, and what of it was imputed, out of range or rare.
     Each person's table holds the mean gradient over draws and its spread (`saliency.summarise`); the summary the
     mean over all people with its bootstrap interval. A person whose table is there, with the same features, is
     not computed again.
@@ -84,8 +86,11 @@ def write_tables(
         "Seed": seed,
         "Resolution": resolution,
     }
-    keep_settings(out / "settings.json", settings, what="saliency tables", about=_ABOUT)
+    finished = "people/*_saliency.tsv"
+    keep_settings(out / "settings.json", settings, what="saliency tables", finished=finished, about=_ABOUT)
     names = [str(i) for i in encoded.natural.index]
+    flags = [json.dumps(encoded.flags_of(row), ensure_ascii=False) for row in range(len(names))]
+    write_text(out / "features.tsv", _features(encoded.natural.assign(flags=flags)))
     made, slopes, last = 0, [], None
     for row, name in enumerate(names):
         person = encoded.natural.iloc[[row]]
@@ -122,6 +127,11 @@ def write_tables(
     return made, len(names) - made
 
 
+def _features(table: pd.DataFrame) -> str:
+    """What the model saw of everybody, and in `flags`, JSON, what was imputed, out of range or rare."""
+    return table.to_csv(sep="\t", index_label="participant_id", na_rep="n/a", float_format="%.6g")
+
+
 def _write(path: Path, table: pd.DataFrame, stamp: str) -> None:
     """A person's table; the last column recognises the features that it was made for."""
     table = table.drop(columns=["low_ml", "high_ml", "per_unit_low_ml", "per_unit_high_ml", "people"])
@@ -140,10 +150,9 @@ def _read(path: Path, stamp: str, pack: Pack, draws: int) -> np.ndarray | None:
         measures = list(dict.fromkeys(table["measure"]))
         wide = table.pivot_table(index="measure", columns="column", values="per_sd_ml")
         # Columns in which training people did not differ have no rows; their gradient does not matter.
-        return (
-            wide.reindex(index=measures, columns=pack.encoder.columns)
-            .fillna(0.0)
-            .to_numpy(np.float32)[None, None]
+        each = (
+            wide.reindex(index=measures, columns=pack.encoder.columns).fillna(0.0) / pack.encoder.column_sd()
         )
+        return each.to_numpy(np.float32)[None, None]
     except (KeyError, ValueError):
         return None

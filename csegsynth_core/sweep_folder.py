@@ -10,10 +10,11 @@ import pandas as pd
 
 from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import write_text
+from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack
 from csegsynth_core.resume import features_hash, keep_settings, made_for
 from csegsynth_core.scenarios import MEASURES, Plan, sweep
-from csegsynth_core.sweep_report import bibtex, methods
+from csegsynth_core.sweep_report import methods
 
 
 def sweep_folder(
@@ -52,10 +53,11 @@ def sweep_folder(
         "Plan": asdict(plan),
         "Units": {"age": pack.schema.age.units if pack.schema.age else ""} | dict.fromkeys(MEASURES, "mL"),
     }
-    keep_settings(folder / "sweep.json", settings, what="a sweep")
+    keep_settings(folder / "sweep.json", settings, what="a sweep", finished="*_sweep.tsv")
+    encoded = pack.encoder.encode(parsed)
     made = kept = 0
     written = False
-    for who, row in parsed.data.iterrows():
+    for n, (who, row) in enumerate(parsed.data.iterrows()):
         person = {str(k): None if v is None or v != v else v for k, v in row.items()}
         digest = features_hash(person)
         stem = f"{who}" if str(who).startswith("sub-") else f"sub-{who}"
@@ -68,10 +70,12 @@ def sweep_folder(
         one = sweep(pack, person, plan)
         if not written:
             write_text(folder / "methods.txt", methods(one) + "\n")
-            write_text(folder / "citation.bib", bibtex())
+            write_text(folder / "citation.bib", bibtex() + "\n")
             written = True
         write_text(folder / f"{stem}_path.tsv", _tsv(one.features))
-        write_text(mark, bids.sidecar({"Synthetic": True, "FeaturesHash": digest, "Features": person}))
+        flags = encoded.flags_of(n)
+        about = {"Synthetic": True, "FeaturesHash": digest, "Features": person, "FeatureFlags": flags}
+        write_text(mark, bids.sidecar(about))
         write_text(target, _tsv(one.volumes))
         made += 1
         done(1)

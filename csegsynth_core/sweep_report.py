@@ -24,6 +24,7 @@ from csegsynth_core.figures.trajectory import (
     trajectory_figure,
 )
 from csegsynth_core.generate import Brain, encode
+from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import DRAW_TOLERANCE, OWN_TOLERANCE, VOLUMES, Plan, Sweep, change_percent
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
@@ -31,22 +32,6 @@ from csegsynth_core.substructures import REGIONS
 from csegsynth_core.uncertainty import CI_NAME, fitted_lines, spread_name, trajectory
 
 PEOPLE: Final = {"female": "women", "male": "men"}
-
-BIBTEX: Final = """@article{wang2025csegsynth,
-  title   = {Deep Generative Model-Based Generation of Synthetic Individual-Specific Brain {MRI} Segmentations},
-  author  = {Wang, Ruijie and Rossetto, Luca and M{\\'e}rillat, Susan and R{\\"o}cke, Christina and Martin, Mike
-             and Bernstein, Abraham},
-  year    = {2025}
-}
-
-@software{csegsynth,
-  title   = {{CSegSynth}},
-  author  = {{The CSegSynth developers}},
-  version = {%s},
-  year    = {2026},
-  license = {Apache-2.0}
-}
-"""
 
 _CONTENTS: Final = """\
 trajectory.*, regions.*  figures for a column (88 mm) and a page (180 mm: _wide), and interactive (html)
@@ -59,11 +44,6 @@ scenario.json  the view, to be opened in the app; maps_*/  tissue maps (NIfTI, B
 
 Named = tuple[str, Sweep]
 """What a person is called in legends, and their sweep."""
-
-
-def bibtex() -> str:
-    """BibTeX of the paper and of this software."""
-    return BIBTEX % __version__
 
 
 def lines_of(

@@ -111,7 +111,7 @@ def brain(pack: Pack, one: Sweep) -> None:
                 persist_state="session", format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
             )  # fmt: skip
         st.space("stretch")
-        display, _ = _link.display_toggles()
+        display, _ = _link.display_toggles(voxels=False)
     bar = st.empty()
     frames = _sweeps.film(pack, one, scenario, FILM_AGES, bar)
     figure = figures.morph_figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ def popover(
     found: saliency.Gradients,
     whole: pd.DataFrame,
     shown: pd.DataFrame,
+    mapped: Mapping[str, str],
     *,
     contrasts: pd.DataFrame | None,
     measure: str,
@@ -28,14 +30,17 @@ def popover(
     title: str,
     where: saliency.Where,
 ) -> None:
-    """Bars, the map that is shown, the whole table; the zip."""
+    """Bars, the map that is shown, the whole table; the zip.
+
+    Args:
+        mapped: encoded column → label of the features whose map can be shown.
+    """
     seed, draws = found.seed, int(whole["draws"].iloc[0])
     brain = replace(
         _state.brain_of(pack, _state.memory(pack)["person"], seed), participant_id=page_export.PERSON
     )
-    labels = dict(zip(whole["column"], whole["label"], strict=True))
     column = st.session_state.get(_influence_table.map_key(pack))
-    column = column if column in set(shown["column"]) else str(shown["column"].iloc[0])
+    column = column if column in mapped else next(iter(mapped))
     start = measure if measure in TISSUES else "gm"
     tissue = str(st.session_state.get(f"influence-tissue-{start}") or start)
     at = st.session_state.get("crosshair", figures.CENTRE)
@@ -43,6 +48,7 @@ def popover(
         "tissue": tissue,
         "at": at,
         "display": _planes.conventions(),
+        "smooth": not st.session_state.get("display", {}).get("voxels", False),
     }
 
     bars = page_figures.influence_figures(
@@ -55,7 +61,7 @@ def popover(
         whole=lambda: saliency.with_provenance(whole, found),
     )
     place = page_figures.map_figure(
-        pack, brain, lambda: _change(pack, brain, column, seed), column, labels[column], **look
+        pack, brain, lambda: _change(pack, brain, column, seed), column, mapped[column], **look
     )
     both = [*bars, place]
     stem = f"csegsynth_{pack.name}_influence"

@@ -60,6 +60,10 @@ def people_of(pack: Pack, whose: str, person: _state.Person) -> tuple[pd.DataFra
             got=str(len(parsed)),
             fix="use python -m csegsynth_core saliency for larger tables",
         )
+    odd = parsed.implausible()
+    if odd:
+        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+        st.warning(f"Not plausible, taken as unknown and filled in: {'; '.join(odd[:5])}{more}.")
     return parsed.data, f"{len(parsed)} people of {name}"
 
 

@@ -113,10 +113,16 @@ def write_with(pack: Pack, part: str, what: str) -> None:
         )
 
 
-def display_toggles() -> tuple[figures.Display, bool]:
-    """Switches of the display convention, the same on every page; the second value: voxels, not smoothed."""
+def display_toggles(*, voxels: bool = True) -> tuple[figures.Display, bool]:
+    """Switches of the display convention, the same on every page; the second value: voxels, not smoothed.
+
+    Args:
+        voxels: with the switch for voxels; without where pictures are always smoothed.
+    """
     held: dict[str, Any] = st.session_state.setdefault("display", dict.fromkeys(DISPLAY, False))
     for name, title in _TOGGLES.items():
+        if name == "voxels" and not voxels:
+            continue
         key = f"display-{name}"
         st.session_state.setdefault(key, held[name])
         st.toggle(title, key=key, on_change=_note, args=(name,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from shlex import quote
 
 import streamlit as st
 
@@ -56,4 +57,4 @@ with tabs["Further measurements"]:
 with tabs["Model card"]:
     st.markdown(pack.card)
 st.caption("The command that measures all of this again, on the cohort prepared as the README says:")
-st.code(f"python -m train evaluate --pack {pack.name} --cohort COHORT", language="sh")
+st.code(f"python -m train evaluate --pack {quote(pack.name)} --cohort COHORT", language="sh")

@@ -84,6 +84,7 @@ except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
 shown = saliency.to_show(whole, contrasts, measure, int(count))
+mapped = dict(zip(top["column"], top["label"], strict=True))
 band = saliency.band_name(whole)
 n = int(whole["people"].iloc[0])
 with head:
@@ -95,7 +96,7 @@ with head:
         )
     )
     _influence_export.popover(
-        pack, found, whole, shown, contrasts=contrasts, measure=measure, unit=unit, band=band, where=where,
+        pack, found, whole, shown, mapped, contrasts=contrasts, measure=measure, unit=unit, band=band, where=where,
         title=f"Influence on {MEASURES[measure]} volume, {about}{f' (n = {n})' if n > 1 else ''}",
     )  # fmt: skip
 left, right = st.columns([48, 52], gap="medium")
@@ -103,5 +104,4 @@ with left:
     _influence_table.bars(shown, measure, unit, band)
 with right:
     _influence_table.table(pack, shown, unit, band)
-labels = dict(zip(top["column"], top["label"], strict=True))
-_influence_map.show(pack, person, seed, labels, measure)
+_influence_map.show(pack, person, seed, mapped, measure)

@@ -551,7 +551,9 @@ def test_scenarios_fill_in_and_refuse(pack) -> None:
     table = compare.compared(["x", "y"], values).set_index(["scenario", "measure"])
     row = table.loc[("y", "csf")]
     assert row["difference_ml"] == pytest.approx((values[1, :, 2] - values[0, :, 2]).mean())
-    assert row["difference_sd_draws_ml"] == pytest.approx((values[1] - values[0])[:, 2].std(ddof=1))
+    change = (values[1] - values[0])[:, 2].reshape(3, 2)  # pairs of opposite noise
+    spread = np.square(np.diff(change) / 2).mean() + change.mean(axis=1).var(ddof=1)
+    assert row["difference_sd_draws_ml"] == pytest.approx(np.sqrt(spread))
     assert table.loc[("x", "wm+gm+csf"), "difference_ml"] == 0.0
 
 

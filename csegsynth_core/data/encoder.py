@@ -26,6 +26,9 @@ RARE_BELOW: Final = 3
 NOMINAL_FLOOR: Final = 0.25
 """Smallest divisor of a column of a one-hot block (the standard deviation at a share of about 7 %)."""
 
+MISSING: Final = "imputed (missing)"
+"""Flag of a value that nobody knew."""
+
 _FORMAT: Final = "csegsynth-encoder"
 _VERSION: Final = 1
 _CELL_PEOPLE: Final = 3  # people that a cell of sex and age decade needs to vote on a missing level
@@ -86,6 +89,27 @@ class Encoded:
     `outside training range (18.0–82.2 years)` or `rare level`."""
     natural: pd.DataFrame
     """(people, features): natural values after filling in, float or key of a level."""
+
+    def flags_of(self, row: int) -> dict[str, str]:
+        """Flags of one person by feature, empty ones left out."""
+        return {str(k): str(v) for k, v in self.flags.iloc[row].items() if v}
+
+    def remarks(self) -> list[str]:
+        """What has to be told about the people of a table, a line for each feature and kind of flag.
+
+        `age: 1 of 12 people imputed (implausible: 105 years)`; of several people the first one's reason stands there.
+        Features that nobody has a value of share a line.
+        """
+        out, people = [], len(self.flags)
+        unknown = [str(k) for k, v in self.flags.items() if (v == MISSING).all()]
+        if unknown:
+            out.append(f"unknown of everybody, imputed: {', '.join(unknown)}")
+        for name, flags in self.flags.drop(columns=unknown).items():
+            said = [str(f) for f in flags if f]
+            for kind in dict.fromkeys(f.split(":")[0] for f in said):
+                own = [f for f in said if f.split(":")[0] == kind]
+                out.append(f"{name}: {len(own)} of {people} people {own[0]}")
+        return out
 
 
 @dataclass(frozen=True)
@@ -246,6 +270,22 @@ class Encoder:
             )
         return self.numeric[name].sd if one.is_numeric else self.levels[name].sd
 
+    def column_sd(self) -> NDArray[np.float64]:
+        """Standard deviation of every encoded column among training people with a kept level, (columns,).
+
+        1, but less for rare levels of nominal features, whose divisor has a floor (`NOMINAL_FLOOR`). Columns in
+        which nobody differs have 1, too.
+        """
+        out = np.ones(self.width)
+        for one in self.schema.features:
+            if one.kind == "nominal" and self.levels[one.name].kept:
+                shares = np.asarray(self.levels[one.name].shares)
+                own = np.sqrt(shares * (1 - shares))
+                out[np.array(self.owners) == one.name] = np.where(
+                    own > 0, own / np.maximum(own, NOMINAL_FLOOR), 1.0
+                )
+        return out
+
     def scales(self) -> dict[str, float]:
         """Population standard deviation of every numeric feature, in its units."""
         return {name: stats.sd for name, stats in self.numeric.items()}
@@ -405,7 +445,7 @@ def _imputed(one: Feature, state: str, raw: str | None) -> str:
     """Flag of a value that was filled in."""
     if state == "implausible":
         return f"imputed (implausible: {' '.join(part for part in (raw, one.units) if part)})"
-    return "imputed (missing)"
+    return MISSING
 
 
 def _span(one: Feature, low: float, high: float) -> str:

@@ -57,6 +57,28 @@ class Parsed:
         """Number of people."""
         return len(self.data)
 
+    def implausible(self) -> list[str]:
+        """Cells whose numbers cannot be, in words: `height of sub-02: 1.70 (expected 120 to 220 cm)`."""
+        out = []
+        for one in self.schema.features:
+            if one.plausible is None:
+                continue
+            wanted = f"{one.plausible[0]:g} to {one.plausible[1]:g} {one.units}".strip()
+            for who in self.flags.index[(self.flags[one.name] == "implausible").to_numpy()]:
+                out.append(f"{one.name} of {who}: {self.raw.loc[who, one.name]} (expected {wanted})")
+        return out
+
+    def refuse_implausible(self, fix: str) -> None:
+        """Refuse a table in which some number cannot be, where it must not be taken for unknown.
+
+        Raises:
+            TableError: names the cells.
+        """
+        odd = self.implausible()
+        if odd:
+            more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+            raise TableError(f"{self.source}: not plausible: {'; '.join(odd[:3])}{more}", fix=fix)
+
     def select(self, ids: Iterable[str]) -> Parsed:
         """The same for `ids` only, in their order (a training split, for instance).
 
@@ -335,7 +357,9 @@ def _unknown_column(name: str, source: str, known: Sequence[str], rows: Sequence
     return TableError(
         f"{place(source, 1, name)}: Unknown column {name!r}",
         expected=f"{ID} and any of {', '.join(known)}",
-        fix=fix or "remove the column, or describe it in participants.json",
+        fix=fix
+        or "remove the column, or describe it in the cohort's participants.json; commands that take a pack leave "
+        "it out with --ignore-unknown",
     )
 
 
