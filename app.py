@@ -6,6 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from csegsynth_core.memory import give_back
+
 ASSETS = Path(__file__).parent / "assets"
 
 # Set before torch is imported: threads that wait for each other sleep instead of spinning, since browser, server
@@ -67,3 +69,4 @@ finally:
 
 with st.sidebar:
     _about.show_about(pack)
+give_back()

@@ -50,8 +50,8 @@ def sidebar_order(pack: Pack) -> list[str]:
 
 
 def starting_scenarios(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
-    """A person and two variants to start from: ten years older (younger at the end of the training ages), and the
-    most influential feature that a life can change set to another value.
+    """A person and two variants to start from: ten years older (younger at the end of the training ages, fewer years
+    where neither fits), and the most influential feature that a life can change set to another value.
 
     Returns:
         One row for each scenario, index its name, columns in the order of the schema; None for unknown.
@@ -64,10 +64,10 @@ def starting_people(pack: Pack, person: Mapping[str, Any]) -> dict[str, dict[str
     rows: dict[str, dict[str, Any]] = {FIRST: {name: person.get(name) for name in pack.schema.names}}
     age = pack.schema.age
     if age is not None and person.get(age.name) is not None:
-        stats = pack.encoder.numeric[age.name]
-        step = YEARS if float(person[age.name]) + YEARS <= stats.maximum else -YEARS
-        title = f"{abs(step):g} years {'older' if step > 0 else 'younger'}"
-        rows[title] = rows[FIRST] | {age.name: float(person[age.name]) + step}
+        step = _years(pack, age, float(person[age.name]))
+        if step:
+            title = f"{abs(step):g} year{'s' * (abs(step) != 1)} {'older' if step > 0 else 'younger'}"
+            rows[title] = rows[FIRST] | {age.name: float(person[age.name]) + step}
     for name in _changeable(pack):
         one = pack.schema.feature(name)
         value = _other_value(pack, one, person.get(name))
@@ -247,8 +247,19 @@ def _changeable(pack: Pack) -> list[str]:
     )
 
 
+def _years(pack: Pack, age: Feature, start: float) -> float:
+    """Years from an age to another one within the training and the plausible range: as near to `YEARS` as whole
+    years allow, rather older than younger; 0 where none fit."""
+    stats = pack.encoder.numeric[age.name]
+    low, high = age.plausible or (stats.minimum, stats.maximum)
+    low, high = max(low, stats.minimum), min(high, stats.maximum)
+    steps = (float(sign * years) for years in range(int(YEARS), 0, -1) for sign in (1, -1))
+    return next((s for s in steps if low <= start + s <= high), 0.0)
+
+
 def _other_value(pack: Pack, one: Feature, value: Any) -> float | str | None:
-    """Another usual value of a feature: its most frequent other level, or one standard deviation up."""
+    """Another usual value of a feature: its most frequent other level, or one standard deviation up; None where
+    there is none."""
     if one.levels:
         counts = pack.encoder.levels[one.name].counts
         others = [k for k in sorted(counts, key=lambda k: -counts[k]) if k != value and counts[k] >= 3]
@@ -257,4 +268,5 @@ def _other_value(pack: Pack, one: Feature, value: Any) -> float | str | None:
     start = stats.mean if value is None else float(value)
     step = stats.sd if start + stats.sd <= stats.maximum else -stats.sd
     other = start + step
-    return float(round(other)) if one.integer else float(f"{other:.3g}")
+    other = float(round(other)) if one.integer else float(f"{other:.3g}")
+    return None if stats.sd <= 0 or other == start else other

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csegsynth_core.data.encoder import RARE_BELOW
+from csegsynth_core.data.cohort_summary import rounded_ends, withheld
 from csegsynth_core.generate import encode
 from csegsynth_core.pack import Pack
 
@@ -26,11 +26,11 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
     Returns:
         One row for each feature in the order of the schema: `feature`, `label`, `group`, `kind`, `units`,
         `known` (training people with a value), `missing_percent`; for numbers `mean`, `sd`, `centile1`,
-        `median`, `centile99`, `minimum`, `maximum`; `value` (the person's, None for unknown), `used` (what the
-        model sees), `said` (as text), `z` (standard deviations from the training mean), `z_at_age` (from the
-        regression on age for the person's age and sex, in standard deviations of its residuals),
-        `share_percent` (training people with this level), `flag` (`imputed …`, `outside training range …`,
-        `rare level`, or empty).
+        `median`, `centile99`, `minimum`, `maximum` (rounded outwards); `value` (the person's, None for unknown),
+        `used` (what the model sees), `said` (as text), `z` (standard deviations from the training mean, NaN where
+        nobody differs), `z_at_age` (from the regression on age for the person's age and sex, in standard deviations
+        of its residuals), `share_percent` (training people with this level, NaN where withheld as in
+        `level_shares`), `flag` (`imputed …`, `outside training range …`, `rare level`, or empty).
     """
     encoded = encode(pack, person)
     natural, flags = encoded.natural.iloc[0], encoded.flags.iloc[0]
@@ -52,7 +52,8 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
         }
         if one.is_numeric:
             stats = pack.encoder.numeric[one.name]
-            row |= {k: getattr(stats, k) for k in ("mean", "sd", "median", "minimum", "maximum")}
+            row |= {k: getattr(stats, k) for k in ("mean", "sd", "median")}
+            row["minimum"], row["maximum"] = rounded_ends(stats.minimum, stats.maximum)
             row |= {"centile1": stats.centile1, "centile99": stats.centile99, "known": stats.n}
             row["z"] = (float(used) - stats.mean) / stats.sd if stats.sd > 0 else np.nan
             row["said"] = f"{float(used):.4g} {one.units}".strip()
@@ -63,7 +64,8 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
         else:
             votes = pack.encoder.levels[one.name]
             row |= {"known": votes.n, "said": one.levels[str(used)]}
-            row["share_percent"] = 100.0 * votes.counts[str(used)] / votes.n if votes.n else np.nan
+            shares = level_shares(pack, one.name).set_index("level")["percent"]
+            row["share_percent"] = float(shares[str(used)])
         row["missing_percent"] = 100.0 * max(total - row["known"], 0) / total if total else np.nan
         rows.append(row)
     first = ["feature", "label", "group", "kind", "units", "known", "missing_percent"]
@@ -76,19 +78,21 @@ def as_text(places: pd.DataFrame) -> pd.DataFrame:
     """`placed` for reading: `label`, `said`, `place`, `flag`, `known`, `missing_percent`, `mean_sd`, `range`."""
     rows = places.to_dict("records")
     numeric = [r["kind"] == "numeric" for r in rows]
-    place = [
-        f"{r['z']:+.1f} SD".replace("-", "−") if number else f"{r['share_percent']:.0f} % have it"
-        for r, number in zip(rows, numeric, strict=True)
-    ]
+    place = [_place(r) for r in rows]
     spread = [f"{r['mean']:.4g} ± {r['sd']:.3g}" if n else "" for r, n in zip(rows, numeric, strict=True)]
     ends = [
-        f"{round(r['minimum'], 1):.4g}–{round(r['maximum'], 1):.4g} {r['units']}".strip().replace("-", "−")
-        if n
-        else ""
+        f"{r['minimum']:.10g}–{r['maximum']:.10g} {r['units']}".strip().replace("-", "−") if n else ""
         for r, n in zip(rows, numeric, strict=True)
     ]
     columns = ["label", "said", "place", "flag", "known", "missing_percent", "mean_sd", "range"]
     return places.assign(place=place, mean_sd=spread, range=ends)[columns]
+
+
+def _place(row: Mapping[Any, Any]) -> str:
+    """`+1.2 SD` or `34 % have it`; `–` for a number in which nobody differs, `withheld` for small groups."""
+    if row["kind"] == "numeric":
+        return f"{row['z']:+.1f} SD".replace("-", "−") if np.isfinite(row["z"]) else "–"
+    return f"{row['share_percent']:.0f} % have it" if np.isfinite(row["share_percent"]) else "withheld"
 
 
 def first_to_show(pack: Pack, places: pd.DataFrame) -> int:
@@ -120,12 +124,15 @@ def along_age(pack: Pack, feature: str, points: int = 60) -> pd.DataFrame:
 
 
 def level_shares(pack: Pack, feature: str) -> pd.DataFrame:
-    """Training people with each level: `level`, `label`, `people` (None where fewer than three), `percent`."""
+    """Training people with each level: `level`, `label`, `people`, `percent`.
+
+    The last two are None and NaN where one or two people have a level, and where needed to hide them, as in a
+    `CohortSummary`.
+    """
     one, votes = pack.schema.feature(feature), pack.encoder.levels[feature]
     rows = []
-    for key, label in one.levels.items():
-        n = votes.counts[key]
-        hidden = 0 < n < RARE_BELOW
-        percent = np.nan if hidden else 100 * n / max(votes.n, 1)
-        rows.append({"level": key, "label": label, "people": None if hidden else n, "percent": percent})
+    people = withheld([votes.counts[key] for key in one.levels])
+    for (key, label), n in zip(one.levels.items(), people, strict=True):
+        percent = np.nan if n is None else 100 * n / max(votes.n, 1)
+        rows.append({"level": key, "label": label, "people": n, "percent": percent})
     return pd.DataFrame(rows)

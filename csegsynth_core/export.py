@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import nifti_gz_bytes
-from csegsynth_core.figure_export import zipped
+from csegsynth_core.figure_export import OWN_PACK, zipped
 from csegsynth_core.generate import Brain
-from csegsynth_core.pack import Pack
+from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import ALL
 
@@ -34,7 +34,7 @@ These are not scans of anybody. They are samples of a generative model trained o
 a hypothesis about a population, not a measurement of a person and not a forecast. Research use only,
 not for diagnosis.
 
-{maps}The command
+{maps}{first}The command
 
     {command}
 
@@ -108,6 +108,7 @@ def dataset_files(
     command += [] if regions else ["--no-regions"]
     readme = README.format(
         version=__version__, pack=pack.name, maps=_MAPS if maps else "", what="maps" if maps else "tables",
+        first="" if found_by_name(pack) else f"{OWN_PACK}\n\n",
         command=shlex.join(command), attribution=attribution,
     )  # fmt: skip
     yield "README.md", readme.encode()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from csegsynth_core import RESEARCH_USE, __version__
 from csegsynth_core.methods_text import bibtex
-from csegsynth_core.pack import Pack
+from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
 
 WIDTHS: Final[dict[float, str]] = {COLUMN_MM: "", PAGE_MM: "_wide"}
@@ -80,6 +80,10 @@ def _head(figure: Any, title: str, note: str) -> None:
 
 SAME: Final = "The same numbers"
 """What a command gives that repeats all numbers of a page."""
+
+
+OWN_PACK: Final = "First, for this pack of your own: `export CSEGSYNTH_PACKS=` the folder that holds it."
+"""Said before commands that would not find a pack by its name (`pack.found_by_name`)."""
 
 
 def note(pack: Pack) -> str:
@@ -186,6 +190,8 @@ def _readme(
     if scenario:
         parts.append('scenario.json opens the same view: "Save or open a scenario" in the app\'s sidebar.')
     if commands:
+        if not found_by_name(pack):
+            parts.append(OWN_PACK)
         parts.append(
             f"{gives} from the command line, in this folder:\n\n"
             + "\n".join(f"    {line}" for line in commands)

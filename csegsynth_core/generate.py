@@ -110,7 +110,7 @@ def generate_encoded(
         participant = encoded.natural.index[row]
         flags = encoded.flags_of(row)
         for draw in range(draws):
-            with torch.inference_mode():
+            with TURN, torch.inference_mode():
                 y = torch.from_numpy(encoded.x[row : row + 1])
                 made = pack.model.on_grid(pack.model(y, z[draw : draw + 1]))
                 maps = made[0, : len(TISSUES)].contiguous().numpy()

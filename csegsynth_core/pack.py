@@ -188,6 +188,14 @@ def load_pack(name: str | Path) -> Pack:
         ) from error
 
 
+def found_by_name(pack: Pack) -> bool:
+    """Whether commands find a pack by its name."""
+    try:
+        return find(pack.name).resolve() == pack.folder.resolve()
+    except PackError:
+        return False
+
+
 def _of_another_version(folder: Path, about: dict[str, Any]) -> PackError:
     return PackError(
         f"{folder} is a pack of another version",

@@ -424,6 +424,7 @@ def compare_figures(
     tissue: str,
     at: Voxel = figures.CENTRE,
     display: Display = NEUROLOGICAL,
+    smooth: bool = True,
 ) -> list[ExportFigure]:
     """Volumes of scenarios, and a slice of each with its difference to the first.
 
@@ -469,7 +470,15 @@ def compare_figures(
             "scenarios_slices",
             f"Slices, difference of {BY_NAME[tissue].bids}",
             lambda form, width: scenarios_slices_file(
-                maps, plane, at, tissue=tissue, display=display, form=form, width_mm=width, note=note(pack)
+                maps,
+                plane,
+                at,
+                tissue=tissue,
+                display=display,
+                smooth=smooth,
+                form=form,
+                width_mm=width,
+                note=note(pack),
             ),
             slices,
             together,

@@ -24,14 +24,25 @@ from csegsynth_core.figures.slices import (
     slice_rgb,
     view,
 )
-from csegsynth_core.static_figures import COLUMN_MM, INK, saved, side_letters
+from csegsynth_core.static_figures import (
+    COLUMN_MM,
+    EDGE_MM,
+    INK,
+    bar_mm,
+    bar_title,
+    colour_bar,
+    saved,
+    shortened,
+    side_letters,
+)
 from csegsynth_core.tissue import ALL, BY_NAME, index
 
 NEUROLOGICAL: Final = Display()
 BAR_MM: Final = 50.0
 """Length of the scale bar, in the brain."""
-_GAP, _EDGE = 1.0, 0.5  # mm on paper
-_TITLE, _SAMPLES, _BAR, _NOTE = 4.2, 5.0, 9.4, 3.4  # mm on paper, height of each line
+_GAP: Final = 1.0  # mm on paper
+_TITLE, _SAMPLES = 4.2, 5.0  # mm on paper, height of each line
+_ABOVE_KEY: Final = 1.2  # mm on paper
 _LETTERS: Final = "#DCE6F0"
 
 Maps = NDArray[np.float32]
@@ -64,17 +75,18 @@ def planes_file(
     """
     views = [view(p, display) for p in PLANES]
     across = sum(v.size_mm[0] for v in views)
-    scale = (width_mm - 2 * _EDGE - _GAP * (len(views) - 1)) / across
+    scale = (width_mm - 2 * EDGE_MM - _GAP * (len(views) - 1)) / across
     tall = max(v.size_mm[1] for v in views) * scale
     lines = mode == CONTOURS
     limit = None
     if baseline is not None and not lines:
         limit = difference_limit(maps[index(mode)] - baseline[index(mode)])
     composite = limit is None and mode in ("tissues", CONTOURS)
-    height = _TITLE + tall + (_SAMPLES if composite else _BAR) + (_NOTE if note else 0)
+    title = "" if composite else bar_title(_bar_text(mode, limit, change), width_mm)
+    height = _TITLE + tall + (_SAMPLES if composite else _ABOVE_KEY + bar_mm(title))
 
     def draw(figure: Any) -> None:
-        left = _EDGE
+        left = EDGE_MM
         for n, one in enumerate(views):
             w, h = (s * scale for s in one.size_mm)
             ax = _axes(figure, left, _TITLE + (tall - h), w, h)
@@ -86,10 +98,9 @@ def planes_file(
             if n == len(views) - 1:
                 _scale_bar(ax, one)
             left += w + _GAP
-        _key(figure, _TITLE + tall + 1.2, mode, limit, change, width_mm)
-        _note_line(figure, note)
+        _key(figure, _TITLE + tall + _ABOVE_KEY, mode, limit, title, width_mm)
 
-    return saved(draw, form, width_mm, height, layout=None)
+    return saved(draw, form, width_mm, height, note=note, layout=None)
 
 
 def scenarios_slices_file(
@@ -99,6 +110,7 @@ def scenarios_slices_file(
     *,
     tissue: str = "gm",
     display: Display = NEUROLOGICAL,
+    smooth: bool = True,
     form: str = "svg",
     width_mm: float = COLUMN_MM,
     note: str = "",
@@ -119,34 +131,33 @@ def scenarios_slices_file(
     limit = max((difference_limit(m[k] - first[k]) for m in stacks[1:]), default=0.02)
     columns = len(names) if len(names) <= 3 or width_mm > 1.5 * COLUMN_MM else 3
     lines = -(-len(names) // columns)
-    w = (width_mm - 2 * _EDGE - _GAP * (columns - 1)) / columns
+    w = (width_mm - 2 * EDGE_MM - _GAP * (columns - 1)) / columns
     w = min(w, 42.0)
     scale = w / one.size_mm[0]
     h = one.size_mm[1] * scale
     block = _TITLE + 2 * h + _GAP
-    height = lines * (block + 1.0) + _SAMPLES + _BAR + (_NOTE if note else 0)
+    change = f"change of fraction to “{names[0]}”; {place_of(one.plane, at)}"
+    title = bar_title(_bar_text(tissue, limit, change), width_mm)
+    height = lines * (block + 1.0) + _SAMPLES + bar_mm(title)
 
     def draw(figure: Any) -> None:
         for n, (name, maps) in enumerate(zip(names, stacks, strict=True)):
-            left = _EDGE + (n % columns) * (w + _GAP)
+            left = EDGE_MM + (n % columns) * (w + _GAP)
             top = (n // columns) * (block + 1.0) + _TITLE
             ax = _axes(figure, left, top, w, h)
-            _slice(ax, one, slice_rgb(maps, one, at[one.through]), True)
-            room = int(w / 1.35)
-            ax.set_title(name if len(name) <= room else name[: room - 1] + "…", loc="left", pad=2)
+            _slice(ax, one, slice_rgb(maps, one, at[one.through]), smooth)
+            ax.set_title(shortened(name, w, 7), loc="left", pad=2)
             if n == 0:
                 _scale_bar(ax, one)
                 continue
             ax = _axes(figure, left, top + h + _GAP, w, h)
             rgb = slice_rgb(maps, one, at[one.through], mode=tissue, baseline=first, limit=limit)
-            _slice(ax, one, rgb, True)
+            _slice(ax, one, rgb, smooth)
         below = lines * (block + 1.0)
         _key(figure, below, "tissues", None, "", width_mm)
-        change = f"change of fraction to “{names[0]}”; {place_of(one.plane, at)}"
-        _key(figure, below + _SAMPLES, tissue, limit, change, width_mm)
-        _note_line(figure, note)
+        _key(figure, below + _SAMPLES, tissue, limit, title, width_mm)
 
-    return saved(draw, form, width_mm, height, layout=None)
+    return saved(draw, form, width_mm, height, note=note, layout=None)
 
 
 def _axes(figure: Any, left: float, top: float, width: float, height: float) -> Any:
@@ -202,10 +213,16 @@ def _scale_bar(ax: Any, one: View) -> None:
     ax.set(xlim=(0, width), ylim=(0, height))
 
 
-def _key(figure: Any, top: float, mode: str, limit: float | None, change: str, width_mm: float) -> None:
+def _bar_text(tissue: str, limit: float | None, change: str) -> str:
+    """What the colour bar of a tissue shows."""
+    name = BY_NAME[tissue].title.capitalize()
+    return f"{name}, fraction" if limit is None else f"{name}: {change}"
+
+
+def _key(figure: Any, top: float, mode: str, limit: float | None, title: str, width_mm: float) -> None:
     """What the colours mean: samples of the tissues, of the outlines, or a colour bar."""
     if mode == CONTOURS:
-        ax = _axes(figure, _EDGE, top, width_mm - 2 * _EDGE, 3.5)
+        ax = _axes(figure, EDGE_MM, top, width_mm - 2 * EDGE_MM, 3.5)
         ax.set_axis_off()
         ax.set(xlim=(0, width_mm), ylim=(0, 1))
         for n, outline in enumerate(OUTLINES):
@@ -214,7 +231,7 @@ def _key(figure: Any, top: float, mode: str, limit: float | None, change: str, w
             ax.text(x + 4, 0.5, OUTLINE_NAMES[outline], va="center", fontsize=6, color=INK)
         return
     if limit is None and mode == "tissues":
-        ax = _axes(figure, _EDGE, top, width_mm - 2 * _EDGE, 3.5)
+        ax = _axes(figure, EDGE_MM, top, width_mm - 2 * EDGE_MM, 3.5)
         ax.set_axis_off()
         ax.set(xlim=(0, width_mm), ylim=(0, 1))
         for n, tissue in enumerate(ALL):
@@ -223,26 +240,13 @@ def _key(figure: Any, top: float, mode: str, limit: float | None, change: str, w
             ax.text(x + 3, 0.5, f"{tissue.bids} {tissue.title}", va="center", fontsize=6.5, color=INK)
         return
     ramp = np.linspace(0, 1, 256, dtype=np.float32)
-    wide = min(34.0, width_mm / 3)
-    ax = _axes(figure, _EDGE + 2.0, top + 3.0, wide, 2.2)
     if limit is None:
-        colours, ends = ramp[:, None] * hex_rgb(BY_NAME[mode].colour), (0.0, 1.0)
-        ticks, names = (0.0, 0.5, 1.0), ("0", "0.5", "1")
-        title = f"{BY_NAME[mode].title.capitalize()}, fraction"
+        colours = ramp[:, None] * hex_rgb(BY_NAME[mode].colour)
+        ticks = [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]
     else:
-        colours, ends = difference_rgb(2 * ramp - 1), (-limit, limit)
-        ticks, names = (-limit, 0.0, limit), (f"−{limit:g}", "0", f"+{limit:g}")
-        title = f"{BY_NAME[mode].title.capitalize()}: {change}"
-    ax.imshow(colours[None], aspect="auto", extent=(*ends, 0, 1))
-    ax.set(yticks=[])
-    ax.set_xticks(ticks, names)
-    ax.tick_params(length=1.5, pad=1)
-    ax.set_title(title, loc="left", pad=2.5, fontsize=6.5, color=INK)
-
-
-def _note_line(figure: Any, note: str) -> None:
-    if note:
-        figure.text(0.995, 0.008, note, fontsize=6, ha="right", va="bottom", color="#5A6672")
+        colours = difference_rgb(2 * ramp - 1)
+        ticks = [(-limit, f"−{limit:g}"), (0.0, "0"), (limit, f"+{limit:g}")]
+    colour_bar(figure, top, colours, ticks, title, width_mm)
 
 
 def planes_table(maps: Maps, at: Voxel, baseline: Maps | None = None) -> pd.DataFrame:

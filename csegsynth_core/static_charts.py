@@ -6,7 +6,6 @@ below the figure), give the file's content, and raise `CSegSynthError` for an un
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,7 +19,17 @@ from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS
 from csegsynth_core.figures.influence import InfluenceBar
 from csegsynth_core.figures.measured import ACROSS
 from csegsynth_core.figures.style import named
-from csegsynth_core.static_figures import COLUMN_MM, GREY, INK, saved
+from csegsynth_core.static_figures import (
+    COLUMN_MM,
+    GREY,
+    INK,
+    heading,
+    heading_mm,
+    saved,
+    shortened,
+    text_mm,
+    wrapped,
+)
 from csegsynth_core.tissue import BY_NAME
 
 _MARKS: Final = ("o", "s", "D", "^", "P", "X")
@@ -48,11 +57,11 @@ def volumes_file(
         who: whose centiles these are: `among women aged 48 (curves of 60)`.
         baseline: what the baseline is called.
     """
-    height = 11.0 * len(rows) + 13.0 + (3.0 if spread else 0) + (2.5 if note else 0)
+    names = [wrapped(row.name, 0.25 * width_mm, 6.5) for row in rows]
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Any) -> list[Any]:
         panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-        for ax, row in zip(panels, rows, strict=True):
+        for ax, row, name in zip(panels, rows, names, strict=True):
             c5, c25, c50, c75, c95 = row.centiles
             ax.barh(0, c95 - c5, left=c5, height=0.5, color=GREY, alpha=0.28, lw=0)
             ax.barh(0, c75 - c25, left=c25, height=0.5, color=GREY, alpha=0.42, lw=0)
@@ -65,7 +74,7 @@ def volumes_file(
             points = [*row.centiles, row.ml, row.baseline_ml, *(ends or ())]
             pad = 0.08 * (max(points) - min(points)) or 1.0
             ax.set(ylim=(-0.55, 0.45), yticks=[], xlim=(min(points) - pad, max(points) + pad))
-            ax.set_ylabel(row.name, rotation=0, ha="right", va="center", color=INK)
+            ax.set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
             ax.spines[["top", "right", "left"]].set_visible(False)
             ax.locator_params(axis="x", nbins=6)
             ax.tick_params(pad=1.5)
@@ -75,14 +84,15 @@ def volumes_file(
 
         handles: list[Any] = [
             Line2D([], [], ls="", marker="o", color=GREY, mec=INK, ms=4, mew=0.5, label="this person"),
-            Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=4, mew=0.8, label=_short(baseline, 34)),
+            Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=4, mew=0.8, label=baseline),
             Patch(color=GREY, alpha=0.4, lw=0, label=f"centiles 5–95, 25–75, median {who}".strip()),
         ]
         if spread:
             handles.append(Line2D([], [], color=INK, lw=1.2, label=spread_name))
-        _legend(figure, handles, note, columns=1 if width_mm < 1.5 * COLUMN_MM else 2)
+        return handles
 
-    return saved(draw, form, width_mm, height + (3.2 if width_mm < 1.5 * COLUMN_MM else 0))
+    columns = 1 if width_mm < 1.5 * COLUMN_MM else 2
+    return saved(draw, form, width_mm, 11.0 * len(rows) + 6.0, note=note, columns=columns)
 
 
 def influence_file(
@@ -105,8 +115,15 @@ def influence_file(
     panels = [p for p in panels if p]
     titles = [axis if not p[0].is_contrast else "mL, contrast between two levels" for p in panels]
     mixed = len({b.unit for b in bars}) > 1
-    height = 3.6 * len(bars) + 9.0 * len(panels) + (4 if title else 0) + (3 if band else 0) + 2.5
-    wrap = 30 if width_mm < 1.5 * COLUMN_MM else 70
+    titles = [wrapped(t, 0.5 * width_mm, 6.5) for t in titles]
+    head = wrapped(title, 0.98 * width_mm, 7)
+    height = 3.6 * len(bars) + sum(9.0 + 2.7 * t.count("\n") for t in titles) + heading_mm(head)
+    room = 0.45 * width_mm
+
+    def named_on_paper(bar: InfluenceBar) -> str:
+        unit = f" ({bar.unit.removeprefix('mL ')})" if mixed and not bar.is_contrast else ""
+        unit = shortened(unit, 0.5 * room)
+        return shortened(bar.label, room - text_mm(unit)) + unit
 
     def draw(figure: Any) -> None:
         shares = [len(p) + 0.4 for p in panels]
@@ -123,24 +140,16 @@ def influence_file(
                     xerr=[[b.value - b.low for _, b in known], [b.high - b.value for _, b in known]],
                     **{"fmt": "none", "ecolor": INK, "elinewidth": 0.7, "capsize": 1.4, "capthick": 0.7},
                 )
-            names = [
-                _short(b.label, wrap)
-                + (f" ({b.unit.removeprefix('mL ')})" if mixed and not b.is_contrast else "")
-                for b in panel
-            ]
-            ax.set_yticks(where, names)
+            ax.set_yticks(where, [named_on_paper(b) for b in panel])
             ax.set(ylim=(len(panel) - 0.4, -0.6))
             ax.set_xlabel(label)
             ax.axvline(0, color=INK, lw=0.5)
             ax.tick_params(axis="y", length=0)
             ax.spines[["top", "right", "left"]].set_visible(False)
-        if title:
-            figure.suptitle(_wrapped(title, width_mm), fontsize=7, x=0.01, ha="left")
-        lines = ([f"Whiskers: {band}"] if band else []) + ([note] if note else [])
-        if lines:
-            figure.supxlabel("\n".join(lines), fontsize=6, x=0.99, ha="right", color="#5A6672")
+        if head:
+            heading(figure, head)
 
-    return saved(draw, form, width_mm, height)
+    return saved(draw, form, width_mm, height, note=_lines(f"Whiskers: {band}" if band else "", note))
 
 
 def scenarios_file(
@@ -189,17 +198,15 @@ def scenarios_file(
                 fontsize=7 if len(title) < 18 else 6,
             )
             shown = names if n % columns == 0 else [""] * len(names)
-            ax.set_yticks(range(len(names)), [_short(s, 26) for s in shown])
+            ax.set_yticks(range(len(names)), [shortened(s, 34.0) for s in shown])
             ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
             ax.tick_params(axis="y", length=0)
             ax.locator_params(axis="x", nbins=5)
             ax.spines[["top", "right"]].set_visible(False)
             if n + columns >= len(measures):
                 ax.set_xlabel("Volume (mL)")
-        said = f"Mean ± 1 SD over {draws} latent draws" + (f". {note}" if note else "")
-        figure.supxlabel(_wrapped(said, width_mm), fontsize=6, x=0.99, ha="right", color="#5A6672")
 
-    return saved(draw, form, width_mm, height + 5)
+    return saved(draw, form, width_mm, height, note=_lines(f"Mean ± 1 SD over {draws} latent draws", note))
 
 
 def distribution_file(
@@ -212,7 +219,9 @@ def distribution_file(
     note: str = "",
 ) -> bytes:
     """A numeric feature among training people; see `figures.distribution_figure`."""
-    height = (42.0 if histogram else 24.0) + (3 if note else 0)
+    label = wrapped(_with_unit(row), 0.8 * width_mm, 6.5)
+    said = "Line: 1st–99th centile; thick: mean ± 1 SD; |: median; ◆: this person"
+    height = (37.0 if histogram else 19.0) + 2.7 * label.count("\n")
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()
@@ -238,11 +247,9 @@ def distribution_file(
         ax.set(ylim=(-0.32 * top, 1.06 * top))
         if histogram is not None:
             ax.set_yticks([t for t in ax.get_yticks() if 0 <= t <= 1.06 * top])
-        ax.set_xlabel(_with_unit(row))
-        said = "Line: 1st–99th centile; thick: mean ± 1 SD; |: median; ◆: this person"
-        _below(figure, said, note, width_mm)
+        ax.set_xlabel(label)
 
-    return saved(draw, form, width_mm, height)
+    return saved(draw, form, width_mm, height, note=_lines(said, note))
 
 
 def levels_file(
@@ -255,7 +262,9 @@ def levels_file(
     note: str = "",
 ) -> bytes:
     """Share of training people with each level; see `figures.levels_figure`."""
-    height = 4.6 * max(len(shares), 2) + 15.0
+    head = wrapped(label, 0.98 * width_mm, 7)
+    said = "Number of people beside each bar; blue: this person's level"
+    height = 4.6 * max(len(shares), 2) + 8.0 + heading_mm(head)
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()
@@ -263,20 +272,19 @@ def levels_file(
         colours = [PERSON_COLOUR if k == own else _BAR for k in shares["level"]]
         ax.barh(where, shares["percent"].to_numpy(float), height=0.66, color=colours, lw=0)
         for n, (share, people) in enumerate(zip(shares["percent"], shares["people"], strict=True)):
-            said = "fewer than 3 people" if people is None or people != people else f"{people:.0f}"
+            said = "withheld" if people is None or people != people else f"{people:.0f}"
             ax.annotate(said, (0.0 if share != share else share, n), xytext=(2, 0), va="center", fontsize=6,
                         textcoords="offset points")  # fmt: skip
-        ax.set_yticks(where, [_short(t, 34) for t in shares["label"]])
+        ax.set_yticks(where, [shortened(t, 0.48 * width_mm) for t in shares["label"]])
         ax.set(ylim=(len(shares) - 0.4, -0.6))
         ax.margins(x=0.12)
         ax.set_xlabel("Training people with a value (%)")
-        if label:
-            ax.set_title(_wrapped(label, width_mm), loc="left", pad=3)
+        if head:
+            heading(figure, head)
         ax.tick_params(axis="y", length=0)
         ax.spines[["top", "right", "left"]].set_visible(False)
-        _below(figure, "Number of people beside each bar; blue: this person's level", note, width_mm)
 
-    return saved(draw, form, width_mm, height)
+    return saved(draw, form, width_mm, height, note=_lines(said, note))
 
 
 def along_age_file(
@@ -290,8 +298,9 @@ def along_age_file(
     note: str = "",
 ) -> bytes:
     """Regression of a feature on age for each sex; see `figures.along_age_figure`."""
+    tall = 46.0
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Any) -> list[Any]:
         ax = figure.subplots()
         for n, (sex, part) in enumerate(along.groupby("sex", sort=False)):
             colour = SEX_COLOURS[n % len(SEX_COLOURS)]
@@ -302,12 +311,12 @@ def along_age_file(
             [age], [float(row["used"])], "D", color=PERSON_COLOUR, mec=INK, ms=4, mew=0.5, label="this person"
         )
         ax.set_xlabel("Age (years)")
-        ax.set_ylabel(_with_unit(row))
+        ax.set_ylabel(wrapped(_with_unit(row), tall - 12.0, 6.5))
         ax.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside upper left", ncols=3, frameon=False)
-        _below(figure, "Cubic regressions on age; bands: ± 1 residual SD", note, width_mm)
+        return ax.get_legend_handles_labels()[0]
 
-    return saved(draw, form, width_mm, 56.0)
+    said = "Cubic regressions on age; bands: ± 1 residual SD"
+    return saved(draw, form, width_mm, tall, note=_lines(said, note), columns=3)
 
 
 def volumes_by_age_file(
@@ -342,10 +351,9 @@ def volumes_by_age_file(
                 ax.set_xlabel("Age (years)")
             if n % 2 == 0 and not (wide and n):
                 ax.set_ylabel("Volume (mL)")
-        said = f"Median, 25–75 and 5–95 centile bands of {who or 'training people'}; ◆: this person's generated brain"
-        _below(figure, said, note, width_mm)
 
-    return saved(draw, form, width_mm, 50.0 if wide else 78.0)
+    said = f"Median, 25–75 and 5–95 centile bands of {who or 'training people'}; ◆: this person's generated brain"
+    return saved(draw, form, width_mm, 44.0 if wide else 71.0, note=_lines(said, note))
 
 
 def age_sex_file(
@@ -358,7 +366,7 @@ def age_sex_file(
 ) -> bytes:
     """People in each age band and sex; see `figures.age_sex_figure`."""
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Any) -> list[Any]:
         ax = figure.subplots()
         bands = [f"{a:.0f}–{b:.0f}" for a, b in zip(summary.ages[:-1], summary.ages[1:], strict=True)]
         sexes = summary.sexes or ("",)
@@ -378,15 +386,10 @@ def age_sex_file(
         ax.set_ylabel("People")
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside upper left", ncols=3, frameon=False)
-        _below(
-            figure,
-            f"n = {summary.n}; *: withheld (one or two people, or what would tell them)",
-            note,
-            width_mm,
-        )
+        return ax.get_legend_handles_labels()[0]
 
-    return saved(draw, form, width_mm, 58.0)
+    said = f"n = {summary.n}; *: withheld (one or two people, or what would tell them)"
+    return saved(draw, form, width_mm, 48.0, note=_lines(said, note), columns=3)
 
 
 def correlation_file(
@@ -413,7 +416,7 @@ def correlation_file(
                     said = f"{rho:.1f}".replace("-", "−").replace("0.", ".")
                     ax.text(j, i, said, ha="center", va="center", fontsize=size,
                             color="white" if abs(rho) > 0.6 else INK)  # fmt: skip
-        short = [_short(n, 24) for n in names]
+        short = [shortened(n, 31.0) for n in names]
         ax.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(names)), short)
         ax.tick_params(length=0)
@@ -421,9 +424,9 @@ def correlation_file(
         bar = figure.colorbar(picture, ax=ax, shrink=0.6, aspect=28, pad=0.02)
         bar.set_label("Spearman's ρ")
         bar.outline.set_visible(False)
-        _below(figure, "Training people with both values; volumes of their prepared maps", note, width_mm)
 
-    return saved(draw, form, width_mm, 0.86 * min(width_mm, 130.0) + 8)
+    said = "Training people with both values; volumes of their prepared maps"
+    return saved(draw, form, width_mm, 0.86 * min(width_mm, 130.0) + 3, note=_lines(said, note))
 
 
 def methods_file(
@@ -443,7 +446,8 @@ def methods_file(
     across = min(len(parts), ACROSS) if wide else 1 if len(parts) <= ACROSS else 2
     down = -(-len(parts) // across)
     each = 3.9 if wide and down == 1 else 3.3
-    height = (each * len(methods) + 10.5) * down + 6.5
+    label = wrapped(title, 0.55 * width_mm / across, 6.5)
+    height = (each * len(methods) + 10.5) * down + 2.0 + 2.7 * label.count("\n")
     how = measured.interval_name(str(table["table"].iloc[0])) if table["low"].notna().any() else ""
 
     def draw(figure: Any) -> None:
@@ -463,10 +467,10 @@ def methods_file(
             )
             if "floor" in own.index:
                 ax.axvline(float(own.loc["floor", "value"]), color=INK, lw=0.7, ls=":")
-            shown = [_short(names.get(m, m), 28) if n % across == 0 else "" for m in methods]
+            shown = [shortened(names.get(m, m), 36.0) if n % across == 0 else "" for m in methods]
             ax.set_yticks(range(len(methods)), shown)
             ax.set(ylim=(len(methods) - 0.5, -0.5))
-            title_of = said if len(said) < 18 or not wide else said.replace(" and ", "\nand ")
+            title_of = said if len(said) < 18 or across == 1 else said.replace(" and ", "\nand ")
             size = 7 if len(said) < 18 else 6
             ax.set_title(title_of, loc="left", color=colour, fontweight="bold", pad=2, fontsize=size)
             ax.grid(axis="y", color=GREY, alpha=0.2, lw=0.4)
@@ -474,38 +478,16 @@ def methods_file(
             ax.locator_params(axis="x", nbins=5)
             ax.spines[["top", "right"]].set_visible(False)
             if n + across >= len(parts):
-                ax.set_xlabel(title)
-        signs = [f"Intervals: 95 % {how} over people"] if how else []
-        signs += ["dotted: real against real"] if floor else []
-        _below(figure, "; ".join(signs), note, width_mm)
+                ax.set_xlabel(label)
 
-    return saved(draw, form, width_mm, height)
-
-
-def _legend(figure: Any, handles: list[Any], note: str, *, columns: int) -> None:
-    """Legend below the panels, and the note below it."""
-    from matplotlib.lines import Line2D
-
-    if note:
-        handles = [*handles, Line2D([], [], ls="", label=note)]
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, frameon=False, handlelength=1.6, fontsize=6
-    )
+    signs = [f"Intervals: 95 % {how} over people"] if how else []
+    signs += ["dotted: real against real"] if floor else []
+    return saved(draw, form, width_mm, height, note=_lines("; ".join(signs), note))
 
 
-def _below(figure: Any, said: str, note: str, width_mm: float) -> None:
-    """What signs mean, and the note, below the panels."""
-    lines = [_wrapped(t, width_mm) for t in (said, note) if t]
-    if lines:
-        figure.supxlabel("\n".join(lines), fontsize=6, x=0.99, ha="right", color="#5A6672")
-
-
-def _wrapped(text: str, width_mm: float) -> str:
-    return "\n".join(textwrap.wrap(text, int(width_mm / 1.2)))
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+def _lines(said: str, note: str) -> str:
+    """What signs mean, and the note below it."""
+    return "\n".join(t for t in (said, note) if t)
 
 
 def _with_unit(row: Mapping[str, Any]) -> str:

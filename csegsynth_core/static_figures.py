@@ -2,7 +2,8 @@
 
 Same numbers and colours as `csegsynth_core.figures`; sizes are those of a journal column (88 mm) or a page
 (180 mm). Charts of the pages are in `static_charts`, slices in `static_brains`. Text stays text: fonts are
-embedded in PDF (TrueType) and left as text in SVG.
+embedded in PDF (TrueType) and left as text in SVG. Its width is measured, so that notes, titles and keys are wrapped
+where the paper ends, and the figure grows by their lines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -39,8 +41,10 @@ FORMATS: Final[dict[str, str]] = {
 }
 """File ending → media type."""
 
+_FONT: Final = "DejaVu Sans"  # comes with matplotlib, so that every machine draws the same
 _RC: Final[dict[str, Any]] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.family": _FONT,
+    "text.parse_math": False,  # names may hold dollar signs
     "font.size": 6.5,
     "axes.titlesize": 7,
     "axes.labelsize": 6.5,
@@ -66,6 +70,18 @@ _LETTERS: Final = "#DCE6F0"
 _LONG_TITLE: Final = 18  # characters that a panel's title has room for
 INK: Final = "#1B2530"
 GREY: Final = "#8A97A6"
+_NOTE: Final = "#5A6672"
+_WARN: Final = "#B3560B"
+SMALL: Final = 6.0
+"""Size of notes, keys and ticks, points."""
+EDGE_MM: Final = 0.5
+_SPARE: Final = 1.015  # hinted text is a little wider than its outlines
+_LINE: Final = 1.17  # height of a line in sizes of its font
+_KEY: Final[dict[str, Any]] = {
+    **{"handlelength": 2.2, "handletextpad": 0.8, "borderpad": 0.4},
+    **{"borderaxespad": 0.5, "columnspacing": 2.0, "labelspacing": 0.5},
+}
+"""Spaces in a key, in sizes of its font."""
 _LOCK: Final = threading.Lock()  # matplotlib's settings are one set for all threads
 
 
@@ -93,12 +109,11 @@ def trajectory_file(
     wide = width_mm > 1.5 * COLUMN_MM
     volumes = shown_volumes(lines)
     behind = reference if unit == "ml" and has_centiles(lines, reference) else None
-    entries = len(lines) + 1 + len(legend_bands(lines, behind))
     across = min(len(volumes), (4 if len(volumes) % 5 else 5) if wide else 2)
     down = -(-len(volumes) // across)
-    height_mm = down * (33.0 if wide else 31.0) + 13.0 + (1.7 if wide else 3.4) * entries
+    height_mm = down * (33.0 if wide else 31.0) + 8.0
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Any) -> list[Any]:
         panels = figure.subplots(down, across, sharex=True, squeeze=False)
         spans = outside_spans(lines, trained)
         for ax in panels.flat[len(volumes) :]:
@@ -135,15 +150,16 @@ def trajectory_file(
             if n + across >= len(volumes):
                 ax.set_xlabel(f"Age ({age_units})")
                 ax.xaxis.set_tick_params(labelbottom=True)
-        _key(figure, lines, behind, bool(spans), note, wide)
+        return _samples(lines, behind, bool(spans))
 
-    return saved(draw, form, width_mm, height_mm)
+    return saved(draw, form, width_mm, height_mm, note=note, columns=2 if wide else 1)
 
 
 def strip_file(
     pictures: Sequence[tuple[str, Sequence[NDArray[np.float32]]]],
     ages: Sequence[float],
     *,
+    trained: Sequence[bool] | None = None,
     one: View | None = None,
     form: str = "png",
     age_units: str = "years",
@@ -154,18 +170,23 @@ def strip_file(
 
     Args:
         pictures: (name of the row, (rows, columns, 3) colours in [0, 1] for each age).
+        trained: whether each age is within the training range; others are marked. None: all are.
         one: how the slices lie; the first of each row has letters at its sides.
 
     Raises:
-        CSegSynthError: unknown form, or a row has not one picture for each age.
+        CSegSynthError: unknown form, or a row has not one picture for each age, or `trained` not one value.
     """
+    known = [True] * len(ages) if trained is None else list(trained)
+    if len(known) != len(ages):
+        raise CSegSynthError("trained ages", expected=f"{len(ages)} values", got=str(len(known)))
     for name, row in pictures:
         if len(row) != len(ages):
             raise CSegSynthError(f"filmstrip {name!r}", expected=f"{len(ages)} pictures", got=str(len(row)))
     tall, across = pictures[0][1][0].shape[:2]
-    height_mm = width_mm / len(ages) * tall / across * len(pictures) + 12
+    height_mm = width_mm / len(ages) * tall / across * len(pictures) + 8
+    lines = [note, *([] if all(known) else [f"⚠: {OUTSIDE}, where the model extrapolates"])]
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Any) -> list[Any]:
         from matplotlib.patches import Patch
 
         from csegsynth_core.tissue import ALL
@@ -178,24 +199,20 @@ def strip_file(
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
                 if i == 0:
-                    ax.set_title(f"{ages[j]:g}", pad=2)
+                    look = {} if known[j] else {"color": _WARN}
+                    ax.set_title(f"{ages[j]:g}" + ("" if known[j] else " ⚠"), pad=2, **look)
                 if j == 0:
                     ax.set_ylabel(name)
                     if one is not None:
                         side_letters(ax, one)
-        samples = [Patch(color=t.colour, label=t.bids) for t in ALL]
-        figure.legend(handles=samples, loc="outside lower left", ncols=3, frameon=False)
         figure.suptitle(f"Age ({age_units})", fontsize=6.5)
-        if note:
-            figure.supxlabel(note, fontsize=6, x=0.99, ha="right")
+        return [Patch(color=t.colour, label=t.bids) for t in ALL]
 
-    return saved(draw, form, width_mm, height_mm)
+    return saved(draw, form, width_mm, height_mm, note="\n".join(t for t in lines if t), columns=3)
 
 
-def _key(
-    figure: Any, lines: Sequence[Line], reference: Reference | None, outside: bool, note: str, wide: bool
-) -> None:
-    """Legend below the panels; bands carry their full names."""
+def _samples(lines: Sequence[Line], reference: Reference | None, outside: bool) -> list[Any]:
+    """What the key shows; bands carry their full names."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -218,18 +235,7 @@ def _key(
         handles.append(Patch(color="#8A97A6", alpha=0.35, lw=0, label=bands["centiles"]))
     if outside:
         handles.append(Patch(color="#D9822B", alpha=0.3, lw=0, label=OUTSIDE))
-    legend = figure.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=2 if wide else 1,
-        frameon=False,
-        handlelength=2.2,
-        borderaxespad=1.7 if note else 0.5,
-    )
-    legend.set_in_layout(True)
-    if note:
-        figure.get_layout_engine().set(rect=(0, 0.02, 1, 0.98))  # room between the panels and the legend
-        figure.text(0.995, 0.004, note, fontsize=6, ha="right", va="bottom", color="#5A6672")
+    return handles
 
 
 def side_letters(ax: Any, one: View) -> None:
@@ -243,18 +249,137 @@ def side_letters(ax: Any, one: View) -> None:
         ax.text(x, y, text, ha=ha, va=va, **look)
 
 
+@lru_cache(4096)
+def text_mm(text: str, size: float = SMALL, *, bold: bool = False) -> float:
+    """Width on paper in mm of one line of text of a size in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    look = FontProperties(family=_FONT, weight="bold" if bold else "normal", size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, look, ismath=False)
+    return _SPARE * float(width) / 72 * 25.4
+
+
+def lines_mm(text: str, size: float = SMALL) -> float:
+    """Height on paper in mm of lines of text of a size in points; 0 without text."""
+    return (text.count("\n") + 1) * _LINE * size / 72 * 25.4 if text else 0.0
+
+
+def wrapped(text: str, room_mm: float, size: float = SMALL) -> str:
+    """Text in lines no wider than the room on paper; a word that is wider is broken.
+
+    Args:
+        size: of the font, points.
+    """
+    out = []
+    for part in text.splitlines():
+        line = ""
+        for word in part.split(" "):
+            longer = f"{line} {word}" if line else word
+            if line and text_mm(longer, size) > room_mm:
+                out.append(line)
+                longer = word
+            line = longer
+            while len(line) > 1 and text_mm(line, size) > room_mm:
+                n = max(_fitting(line, room_mm, size), 1)
+                out.append(line[:n])
+                line = line[n:]
+        out.append(line)
+    return "\n".join(out)
+
+
+def shortened(text: str, room_mm: float, size: float = SMALL) -> str:
+    """Text on one line no wider than the room on paper, with … where something is missing."""
+    if text_mm(text, size) <= room_mm:
+        return text
+    return text[: _fitting(text, room_mm - text_mm("…", size), size)].rstrip() + "…"
+
+
+def _fitting(text: str, room_mm: float, size: float) -> int:
+    """How many of the first characters fit."""
+    return next((n for n in range(len(text), 0, -1) if text_mm(text[:n], size) <= room_mm), 0)
+
+
+def heading(figure: Any, text: str) -> None:
+    """A title over all panels; `text` is wrapped, and the figure taller by `heading_mm`."""
+    figure.suptitle(text, fontsize=7, x=0.01, ha="left")
+
+
+def heading_mm(text: str) -> float:
+    """Height of `heading` in mm."""
+    return lines_mm(text, 7) + 1.2 if text else 0.0
+
+
+def bar_title(text: str, width_mm: float) -> str:
+    """Title of a colour bar in lines that fit a figure of that width."""
+    return wrapped(text, width_mm - 2 * EDGE_MM - 5.0, 6.5)
+
+
+def bar_mm(title: str) -> float:
+    """Height in mm of a colour bar with its title and ticks."""
+    return 6.7 + lines_mm(title, 6.5)
+
+
+def colour_bar(
+    figure: Any,
+    top_mm: float,
+    colours: NDArray[np.floating],
+    ticks: Sequence[tuple[float, str]],
+    title: str,
+    width_mm: float,
+) -> None:
+    """A colour bar at the left of a figure, `bar_mm` high.
+
+    Args:
+        top_mm: where it begins, from the top of the paper.
+        colours: (n, 3) in [0, 1], from the first tick to the last.
+        ticks: value and what is written there, the ends first and last.
+        title: as from `bar_title`.
+    """
+    high = 25.4 * figure.get_size_inches()[1]
+    left = EDGE_MM + max(2.0, text_mm(ticks[0][1]) / 2)
+    down = top_mm + 0.2 + lines_mm(title, 6.5) + 2.2
+    wide = min(34.0, width_mm / 3)
+    ax = figure.add_axes((left / width_mm, 1 - down / high, wide / width_mm, 2.2 / high), in_layout=False)
+    ax.imshow(colours[None], aspect="auto", extent=(ticks[0][0], ticks[-1][0], 0, 1))
+    ax.set(yticks=[])
+    ax.set_xticks([at for at, _ in ticks], [said for _, said in ticks])
+    ax.tick_params(length=1.5, pad=1)
+    ax.set_title(title, loc="left", pad=2.5, fontsize=6.5, color=INK)
+
+
+def _key(labels: Sequence[str], width_mm: float, columns: int) -> tuple[list[str], int, float]:
+    """Wrapped labels of a key, its columns (those that make it least tall) and its height in mm."""
+    em = SMALL / 72 * 25.4
+    sides = 2 * (_KEY["borderaxespad"] + _KEY["borderpad"])
+    found = []
+    for n in range(1, columns + 1):
+        room = (width_mm / em - sides - (n - 1) * _KEY["columnspacing"]) / n
+        room -= _KEY["handlelength"] + _KEY["handletextpad"]
+        broken = [wrapped(t, room * em) for t in labels]
+        each = -(-len(labels) // n)
+        tallest = max(sum(map(lines_mm, broken[k : k + each])) for k in range(0, len(labels), each))
+        found.append((broken, n, tallest + em * ((each - 1) * _KEY["labelspacing"] + sides)))
+    return min(found, key=lambda one: one[2])
+
+
 def saved(
-    draw: Callable[[Any], None],
+    draw: Callable[[Any], Sequence[Any] | None],
     form: str,
     width_mm: float,
     height_mm: float,
     *,
+    note: str = "",
+    columns: int = 1,
     layout: Literal["constrained"] | None = "constrained",
 ) -> bytes:
-    """Draw on a figure of that size and save it.
+    """Draw on a figure of that size and save it, with a key and a note below, which make it taller.
 
     Args:
-        draw: told the matplotlib figure.
+        draw: told the matplotlib figure; gives the samples of the key with their labels, if there is one.
+        height_mm: without key and note.
+        note: wrapped to the width.
+        columns: of the key, at most.
         layout: matplotlib's; None leaves axes where they were put.
         form: `svg`, `pdf` or `png` (300 dpi).
 
@@ -269,9 +394,25 @@ def saved(
     from matplotlib.figure import Figure
 
     out = io.BytesIO()
+    said = wrapped(note, width_mm - 4 * EDGE_MM)
+    below = lines_mm(said) + 2 * EDGE_MM if said else 0.0
     with _LOCK, mpl.rc_context(_RC):  # type: ignore[arg-type]
-        figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout=layout)
-        draw(figure)
+        figure: Any = Figure(figsize=(width_mm / 25.4, (height_mm + below) / 25.4), layout=layout)
+        samples = draw(figure)
+        key = 0.0
+        if samples:
+            labels, columns, key = _key([str(s.get_label()) for s in samples], width_mm, columns)
+        tall = height_mm + below + key
+        figure.set_size_inches(width_mm / 25.4, tall / 25.4)
+        if samples:
+            look = _KEY | {"ncols": columns, "frameon": False, "fontsize": SMALL}
+            figure.legend(samples, labels, loc="lower left", bbox_to_anchor=(0, below / tall), **look)
+        if said:
+            x, y = 2 * EDGE_MM / width_mm, EDGE_MM / tall
+            figure.text(x, y, said, fontsize=SMALL, ha="left", va="bottom", color=_NOTE)
+        if layout is not None:
+            taken = (below + key) / tall
+            figure.get_layout_engine().set(rect=(0, taken, 1, 1 - taken))
         when = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(
             out, format=form, dpi=DPI, metadata={"Creator": "CSegSynth"} | when if form != "png" else {}

@@ -20,11 +20,11 @@ from csegsynth_core.figures.surface import (
     Side,
     value_limit,
 )
-from csegsynth_core.static_figures import COLUMN_MM, INK, saved
+from csegsynth_core.static_figures import COLUMN_MM, EDGE_MM, bar_mm, bar_title, colour_bar, saved
 from csegsynth_core.surface import Surface
 
 SIDES: Final[tuple[Side, ...]] = ("left", "above", "right")
-_GAP, _EDGE, _TITLE, _BAR, _NOTE = 1.0, 0.5, 4.2, 9.4, 3.4  # mm on paper
+_GAP, _TITLE, _ABOVE_BAR = 1.0, 4.2, 1.2  # mm on paper
 _MARGIN_MM: Final = 7.0  # of a panel, in the brain
 _AMBIENT: Final = 0.42
 _LETTERS: Final = "#DCE6F0"
@@ -60,14 +60,17 @@ def surface_file(
     half = np.ptp(cortex.vertices, axis=0) / 2 + _MARGIN_MM
     frames = [_frame(side) for side in sides]
     sizes = [(2 * float(np.abs(r) @ half), 2 * float(np.abs(u) @ half)) for r, u, _ in frames]
-    scale = (width_mm - 2 * _EDGE - _GAP * (len(sides) - 1)) / sum(w for w, _ in sizes)
+    scale = (width_mm - 2 * EDGE_MM - _GAP * (len(sides) - 1)) / sum(w for w, _ in sizes)
     tall = max(h for _, h in sizes) * scale
     limit = value_limit(values) if moved else DEEPEST_MM
-    height = _TITLE + tall + (0 if inner else _BAR) + _EDGE + (_NOTE if note else 0)
+    title = bar_title(
+        "Moved outwards from the baseline, mm" if moved else "Depth below the hull, mm", width_mm
+    )
+    height = _TITLE + tall + (0 if inner else _ABOVE_BAR + bar_mm(title)) + EDGE_MM
 
     def draw(figure: Any) -> None:
         across, high = (25.4 * s for s in figure.get_size_inches())
-        left = _EDGE
+        left = EDGE_MM
         for side, frame, size in zip(sides, frames, sizes, strict=True):
             w, h = (s * scale for s in size)
             top = _TITLE + (tall - h) / 2
@@ -83,11 +86,9 @@ def surface_file(
             ax.set_title(side if side in ("above", "below") else f"{side} side", pad=2, fontweight="normal")
             left += w + _GAP
         if not inner:
-            _bar(figure, _TITLE + tall + 1.2, moved, limit, width_mm)
-        if note:
-            figure.text(0.995, 0.008, note, fontsize=6, ha="right", va="bottom", color="#5A6672")
+            _bar(figure, _TITLE + tall + _ABOVE_BAR, moved, limit, title, width_mm)
 
-    return saved(draw, form, width_mm, height, layout=None)
+    return saved(draw, form, width_mm, height, note=note, layout=None)
 
 
 def surface_table(cortex: Surface, values: Floats, name: str) -> pd.DataFrame:
@@ -165,18 +166,9 @@ def _letters(ax: Any, frame: tuple[Floats, Floats, Floats]) -> None:
             )  # fmt: skip
 
 
-def _bar(figure: Any, top: float, moved: bool, limit: float, width_mm: float) -> None:
-    across, high = (25.4 * s for s in figure.get_size_inches())
-    wide = min(34.0, width_mm / 3)
-    ax = figure.add_axes(
-        ((_EDGE + 2) / across, 1 - (top + 5.2) / high, wide / across, 2.2 / high), in_layout=False
-    )
+def _bar(figure: Any, top: float, moved: bool, limit: float, title: str, width_mm: float) -> None:
     low = -limit if moved else 0.0
     values = np.linspace(low, limit, 256, dtype=np.float32)
-    ax.imshow(_ramp(values, moved, limit)[None], aspect="auto", extent=(low, limit, 0, 1))
-    ax.set(yticks=[])
-    ticks = (low, (low + limit) / 2, limit)
-    ax.set_xticks(ticks, [f"{t:+g}".replace("-", "−") if moved and t else f"{t:g}" for t in ticks])
-    ax.tick_params(length=1.5, pad=1)
-    title = "Moved outwards from the baseline, mm" if moved else "Depth below the hull, mm"
-    ax.set_title(title, loc="left", pad=2.5, fontsize=6.5, color=INK)
+    places = (low, (low + limit) / 2, limit)
+    ticks = [(t, f"{t:+g}".replace("-", "−") if moved and t else f"{t:g}") for t in places]
+    colour_bar(figure, top, _ramp(values, moved, limit), ticks, title, width_mm)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from csegsynth_core import RESEARCH_USE, __version__
 from csegsynth_core.export import bids_files
+from csegsynth_core.figure_export import OWN_PACK
 from csegsynth_core.figures.trajectory import (
     ACROSS,
     Line,
@@ -25,7 +26,7 @@ from csegsynth_core.figures.trajectory import (
 )
 from csegsynth_core.generate import Brain, encode
 from csegsynth_core.methods_text import bibtex
-from csegsynth_core.pack import Pack
+from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.scenarios import DRAW_TOLERANCE, OWN_TOLERANCE, VOLUMES, Plan, Sweep, change_percent
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
 from csegsynth_core.substructures import REGIONS
@@ -292,18 +293,25 @@ def repeated(people: Sequence[Named]) -> tuple[dict[str, bytes], list[str]]:
     return tables, commands
 
 
-def html_file(lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str) -> bytes:
+def html_file(
+    lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str, age_units: str = "years"
+) -> bytes:
     """The interactive figure as a page that needs no network."""
     height = 460 if len(shown_volumes(lines)) <= ACROSS else 620
-    figure = trajectory_figure(
-        lines, reference, trained=one.trained_ages, unit=unit, height=height, note=note(one)
-    )
+    look: dict[str, Any] = {"unit": unit, "age_units": age_units, "height": height, "note": note(one)}
+    figure = trajectory_figure(lines, reference, trained=one.trained_ages, **look)
     figure.update_layout(paper_bgcolor="#FFFFFF", title=None)
     return figure.to_html(include_plotlyjs=True, full_html=True).encode()
 
 
 def figure_files(
-    lines: Sequence[Line], reference: Reference | None, one: Sweep, *, unit: str, stem: str = "trajectory"
+    lines: Sequence[Line],
+    reference: Reference | None,
+    one: Sweep,
+    *,
+    unit: str,
+    age_units: str = "years",
+    stem: str = "trajectory",
 ) -> dict[str, bytes]:
     """The trajectory figure in every form, for a column and for a page, with its tables."""
     out = {}
@@ -315,10 +323,11 @@ def figure_files(
                 form=form,
                 trained=one.trained_ages,
                 unit=unit,
+                age_units=age_units,
                 width_mm=width,
                 note=note(one),
             )
-    out[f"{stem}.html"] = html_file(lines, reference, one, unit=unit)
+    out[f"{stem}.html"] = html_file(lines, reference, one, unit=unit, age_units=age_units)
     out[f"{stem}.csv"] = csv(figure_table(lines))
     out[f"{stem}_line.csv"] = csv(line_table(lines))
     if reference is not None and has_centiles(lines, reference):
@@ -344,9 +353,10 @@ def everything(
     """
     one = people[0][1]
     reference = reference_of(pack, one) if unit == "ml" else None
-    files = figure_files(lines_of(people, unit=unit), reference, one, unit=unit)
+    look = {"unit": unit, "age_units": pack.schema.age.units if pack.schema.age else "years"}
+    files = figure_files(lines_of(people, unit=unit), reference, one, **look)
     regions = lines_of(people, unit=unit, measures=[r.name for r in REGIONS])
-    files |= figure_files(regions, reference, one, unit=unit, stem="regions")
+    files |= figure_files(regions, reference, one, **look, stem="regions")
     files |= dict(extra or {})
     ids = [f"sub-{k + 1:02d}" for k in range(len(people))]
     named = [(i, n, s) for i, (n, s) in zip(ids, people, strict=True)]
@@ -372,8 +382,10 @@ def everything(
     ]
     files["settings.json"] = json.dumps(settings, indent=1, ensure_ascii=False, default=float).encode()
     files["README.txt"] = (
-        note(one) + f".\n{RESEARCH_USE}\n\nvolumes.csv again from the command line, in the "
-        "folder of this file:\n\n"
+        note(one)
+        + f".\n{RESEARCH_USE}\n\n"
+        + ("" if found_by_name(pack) else f"{OWN_PACK}\n\n")
+        + "volumes.csv again from the command line, in the folder of this file:\n\n"
         + "\n".join(f"    {c}" for c in commands)
         + "\n\n"
         + _CONTENTS

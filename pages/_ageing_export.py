@@ -12,7 +12,7 @@ from csegsynth_core.generate import generate
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import VOLUMES
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, strip_file, trajectory_file
-from pages import _ageing_views, _link, _planes, _sweeps
+from pages import _ageing_views, _figure_export, _link, _planes, _sweeps
 from pages._remember import in_session
 
 
@@ -46,7 +46,12 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
         with st.container(horizontal=True, gap="small"):
             for form, kind in FORMATS.items():
                 _button(form.upper(), figure(form, width), f"{stem}.{form}", kind)
-            _button("HTML", lambda: report.html_file(*drawn(), one, unit=unit), f"{stem}.html", "text/html")
+            _button(
+                "HTML",
+                lambda: report.html_file(*drawn(), one, unit=unit, age_units=pack.schema.age.units),
+                f"{stem}.html",
+                "text/html",
+            )
         with st.container(horizontal=True, gap="small"):
             _button(
                 "CSV of the figure",
@@ -79,6 +84,7 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
         tables, commands = report.repeated(people)
         whom = "everybody drawn" if len(people) > 1 else "this person"
         files = ", ".join(f"`{name}`" for name in tables)
+        _figure_export.own_pack(pack)
         st.caption(
             f"The same volumes of {whom} from the command line ({files}, to which rows can be added: in the zip):"
         )
@@ -104,15 +110,19 @@ def _strips(pack: Pack, people: list[report.Named]) -> dict[str, bytes]:
     """The filmstrip as it is on the screen, in every form."""
     one, display = people[0][1], _planes.conventions()
     nowhere = st.empty()
-    rows, ages = [], []
+    rows, ages, trained = [], [], []
     for scenario in one.plan.scenarios:
         frames = _sweeps.film(pack, one, scenario, _ageing_views.STRIP_AGES, nowhere)
         rows.append((scenario, figures.film_slices(frames, display=display)))
-        ages = [f.age for f in frames]
+        ages, trained = [f.age for f in frames], [f.trained for f in frames]
     side = figures.view("axial", display)
     return {
-        f"filmstrip.{f}": strip_file(rows, ages, one=side, form=f, note=report.note(one)) for f in FORMATS
-    }
+        f"filmstrip.{form}": strip_file(
+            rows, ages, trained=trained, one=side, form=form, age_units=pack.schema.age.units,
+            note=report.note(one),
+        )
+        for form in FORMATS
+    }  # fmt: skip
 
 
 def _button(label: str, data: Callable[[], bytes | str], name: str, kind: str, **look: str) -> None:

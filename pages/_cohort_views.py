@@ -118,11 +118,14 @@ def _absent() -> None:
 
 
 def table(pack: Pack, places: pd.DataFrame) -> int:
-    """Every feature with the person's place; the row that was chosen."""
+    """Every feature with the person's place; the row that was chosen.
+
+    A pack's choice is its own, so that no row of one pack is looked for in another.
+    """
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     event = st.dataframe(
         coverage.as_text(places),
-        key="cohort-rows",
+        key=f"cohort-rows-{pack.hash[:8]}",
         hide_index=True,
         row_height=26,
         height=min(252, 40 + 26 * len(places)),
@@ -140,4 +143,5 @@ def table(pack: Pack, places: pd.DataFrame) -> int:
         },
     )
     cells = event["selection"]["cells"]
-    return int(cells[0][0]) if cells else coverage.first_to_show(pack, places)
+    chosen = [int(row) for row, *_ in cells if row < len(places)]
+    return chosen[0] if chosen else coverage.first_to_show(pack, places)

@@ -86,23 +86,24 @@ def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
     value = held["person"].get(one.name)
     if one.kind == "numeric":
         return _number(pack, one, value, key, held)
-    st.session_state.setdefault(key, value)
-    names = {**one.levels, None: UNKNOWN}
     rare = ", ".join(one.levels[k] for k in one.rare)
     help_text = f"Fewer than 3 training people: {rare}" if rare else None
+    names = {**one.levels, UNKNOWN: UNKNOWN}
     if len(one.levels) > 2:
-        return st.selectbox(one.label, list(names), format_func=names.get, key=key, help=help_text)
-    names = {k: name[:1].upper() + name[1:] for k, name in one.levels.items()} | {None: UNKNOWN}
-    chosen = st.segmented_control(
-        one.label,
-        [k or UNKNOWN for k in names],
-        format_func=lambda k: names.get(k, UNKNOWN),
-        key=f"{key}-choice",
-        default=value or UNKNOWN,
-        required=True,
-        help=help_text,
-        width="stretch",
-    )
+        st.session_state.setdefault(key, value or UNKNOWN)
+        chosen = st.selectbox(one.label, list(names), format_func=names.get, key=key, help=help_text)
+    else:
+        names |= {k: name[:1].upper() + name[1:] for k, name in one.levels.items()}
+        chosen = st.segmented_control(
+            one.label,
+            list(names),
+            format_func=names.get,
+            key=f"{key}-choice",
+            default=value or UNKNOWN,
+            required=True,
+            help=help_text,
+            width="stretch",
+        )
     return None if chosen == UNKNOWN else chosen
 
 
@@ -133,7 +134,8 @@ def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[
 
 
 def _reach(pack: Pack, one: Control, start: float | None) -> tuple[float, float, float]:
-    """Ends and step of a slider: a little beyond the training range, but plausible; a loaded value is inside."""
+    """Ends and step of a slider: a little beyond the training range, but plausible; a loaded value is inside.
+    Where everybody has the same value, the ends are a step apart."""
     step = float(one.step or 1.0)
     span = one.maximum - one.minimum
     step = step if span / step <= 150 else step * 10
@@ -141,4 +143,7 @@ def _reach(pack: Pack, one: Control, start: float | None) -> tuple[float, float,
     low = max(plausible[0], step * ((one.minimum - BEYOND * span) // step))
     high = min(plausible[1], step * ((one.maximum + BEYOND * span) // step + 1))
     inside = [] if start is None else [start]
-    return float(min([low, one.minimum, *inside])), float(max([high, one.maximum, *inside])), step
+    low, high = float(min([low, one.minimum, *inside])), float(max([high, one.maximum, *inside]))
+    if low == high and plausible[0] < high == plausible[1]:
+        low = max(low - step, plausible[0])  # nothing above is plausible
+    return low, high if low < high else high + step, step

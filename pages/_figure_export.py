@@ -13,9 +13,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from csegsynth_core import figure_export
-from csegsynth_core.errors import PackError
 from csegsynth_core.figure_export import ExportFigure, csv
-from csegsynth_core.pack import Pack, find
+from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
 from pages._remember import in_session
 
@@ -62,10 +61,7 @@ def popover(
                 "Everything (zip)", everything, f"{stem}.zip", "application/zip", kind="primary", width="stretch"
             )  # fmt: skip
         if commands:
-            if not _known(pack):
-                st.caption(
-                    "First, for this pack of your own: `export CSEGSYNTH_PACKS=` the folder that holds it."
-                )
+            own_pack(pack)
             st.caption(f"{gives} from the command line (`people.csv` is in the zip):")
             st.code("\n".join(commands), language="sh", wrap_lines=True)
 
@@ -78,12 +74,10 @@ def follow() -> None:
         st.rerun()
 
 
-def _known(pack: Pack) -> bool:
-    """Whether commands find the pack by its name."""
-    try:
-        return find(pack.name).resolve() == pack.folder.resolve()
-    except PackError:
-        return False
+def own_pack(pack: Pack) -> None:
+    """What is needed before commands find the user's own pack."""
+    if not found_by_name(pack):
+        st.caption(figure_export.OWN_PACK)
 
 
 def _figure(stem: str, page: str, figures: Sequence[ExportFigure]) -> None:

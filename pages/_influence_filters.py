@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from csegsynth_core.data.encoder import Control
 from csegsynth_core.pack import Pack
 
 DRAWS = {True: 4, False: 1}
@@ -17,9 +18,9 @@ def take(pack: Pack, subgroup: Mapping[str, Sequence[Any]]) -> None:
     """Give the controls this subgroup; to be called before they are drawn.
 
     Args:
-        subgroup: feature → lowest and highest value, or levels.
+        subgroup: feature → lowest and highest value, or levels; one in which nobody differs says nothing.
     """
-    by, controls = f"filter-by-{pack.hash[:8]}", pack.encoder.ranges()
+    by, controls = f"filter-by-{pack.hash[:8]}", _offered(pack)
     before = st.session_state.get(by) or _usual(pack)
     shown = [name for name in controls if name in before or name in subgroup]
     st.session_state[by] = shown
@@ -31,14 +32,20 @@ def take(pack: Pack, subgroup: Mapping[str, Sequence[Any]]) -> None:
         st.session_state[f"filter-{pack.hash[:8]}-{name}"] = chosen
 
 
+def _offered(pack: Pack) -> dict[str, Control]:
+    """Features to filter by: no numbers that are the same for everybody."""
+    return {k: one for k, one in pack.encoder.ranges().items() if one.levels or one.minimum < one.maximum}
+
+
 def _usual(pack: Pack) -> list[str]:
-    return [one.name for one in (pack.schema.sex, pack.schema.age) if one is not None]
+    offered = _offered(pack)
+    return [one.name for one in (pack.schema.sex, pack.schema.age) if one is not None and one.name in offered]
 
 
 def filters(pack: Pack) -> dict[str, Any]:
     """Subgroup: sex, age band, and any other features the user picks."""
     where: dict[str, Any] = {}
-    controls = pack.encoder.ranges()
+    controls = _offered(pack)
     more = st.multiselect(
         "Filter by",
         list(controls),

@@ -56,10 +56,11 @@ def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:
 
 def table(pack: Pack, shown: pd.DataFrame, unit: str, band: str) -> None:
     """The same numbers, sortable; a chosen row is shown in the brain below."""
+    key = f"influence-rows-{pack.hash[:8]}"
 
     def choose() -> None:
-        cells = st.session_state["influence-rows"]["selection"]["cells"]
-        if cells:
+        cells = st.session_state[key]["selection"]["cells"]
+        if cells and cells[0][0] < len(shown):
             st.session_state[map_key(pack)] = str(shown["column"].iloc[cells[0][0]])
 
     ends = {"95 %": ("95 % from", "to"), "spre": ("−1 SD", "+1 SD")}.get(band[:4], ("low", "high"))
@@ -67,7 +68,7 @@ def table(pack: Pack, shown: pd.DataFrame, unit: str, band: str) -> None:
     hidden = ["column", "is_contrast", "unit"] if unit == "sd" else ["column", "is_contrast", "rank"]
     st.dataframe(
         shown.drop(columns=hidden),
-        key="influence-rows",
+        key=key,
         hide_index=True,
         height=HEIGHT_PX,
         row_height=25,

@@ -8,7 +8,7 @@ import streamlit as st
 
 from csegsynth_core.generate import Brain, generate_one
 from csegsynth_core.pack import Pack, find, load_pack
-from pages import _packs
+from pages import _packs, _shelf
 
 Person = dict[str, Any]
 """Natural value of each feature; None for unknown."""
@@ -17,13 +17,6 @@ Person = dict[str, Any]
 @st.cache_resource(max_entries=4, show_spinner="Loading the model…")
 def _load(name: str, folder: str, stamp: float) -> Pack:
     return load_pack(folder)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False, scope="session")
-def _brain(pack_hash: str, person: tuple[tuple[str, Any], ...], seed: int, _pack: Pack) -> Brain:
-    brain = generate_one(_pack, dict(person), seed=seed)
-    brain.maps.flags.writeable = False  # shared by all pages
-    return brain
 
 
 def load(name: str) -> Pack:
@@ -38,8 +31,14 @@ def load(name: str) -> Pack:
 
 
 def brain_of(pack: Pack, person: Person, seed: int) -> Brain:
-    """The brain of a person; computed once."""
-    return _brain(pack.hash, tuple(person.items()), seed, pack)
+    """The brain of a person; computed once, while there is room for it."""
+
+    def make() -> Brain:
+        brain = generate_one(pack, dict(person), seed=seed)
+        brain.maps.flags.writeable = False  # shared by all pages
+        return brain
+
+    return _shelf.of_session().take((pack.hash, tuple(person.items()), seed), make)
 
 
 def choose_pack() -> Pack:

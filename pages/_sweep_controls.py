@@ -33,7 +33,8 @@ def plan_controls(pack: Pack) -> Plan:
     before = held["sweep"] or default_plan(pack)
     turn = f"{pack.hash[:8]}-{held.get('sweep-turn', 0)}"
     age = pack.schema.age
-    low, high = age.plausible or (before.start, before.stop)
+    stats = pack.encoder.numeric[age.name]
+    low, high = age.plausible or (stats.minimum, stats.maximum)
     a, b, c, d, e = st.columns([3.3, 0.9, 2.7, 1.8, 0.9], gap="medium")
     start, stop = a.slider(
         f"Ages :gray[{age.units}]",

@@ -11,7 +11,7 @@ from csegsynth_core.errors import CSegSynthError
 from pages import _about, _cohort_export, _cohort_views, _link, _state
 
 _link.routed()
-HIDDEN = " · bins of one or two people are withheld"
+HIDDEN = " · groups of one or two people are withheld"
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
 try:
@@ -45,7 +45,7 @@ with head:
     _cohort_export.popover(pack, row, places, brain, summary)
 left, right = st.columns([50, 50], gap="medium")
 with left:
-    hint = f"choose a row above{HIDDEN if summary else ''}"
+    hint = f"choose a row above{HIDDEN if summary or row['kind'] != 'numeric' else ''}"
     st.html(f'<div class="panel-head">{escape(str(row["label"]))} <small>{hint}</small></div>')
     _cohort_views.feature(pack, row, brain, summary)
 with right:

@@ -8,7 +8,15 @@ from shlex import quote
 import streamlit as st
 
 from csegsynth_core import measured
-from pages import _about, _evaluation_brains, _evaluation_export, _evaluation_tables, _link, _state
+from pages import (
+    _about,
+    _evaluation_brains,
+    _evaluation_export,
+    _evaluation_tables,
+    _figure_export,
+    _link,
+    _state,
+)
 
 _link.routed()
 pack = _state.current_pack()
@@ -57,4 +65,5 @@ with tabs["Further measurements"]:
 with tabs["Model card"]:
     st.markdown(pack.card)
 st.caption("The command that measures all of this again, on the cohort prepared as the README says:")
+_figure_export.own_pack(pack)
 st.code(f"python -m train evaluate --pack {quote(pack.name)} --cohort COHORT", language="sh")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from csegsynth_core import methods_text, sweep_report
+from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.generate import generate_one
 from csegsynth_core.scenarios import Plan, sweep
 from csegsynth_core.substructures import REGIONS
@@ -222,6 +225,21 @@ def _points_of(figure: dict[str, Any], name: str) -> list[list[float]]:
     return [_numbers(t["y"]) for t in found]
 
 
+def test_all_training_ages_can_be_chosen_where_nobody_knows_what_is_plausible(pack, monkeypatch) -> None:
+    from pages import _state
+
+    features = [replace(o, plausible=None) if o.name == "age" else o for o in pack.schema.features]
+    schema = replace(pack.schema, features=tuple(features))
+    free = replace(pack, encoder=Encoder(schema, pack.encoder.numeric, pack.encoder.levels))
+    monkeypatch.setattr(_state, "_load", lambda *_: free)
+    app = _ageing(_app(pack="ixi", **SWEEP).run())
+    assert not app.exception and not app.error
+    ages = next(s for s in app.slider if s.label.startswith("Ages"))
+    stats = pack.encoder.numeric["age"]
+    assert (ages.min, ages.max) == (math.ceil(stats.minimum), math.floor(stats.maximum))
+    assert ages.value == (30, 50)
+
+
 def test_outside_ages_are_said_before_the_result(pack) -> None:
     app = _ageing(
         _app(pack="ixi", **(SWEEP | {"from": "70", "to": "90", "step": "5", "scenario": "ideal"})).run()
@@ -387,11 +405,11 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
 
     packed = np.zeros((len(TISSUES), *(b.stop - b.start for b in grid.BOX)), np.uint8)
     packed[1, :30, 20:80] = 255  # grey matter on the left alone
-    frame = figures.Frame(40.0, packed, dict.fromkeys(TISSUES, 1.0))
+    frame = figures.Frame(40.0, packed, dict.fromkeys(TISSUES, 1.0), trained=False)
     drawn: dict[str, Any] = {}
 
-    def strip_file(rows: Any, ages: Any, *, one: Any, **_: Any) -> bytes:
-        drawn.update(picture=rows[0][1][0], letters=one.letters, ages=ages)
+    def strip_file(rows: Any, ages: Any, *, one: Any, **look: Any) -> bytes:
+        drawn.update(look, picture=rows[0][1][0], letters=one.letters, ages=ages)
         return b""
 
     display = figures.Display(radiological=radiological)
@@ -399,10 +417,11 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
     monkeypatch.setattr(_sweeps, "film", lambda *_: [frame])
     monkeypatch.setattr(_ageing_export, "strip_file", strip_file)
     monkeypatch.setattr(_ageing_export.report, "note", lambda _: "")
+    pack = SimpleNamespace(schema=SimpleNamespace(age=SimpleNamespace(units="weeks")))
     _ageing_export._strips(
-        None, [("this person", SimpleNamespace(plan=SimpleNamespace(scenarios=("ideal",))))]
+        pack, [("this person", SimpleNamespace(plan=SimpleNamespace(scenarios=("ideal",))))]
     )
     left, right = np.array_split(drawn["picture"].sum(axis=(0, 2)), 2)
     assert bool(left.sum() < right.sum()) is radiological
     assert drawn["letters"][:2] == (("R", "L") if radiological else ("L", "R"))
-    assert drawn["ages"] == [40.0]
+    assert (drawn["ages"], drawn["trained"], drawn["age_units"]) == ([40.0], [False], "weeks")

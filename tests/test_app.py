@@ -123,6 +123,21 @@ def test_unknown_is_imputed_and_flagged(app, pack) -> None:
     assert re.search(r'class="notes".*<b>Weight</b> imputed \(missing\)', _html(app))
 
 
+def test_an_unknown_level_is_said_in_its_control(app, pack) -> None:
+    box = _by_label(app.selectbox, pack.schema.feature("ethnicity").label)
+    box.set_value("n/a").run()
+    person = {**_typical(pack, pack.encoder.levels["sex"].mode), "ethnicity": None}
+    assert _volumes(app) == _expected(generate_one(pack, person, seed=0))
+    other = testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
+    other.query_params["p.ethnicity"] = "n/a"
+    for one in (app, other.run()):
+        assert not one.exception
+        assert _by_label(one.selectbox, pack.schema.feature("ethnicity").label).value == "n/a"
+        assert re.search(r'class="notes".*<b>Ethnicity</b> imputed \(missing\)', _html(one))
+    _by_label(other.selectbox, pack.schema.feature("ethnicity").label).set_value("asian").run()
+    assert "imputed" not in _html(other)
+
+
 def test_outside_the_training_range_is_said(app) -> None:
     age = _by_label(app.slider, "Age")
     age.set_value(age.max).run()

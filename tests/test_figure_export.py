@@ -7,6 +7,8 @@ import json
 import re
 import shlex
 import zipfile
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,19 @@ import pytest
 from PIL import Image
 
 from csegsynth_core import __main__ as cli
-from csegsynth_core import compare, coverage, figures, grid, measured, page_export, page_figures, saliency
+from csegsynth_core import (
+    compare,
+    coverage,
+    figures,
+    grid,
+    measured,
+    page_export,
+    page_figures,
+    saliency,
+    surface,
+)
 from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.data.schema import Schema
 from csegsynth_core.figure_export import ExportFigure
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.pack import find
@@ -28,6 +41,7 @@ from csegsynth_core.scenario_file import Scenario, from_dict, read_json
 from csegsynth_core.static_figures import COLUMN_MM, PAGE_MM
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import BY_NAME, TISSUES
+from tests.test_static_figures import cut, written
 
 SVG = "{http://www.w3.org/2000/svg}"
 ENDS = {
@@ -43,32 +57,93 @@ def brains(pack) -> tuple[Any, Any]:
     )
 
 
-@pytest.fixture(scope="module")
-def everything_shown(pack, brains) -> dict[str, ExportFigure]:
-    """Figures of all pages by name."""
+def _figures(
+    pack: Any,
+    brains: tuple[Any, Any],
+    *,
+    label: str = "typical female person",
+    names: Sequence[str] = ("now", "older"),
+    title: str = "GM",
+    **more: Any,
+) -> dict[str, ExportFigure]:
+    """Figures of all pages by name.
+
+    Args:
+        names: of scenarios.
+        title: of the influence figure.
+        more: for the Individual page; then regions are compared too, and each table of the evaluation is there.
+    """
     person, base = brains
-    out = page_figures.person_figures(
-        pack, person, base, label="typical female person", spread=lambda: ENDS, draws=10
-    )
+    out = page_figures.person_figures(pack, person, base, label=label, spread=lambda: ENDS, draws=10, **more)
     found = saliency.gradients(pack, person.features, draws=2, resolution=2)
     whole = saliency.summarise(pack, found)
     shown = saliency.to_show(whole, None, "gm", 6)
     band = saliency.band_name(whole)
     out += page_figures.influence_figures(
-        pack, shown, colour="#009E73", axis="mL per SD", band=band, title="GM", whole=lambda: whole
+        pack, shown, colour="#009E73", axis="mL per SD", band=band, title=title, whole=lambda: whole
     )
     change = (person.maps - base.maps) / 10
-    out.append(page_figures.map_figure(pack, person, lambda: change, "age", "Age", tissue="gm"))
-    table = compare.compared(["now", "older"], np.random.default_rng(0).normal(500, 9, (2, 4, 3)))
-    people = {"now": base.features, "older": person.features}
-    two = {"now": base, "older": person}
+    age = pack.schema.age.label
+    out.append(page_figures.map_figure(pack, person, lambda: change, "age", age, tissue="gm"))
+    ml = np.random.default_rng(0).normal(500, 9, (len(names), 4, 3 + (len(REGIONS) if more else 0)))
+    table = compare.compared(list(names), ml)
+    two = {name: (base, person)[n % 2] for n, name in enumerate(names)}
+    people = {name: brain.features for name, brain in two.items()}
     out += page_figures.compare_figures(pack, table, two, people, plane="axial", tissue="gm")
     places = coverage.placed(pack, person.features)
     summary = CohortSummary.of_pack(pack.folder)
     for kind in ("numeric", "nominal"):
         row = places[(places["kind"] == kind) & (places["feature"] != "age")].iloc[0].to_dict()
         out += page_figures.cohort_figures(pack, row, places, person, summary)
-    return {one.name: one for one in [*out, *page_figures.evaluation_figures(pack)[:1]]}
+    of_tables = {one.name.split("_")[0]: one for one in reversed(page_figures.evaluation_figures(pack))}
+    return {one.name: one for one in [*out, *(of_tables.values() if more else [of_tables["volumes"]])]}
+
+
+@pytest.fixture(scope="module")
+def everything_shown(pack, brains) -> dict[str, ExportFigure]:
+    """Figures of all pages by name."""
+    return _figures(pack, brains)
+
+
+@pytest.fixture(scope="module")
+def long_named(pack, brains) -> dict[str, ExportFigure]:
+    """All figures of a pack of simulated people where everything has a long name."""
+    encoder = copy(pack.encoder)
+    long = "and how that was found out in the interview"
+    encoder.schema = Schema(
+        tuple(
+            replace(f, label=f"{f.label} {long}", levels={k: f"{v}, {long}" for k, v in f.levels.items()})
+            for f in pack.schema.features
+        )
+    )
+    about = pack.about | {"simulated": True, "name": "simulated_people_of_all_ages_and_many_features"}
+    simulated = replace(pack, encoder=encoder, about=about)
+    cortex = surface.isosurface(surface.brain_fraction(brains[0].maps), lattice_mm=8.0)
+    depth = np.linspace(0, 9, len(cortex.vertices), dtype=np.float32)
+    return _figures(
+        simulated,
+        brains,
+        label=f"somebody else, typical in everything but age, {long}",
+        names=[f"{n}: as before but with all of their habits changed {long}" for n in "ABCD"],
+        title=f"Grey matter of a person, at the age of 70 years, compared with others of the same sex {long}",
+        behind=lambda: brains[1].maps,
+        meshes=lambda: (cortex, depth, cortex),
+    )
+
+
+@pytest.mark.parametrize("width", [COLUMN_MM, PAGE_MM])
+def test_no_text_is_cut_off_the_paper(long_named, width) -> None:
+    simulated = []
+    for name, one in long_named.items():
+        with written() as found:
+            one.file("png", width)
+        assert not cut(found), name
+        if any("SIMULATED" in text for text in found):
+            simulated.append(name)
+    assert simulated == list(long_named)
+    assert {"contours", "surface_moved", "surface_inside", "scenarios_regions", "regions_mape"} <= set(
+        simulated
+    )
 
 
 def test_every_page_has_its_figures(everything_shown) -> None:

@@ -1,4 +1,4 @@
-"""Memory that is freed is used again."""
+"""Memory that is freed is used again or given back; brains that are kept do not grow with the number of users."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from csegsynth_core import memory
+from pages import _shelf
 
 CODE = """
 import resource, sys
@@ -39,3 +40,48 @@ def test_freed_memory_is_used_again() -> None:
 def test_other_systems_are_left_alone(monkeypatch) -> None:
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert not memory.keep_freed_memory()
+    assert not memory.give_back()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+def test_what_is_free_is_given_back() -> None:
+    code = """
+import numpy as np
+from csegsynth_core.memory import give_back, keep_freed_memory
+keep_freed_memory()  # so that nothing is given back by itself
+rss = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
+blocks = [np.ones(6_000_000, np.float32) for _ in range(8)]
+del blocks
+before = rss()
+assert give_back()
+print(before - rss())
+"""
+    freed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(freed) > 100e6
+
+
+def test_brains_are_kept_by_session_and_not_more_with_more_sessions(monkeypatch) -> None:
+    monkeypatch.setattr(_shelf, "_shelves", type(_shelf._shelves)())
+    one, made = _shelf.Shelf(), []
+
+    def brain(key):
+        made.append(key)
+        return f"brain {key}"
+
+    for key in range(_shelf.OWN + 1):
+        assert one.take(key, lambda key=key: brain(key)) == f"brain {key}"
+    assert len(one) == _shelf.OWN
+    one.take(1, lambda: brain(1))
+    assert made == list(range(_shelf.OWN + 1)), "it is still there"
+    one.take(0, lambda: brain(0))
+    assert made[-1] == 0, "the oldest made room"
+    others = [_shelf.Shelf() for _ in range(4)]
+    for other in others:
+        for key in range(3):
+            other.take(key, lambda: brain("mine"))
+    assert sum(map(len, (one, *others))) == _shelf.ALL
+    assert [len(o) for o in others] == [3, 3, 3, 3] and len(one) == _shelf.ALL - 12
+    made.clear()
+    one.take(0, lambda: brain("again"))
+    assert not made, "what was used last is kept"
+    assert others[0].take(0, lambda: brain("x")) == "brain mine", "nobody gets another's"

@@ -527,6 +527,102 @@ def test_generated_names_fit_whatever_the_pack_calls_its_features(pack) -> None:
     assert scenario_checks.made_name("\u00ad ") == "Unnamed"
 
 
+def alike(pack: packs.Pack, **values: float) -> packs.Pack:
+    """The pack as if all training people had these numbers, of which nobody knows what is plausible."""
+    features = [replace(o, plausible=None) if o.name in values else o for o in pack.schema.features]
+    numeric = dict(pack.encoder.numeric)
+    for name, v in values.items():
+        same = dict.fromkeys(("mean", "median", "minimum", "maximum", "centile1", "centile99"), v)
+        numeric[name] = replace(numeric[name], sd=0.0, impute=(v,), **same)
+    encoder = Encoder(replace(pack.schema, features=tuple(features)), numeric, pack.encoder.levels)
+    return replace(pack, encoder=encoder)
+
+
+def test_pages_open_where_nobody_differs_in_a_feature(pack, monkeypatch) -> None:
+    from pages import _state
+
+    same = alike(pack, height=170.0)
+    monkeypatch.setattr(_state, "_load", lambda *_: same)
+    app = open_page("cohort")
+    place = frame(app).set_index("label").loc["Height", "place"]
+    assert place == "–" and not app.error
+    height = next(s for s in app.slider if s.key.endswith("-height"))
+    assert height.min <= height.value == 170.0 < height.max
+    app.switch_page("pages/compare.py").run()
+    assert not app.exception and not app.error and len(compared_in(app)) == 3
+
+
+@pytest.mark.parametrize("name", ["age", "height"])
+def test_nobody_is_filtered_by_a_feature_that_nobody_differs_in(pack, monkeypatch, name) -> None:
+    from pages import _state
+
+    same = alike(pack, **{name: 50.0})
+    monkeypatch.setattr(_state, "_load", lambda *_: same)
+
+    def script() -> None:
+        from pages import _influence_filters, _state
+
+        _influence_filters.filters(_state.load("ixi"))
+
+    app = testing.AppTest.from_function(script, default_timeout=PATIENCE).run()
+    offered = [o for o in pack.schema.features if o.name != name]
+    assert not app.exception and app.multiselect[0].options == [o.label for o in offered]
+    app.multiselect[0].set_value([o.name for o in offered]).run()
+    assert not app.exception and len(app.slider) == 2
+
+
+def test_a_link_may_name_a_feature_that_nobody_differs_in(pack, monkeypatch) -> None:
+    import streamlit as st
+
+    from pages import _influence_filters
+
+    monkeypatch.setattr(st, "session_state", {})
+    _influence_filters.take(alike(pack, age=30.0), {"age": (30.0, 30.0), "height": (160.0, 170.0)})
+    assert sorted(st.session_state[of(pack, "filter-by")]) == ["height", "sex"]
+    assert f"filter-{pack.hash[:8]}-age" not in st.session_state
+
+
+@pytest.mark.parametrize(
+    ("plausible", "ends"),
+    [(None, (200.0, 201.0)), ((35.0, 210.0), (200.0, 201.0)), ((35.0, 200.0), (199.0, 200.0))],
+)
+def test_a_slider_has_a_length(pack, plausible, ends) -> None:
+    from pages import _controls
+
+    same = alike(pack, weight=200.0)
+    features = [replace(o, plausible=plausible) if o.name == "weight" else o for o in same.schema.features]
+    schema = replace(same.schema, features=tuple(features))
+    same = replace(same, encoder=Encoder(schema, same.encoder.numeric, same.encoder.levels))
+    assert _controls._reach(same, same.encoder.ranges()["weight"], 200.0) == (*ends, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ages", "age", "title", "other"),
+    [
+        ((18.0, 80.0), 48.0, "10 years older", 58.0),
+        ((18.0, 80.0), 75.0, "10 years younger", 65.0),
+        ((18.0, 26.0), 20.0, "6 years older", 26.0),
+        ((18.0, 26.0), 24.5, "6 years younger", 18.5),
+        ((10.0, 26.0), 24.0, "6 years younger", 18.0),  # 14 is not plausible
+        ((18.0, 80.0), 92.0, None, None),  # no age within ten years is within the training range
+        ((20.0, 21.5), 20.0, "1 year older", 21.0),
+        ((20.0, 20.5), 20.0, None, None),
+    ],
+)
+def test_scenarios_start_at_ages_that_the_model_knows(pack, ages, age, title, other) -> None:
+    stats = replace(pack.encoder.numeric["age"], minimum=ages[0], maximum=ages[1])
+    encoder = Encoder(pack.schema, {**pack.encoder.numeric, "age": stats}, pack.encoder.levels)
+    start = compare.starting_people(replace(pack, encoder=encoder), typical(pack) | {"age": age})
+    found = {name: one["age"] for name, one in start.items() if "year" in name}
+    assert found == ({title: other} if title else {})
+
+
+def test_no_scenario_is_a_value_that_everybody_has(pack) -> None:
+    same = alike(pack, height=170.5, weight=70.0)
+    for name in ("height", "weight"):
+        assert compare._other_value(same, same.schema.feature(name), typical(same)[name]) is None
+
+
 def test_pages_open_whatever_the_pack_calls_its_features(pack, monkeypatch) -> None:
     from pages import _state
 
@@ -599,6 +695,86 @@ def test_cohort_says_what_is_out_of_range(pack) -> None:
     along = coverage.along_age(pack, "height")
     assert set(along["sex"]) == set(pack.schema.sex.levels)
     assert ((along["high"] - along["low"]) > 0).all()
+
+
+def with_counts(pack: packs.Pack, name: str, *counts: int) -> packs.Pack:
+    """The pack as if so many training people had the levels of a feature."""
+    votes = pack.encoder.levels[name]
+    votes = replace(votes, n=sum(counts), counts=dict(zip(votes.counts, counts, strict=True)))
+    encoder = Encoder(pack.schema, pack.encoder.numeric, {**pack.encoder.levels, name: votes})
+    return replace(pack, encoder=encoder)
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((40, 30, 20, 10, 1), (40, 30, 20, None, None)),  # the sum would tell the one
+        ((40, 30, 20, 2, 1), (40, 30, 20, None, None)),
+        ((40, 30, 20, 10, 0), (40, 30, 20, 10, 0)),
+    ],
+)
+def test_cohort_tells_of_no_group_of_one_or_two(pack, counts, told) -> None:
+    few = with_counts(pack, "marital_status", *counts)
+    shares = coverage.level_shares(few, "marital_status")
+    assert [None if n != n else n for n in shares["people"]] == list(told)
+    for key, people, count in zip(few.schema.feature("marital_status").levels, told, counts, strict=True):
+        places = coverage.placed(few, typical(few) | {"marital_status": key})
+        row = places.set_index("feature").loc["marital_status"]
+        text = coverage.as_text(places).set_index("label").loc[row["label"], "place"]
+        share = 100 * count / sum(counts)
+        wanted = np.nan if people is None else share
+        assert row["share_percent"] == pytest.approx(wanted, nan_ok=True)
+        assert text == ("withheld" if people is None else f"{share:.0f} % have it")
+
+
+def test_cohort_tells_nobodys_extremes(pack) -> None:
+    places = coverage.placed(pack, typical(pack)).set_index("feature")
+    found = CohortSummary.of_pack(pack.folder)
+    for name, stats in pack.encoder.numeric.items():
+        low, high = places.loc[name, ["minimum", "maximum"]]
+        assert low <= stats.minimum and high > stats.maximum
+        if found is not None:
+            assert (low, high) == (found.histograms[name].edges[0], found.histograms[name].edges[-1])
+    assert coverage.as_text(places.reset_index()).set_index("label").loc["Age", "range"] == "20–90 years"
+    tight = replace(pack.encoder.numeric["height"], minimum=1001.25, maximum=1003.21)
+    encoder = Encoder(pack.schema, {**pack.encoder.numeric, "height": tight}, pack.encoder.levels)
+    text = coverage.as_text(coverage.placed(replace(pack, encoder=encoder), typical(pack)))
+    assert text.set_index("label").loc["Height", "range"] == "1001.2–1003.4 cm"
+
+
+def test_a_chosen_row_is_of_its_own_pack(pack, monkeypatch) -> None:
+    import streamlit as st
+
+    from pages import _cohort_views, _influence_table
+
+    cells: list[tuple[int, str]] = []
+    given: dict[str, Any] = {}
+
+    def dataframe(_: pd.DataFrame, **settings: Any) -> dict[str, Any]:
+        given.update(settings)
+        return {"selection": {"cells": cells}}
+
+    monkeypatch.setattr(st, "dataframe", dataframe)
+    monkeypatch.setattr(st, "session_state", {})
+    places = coverage.placed(pack, typical(pack))
+    usual = coverage.first_to_show(pack, places)
+    other = replace(pack, hash="0" * 64)
+    keys = set()
+    for row, shown in ((None, usual), (3, 3), (len(places), usual), (100, usual)):
+        cells[:] = [] if row is None else [(row, "label")]
+        assert _cohort_views.table(pack, places) == shown
+        keys.add(given["key"])
+    _cohort_views.table(other, places)
+    assert len(keys) == 1 and given["key"] not in keys
+    bars = pd.DataFrame({"column": ["age", "height"], "is_contrast": False, "unit": "", "rank": [1, 2]})
+    for row, column in ((1, "height"), (100, "height"), (0, "age")):
+        _influence_table.table(pack, bars, "sd", "")
+        st.session_state[given["key"]] = {"selection": {"cells": [(row, "label")]}}
+        given["on_select"]()
+        assert st.session_state[_influence_table.map_key(pack)] == column
+    before = given["key"]
+    _influence_table.table(other, bars, "sd", "")
+    assert given["key"] != before
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import json
 import re
 import shlex
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +16,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from csegsynth_core import __main__ as cli
@@ -21,8 +25,42 @@ from csegsynth_core import figures, static_figures, sweep_report
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import generate
 from csegsynth_core.scenarios import MEASURES, Plan, sweep
+from csegsynth_core.substructures import REGIONS
 
 SVG = "{http://www.w3.org/2000/svg}"
+LONG = "SIMULATED training data. Synthetic volumes, CSegSynth pack lifespan_of_everybody (0123456789); not a forecast"
+
+
+@contextmanager
+def written() -> Iterator[dict[str, float]]:
+    """Every text that is drawn on figures saved meanwhile → how far it reaches beyond the paper, pixels."""
+    drawn: dict[Text, tuple[str, float]] = {}
+    found: dict[str, float] = {}
+    draw, save = Text.draw, Figure.savefig
+
+    def drawing(one: Text, renderer: Any, *args: Any, **look: Any) -> None:
+        draw(one, renderer, *args, **look)
+        if one.get_visible() and one.get_text().strip():
+            box, paper = one.get_window_extent(renderer), one.get_figure(root=True).bbox
+            beyond = max(-box.x0, -box.y0, box.x1 - paper.x1, box.y1 - paper.y1)
+            drawn[one] = (one.get_text(), float(beyond))  # the last drawing is the one that is saved
+
+    def saving(figure: Figure, *args: Any, **look: Any) -> None:
+        drawn.clear()
+        save(figure, *args, **look)
+        for text, beyond in drawn.values():
+            found[text] = max(beyond, found.get(text, -np.inf))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", drawing)
+        patch.setattr(Figure, "savefig", saving)
+        yield found
+
+
+def cut(found: dict[str, float]) -> dict[str, float]:
+    """Texts that reach beyond the paper."""
+    assert found
+    return {text: beyond for text, beyond in found.items() if beyond > 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +140,71 @@ def test_the_plotly_figure_draws_the_tables_numbers(drawn) -> None:
     gm = lines[0].data.query("volume == 'gm'")
     assert list(points[1].y) == list(gm["value"])
     assert [s.x0 for s in figure.layout.shapes] == [82] * 4
+
+
+@pytest.mark.parametrize("width", [static_figures.COLUMN_MM, static_figures.PAGE_MM])
+def test_no_text_of_the_trajectory_is_cut_off_the_paper(drawn, people, width) -> None:
+    lines, reference = drawn
+    long = "somebody of whom there is a lot to be said, and more than would have room in one line of a key on a page"
+    lines = [replace(one, name=f"{long}: {one.name}") for one in lines]
+    reference = replace(reference, name="1350 people of the simulated training cohort")
+    regions = sweep_report.lines_of(people, measures=[r.name for r in REGIONS])
+    look: dict[str, Any] = {"form": "png", "trained": (35, 82), "width_mm": width, "note": LONG}
+    for shown, unit in ((lines, "ml"), (regions, "percent")):
+        with written() as found:
+            static_figures.trajectory_file(shown, reference, unit=unit, **look)
+        assert not cut(found)
+        assert LONG in " ".join(found).replace("\n", " ")
+
+
+def test_text_that_does_not_fit_is_wrapped_or_shortened() -> None:
+    for room in (20.0, 60.0):
+        lines = static_figures.wrapped(f"one\n{LONG} {'x' * 99}", room).split("\n")
+        assert lines[0] == "one" and "".join(lines[1:]).replace(" ", "") == f"{LONG}{'x' * 99}".replace(
+            " ", ""
+        )
+        assert max(map(static_figures.text_mm, lines)) <= room
+        short = static_figures.shortened(LONG, room)
+        assert short.endswith("…") and 0.8 * room < static_figures.text_mm(short) <= room
+    assert static_figures.wrapped("", 20.0) == "" and static_figures.shortened("GM", 20.0) == "GM"
+    assert static_figures.wrapped("GM", 0.1) == "G\nM"
+
+
+def test_dollar_signs_stay_dollar_signs(drawn) -> None:
+    lines, reference = drawn
+    lines = [replace(lines[0], name="from $x_1$ to $y^2$"), *lines[1:]]
+    svg = static_figures.trajectory_file(lines, reference, note="costs $5 to $9")
+    assert "from $x_1$ to $y^2$" in _text(svg) and "costs $5 to $9" in _text(svg)
+
+
+def test_units_of_age_are_the_packs(drawn, people, monkeypatch) -> None:
+    monkeypatch.setattr(sweep_report, "FORMATS", {"svg": "image/svg+xml"})
+    files = sweep_report.figure_files(*drawn, people[0][1], unit="ml", age_units="weeks")
+    for name in ("trajectory.svg", "trajectory_wide.svg"):
+        assert "Age (weeks)" in _text(files[name]) and "years" not in _text(files[name])
+    assert b"Age (weeks)" in files["trajectory.html"] and b"Age (years)" not in files["trajectory.html"]
+
+
+def _pictures(ages: int) -> list[np.ndarray]:
+    return [np.full((40, 30, 3), k / ages, np.float32) for k in range(ages)]
+
+
+@pytest.mark.parametrize("width", [static_figures.COLUMN_MM, static_figures.PAGE_MM])
+def test_the_strip_marks_ages_outside_training(width) -> None:
+    ages = [15.0, *range(20, 80, 10), 87.5]
+    rows = [(name, _pictures(len(ages))) for name in ("ideal", "regressed")]
+    known = [20 <= a <= 82 for a in ages]
+    look: dict[str, Any] = {"width_mm": width, "age_units": "weeks", "note": LONG}
+    with written() as found:
+        static_figures.strip_file(rows, ages, trained=known, form="png", **look)
+    assert not cut(found)
+    assert {"15 ⚠", "20", "70", "87.5 ⚠", "Age (weeks)"} <= set(found)
+    svg = static_figures.strip_file(rows, ages, trained=known, form="svg", **look)
+    assert "⚠: outside the training ages" in _text(svg) and LONG in _text(svg)
+    plain = static_figures.strip_file(rows, ages, form="svg", **look)
+    assert "⚠" not in _text(plain) and "outside" not in _text(plain)
+    with pytest.raises(CSegSynthError, match="8 values"):
+        static_figures.strip_file(rows, ages, trained=known[1:])
 
 
 def test_filmstrip_and_scrubber(pack, people) -> None:

@@ -71,7 +71,7 @@ RIM_MM = (3.0, 6.0)
 """Depth down to which all of the background's curve counts, and from which on nothing of it does."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
-MOST_MM = 5.0
+MOST_MM = 4.0
 """Largest amplitude that is tried: with more, outlines become those of nobody."""
 UNITS = (0.3, 0.3, 0.3, 0.02)
 """Shifts of log-ratios and of the logarithm of length that count as equally large."""

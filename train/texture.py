@@ -127,7 +127,7 @@ class Texture:
             self.apply(searched)
             generator.edge.copy_(start[0])
             generator.curves.copy_(start[1])
-            found = texture_of(packed(self.fit_curves(make, ROUNDS)))
+            found = texture_of(packed(self.fit_curves(make, near=True)))
             apart = [
                 np.log(max(value, 1e-9) / max(self.wanted[name], 1e-9))
                 for name, value in found.items()
@@ -138,9 +138,7 @@ class Texture:
         best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
         logger.info("texture: off by %s with %s", differences(best.x).round(3), self.numbers())
 
-    def fit_curves(
-        self, make: Callable[[], Unfinished], rounds: int = FIRST_ROUNDS
-    ) -> Float[Tensor, "n 4 i j k"]:
+    def fit_curves(self, make: Callable[[], Unfinished], *, near: bool = False) -> Float[Tensor, "n 4 i j k"]:
         """Give the generator the edge and the curves with which fractions are distributed as in the originals.
 
         Each round takes every tissue's fractions to the originals' of the same rank, and averages the factors that
@@ -148,17 +146,21 @@ class Texture:
 
         Args:
             make: see `search`.
-            rounds: so many; few are enough from curves that were near.
+            near: go on from the generator's curves, which need few rounds; else begin with none. Fits that go on from
+                each other for long drift: factors that all tissues have in common change nothing.
 
         Returns:
             The brains with these curves.
         """
         edge, curves = self.generator.edge, self.generator.curves
+        if not near:
+            edge.zero_()
+            curves.zero_()
         plain, rim = make()
         seen = plain.flatten(2)[..., self.voxels]
         at = None if rim is None else rim.flatten(2)[..., self.voxels]
         background = self._knots(seen[:, -1])
-        for _ in range(rounds):
+        for _ in range(ROUNDS if near else FIRST_ROUNDS):
             trimmed = seen
             if at is not None:
                 trimmed = trim(seen, edge, at)

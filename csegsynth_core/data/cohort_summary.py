@@ -96,7 +96,7 @@ class CohortSummary:
                 histograms[one.name] = _of_numbers(numbers)
             else:
                 counts = [int((numbers == i).sum()) for i in range(len(one.levels))]
-                histograms[one.name] = Histogram((), tuple(one.levels), _withheld(counts))
+                histograms[one.name] = Histogram((), tuple(one.levels), withheld(counts))
         for tissue in TISSUES:
             columns[tissue] = ml[tissue].to_numpy(float)
             histograms[tissue] = _of_numbers(columns[tissue])
@@ -174,12 +174,21 @@ def _numbers(one: Feature, column: pd.Series) -> NDArray[np.float64]:
 def _of_numbers(numbers: NDArray[np.float64]) -> Histogram:
     """Histogram with round edges."""
     known = numbers[np.isfinite(numbers)]
-    low, high = float(known.min()), float(known.max())
-    step = _round_step((high - low) / BINS) if high > low else 1.0
-    first, last = np.floor(low / step), np.floor(high / step) + 1
-    edges = np.arange(first, last + 0.5) * step
+    edges = _edges(float(known.min()), float(known.max()))
     counts = np.histogram(known, edges)[0]
-    return Histogram(tuple(float(f"{e:.10g}") for e in edges), (), _withheld([int(c) for c in counts]))
+    return Histogram(tuple(float(f"{e:.10g}") for e in edges), (), withheld([int(c) for c in counts]))
+
+
+def _edges(low: float, high: float) -> NDArray[np.float64]:
+    """Round ends of about `BINS` equal bins that hold all from `low` to `high`."""
+    step = _round_step((high - low) / BINS) if high > low else 1.0
+    return np.arange(np.floor(low / step), np.floor(high / step) + 1.5) * step
+
+
+def rounded_ends(low: float, high: float) -> tuple[float, float]:
+    """Extremes of a number, rounded outwards to the ends of its `Histogram`, so that nobody's value is told."""
+    edges = _edges(low, high)
+    return float(f"{edges[0]:.10g}"), float(f"{edges[-1]:.10g}")
 
 
 def _round_step(wanted: float) -> float:
@@ -192,7 +201,7 @@ def _hidden(count: int) -> int | None:
     return count if count == 0 or count >= SMALL else None
 
 
-def _withheld(counts: list[int]) -> tuple[int | None, ...]:
+def withheld(counts: list[int]) -> tuple[int | None, ...]:
     """Counts without the small ones; where only one is small, the next smallest is withheld with it."""
     out = [_hidden(c) for c in counts]
     if sum(c is None for c in out) == 1:
@@ -227,5 +236,5 @@ def _age_sex(
         else [(parsed.data[sex.name] == s).to_numpy() for s in levels]
     )
     bands = list(pairwise(edges))
-    by_sex = [_withheld([int(((years >= a) & (years < b) & m).sum()) for a, b in bands]) for m in masks]
+    by_sex = [withheld([int(((years >= a) & (years < b) & m).sum()) for a, b in bands]) for m in masks]
     return tuple(float(e) for e in edges), levels, tuple(zip(*by_sex, strict=True))

@@ -95,7 +95,7 @@ def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bo
     """
     layout = _layout(height, dark)
     ink = layout["font"]["color"]
-    said = ["fewer than 3" if n is None or n != n else f"{n:.0f}" for n in shares["people"]]
+    said = ["withheld" if n is None or n != n else f"{n:.0f} people" for n in shares["people"]]
     labels = [t if len(t) <= 28 else t[:27] + "…" for t in shares["label"]]
     layout["xaxis"] |= {"title": {"text": "% of training people with a value", "font": {"size": 12}}}
     layout["yaxis"] |= {"range": [len(shares) - 0.5, -0.5], "showgrid": False, "tickmode": "array"}
@@ -107,8 +107,7 @@ def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bo
         "y": list(range(len(shares))),
         "marker": {"color": [PERSON_COLOUR if k == own else _BAR for k in shares["level"]]},
         "text": [
-            f"{t} people{' ◆ this person' if k == own else ''}"
-            for t, k in zip(said, shares["level"], strict=True)
+            f"{t}{' ◆ this person' if k == own else ''}" for t, k in zip(said, shares["level"], strict=True)
         ],
         "textposition": "auto",
         "textfont": {"size": 11, "color": ink},
