@@ -130,7 +130,7 @@ def _people(pack: Pack, args: argparse.Namespace) -> pd.DataFrame:
     from csegsynth_core.generate import encode
 
     table = read_table(args.table)
-    unknown = [c for c in table if c != ID and c not in pack.schema.names]
+    unknown = [str(c) for c in table if c != ID and c not in pack.schema.names]
     if args.ignore_unknown and unknown:
         table = table.drop(columns=unknown)
         print(f"Columns that {pack.name} does not know, left out: {', '.join(unknown)}", file=sys.stderr)

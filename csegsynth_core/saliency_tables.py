@@ -150,9 +150,7 @@ def _read(path: Path, stamp: str, pack: Pack, draws: int) -> np.ndarray | None:
         measures = list(dict.fromkeys(table["measure"]))
         wide = table.pivot_table(index="measure", columns="column", values="per_sd_ml")
         # Columns in which training people did not differ have no rows; their gradient does not matter.
-        each = (
-            wide.reindex(index=measures, columns=pack.encoder.columns).fillna(0.0) / pack.encoder.column_sd()
-        )
-        return each.to_numpy(np.float32)[None, None]
+        each = wide.reindex(index=measures, columns=pack.encoder.columns).fillna(0.0).to_numpy(float)
+        return (each / pack.encoder.column_sd()).astype(np.float32)[None, None]
     except (KeyError, ValueError):
         return None
