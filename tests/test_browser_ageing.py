@@ -134,7 +134,7 @@ def test_the_brain_moves_by_keyboard_and_asks_no_server(page) -> None:
     settle(page)
     slider = page.get_by_role("slider", name="Age of the brain shown")
     source = page.locator(".st-key-morph .imagelayer image")
-    page.get_by_role("switch", name="Voxels").focus()
+    page.get_by_role("switch", name="Nose left").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Age of the brain shown"
     assert slider.evaluate("s => getComputedStyle(s.querySelector('.slider-grip-rect')).strokeWidth") == "3px"

@@ -15,7 +15,7 @@ from csegsynth_core.errors import CSegSynthError, PackError
 from csegsynth_core.export import bids_files
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.models.linear_gaussian import LinearGaussian
-from csegsynth_core.pack import load_pack, models_of
+from csegsynth_core.pack import VERSION, load_pack, models_of
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
@@ -349,7 +349,7 @@ def test_an_older_pack_is_read_where_its_networks_are_todays(pack_folder, tmp_pa
     save_file(weights, copy / "weights.safetensors")
     hashed = hashlib.sha256((copy / "weights.safetensors").read_bytes()).hexdigest()
     files = about["files"] | {"weights.safetensors": hashed}
-    for version, words in ((1, "another version"), (2, "damaged")):
+    for version, words in ((VERSION - 1, "another version"), (VERSION, "damaged")):
         (copy / "pack.json").write_text(json.dumps(about | {"version": version, "files": files}))
         with pytest.raises(PackError, match=words):
             load_pack(copy)
