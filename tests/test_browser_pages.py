@@ -113,7 +113,8 @@ def test_compare_what_if_in_results_out(page, pack) -> None:
     expected = volumes_over_draws(pack, people[compare.FIRST], draws=6)[0].astype(float).mean(axis=0)
     assert first[:3] == [f"{v:.1f}" for v in expected]
     assert fits(page, ".st-key-compare-brains")
-    older = volumes_over_draws(pack, people[start.index[1]] | {"age": 70.0}, draws=6)[0].astype(float).mean(axis=0)
+    seventy = people[start.index[1]] | {"age": 70.0}
+    older = volumes_over_draws(pack, seventy, draws=6)[0].astype(float).mean(axis=0)
     edit_cell(page, 280, 1, "70")
     row = page.locator("table.scenarios tbody tr").nth(1)
     row.get_by_text(f"{older[1]:.1f}", exact=True).wait_for(timeout=20_000 * PATIENCE)
