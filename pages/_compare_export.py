@@ -33,7 +33,7 @@ def popover(
         tissue=st.session_state.get("compare-tissue") or "gm",
         at=st.session_state.get("crosshair", figures.CENTRE),
         display=_planes.conventions(),
-        smooth=not st.session_state.get("display", {}).get("voxels", False),
+        smooth=_planes.smooth(),
     )
     _figure_export.popover(
         pack,

@@ -15,7 +15,6 @@ from pages import _figure_export, _link, _planes, _state, _surface, _viewer, _vo
 
 def popover(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
     """Planes as the viewer has them, difference, volumes; maps; the zip."""
-    display = st.session_state.get("display", {})
     held = st.session_state.get("viewer-held", {})
     mode, tissue = held.get("viewer-mode", "tissues"), held.get("viewer-difference", "gm")
     shown = page_figures.person_figures(
@@ -27,7 +26,7 @@ def popover(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
         display=_planes.conventions(),
         mode=mode if mode in figures.MODES else "tissues",
         tissue=tissue if tissue in TISSUES else "gm",
-        smooth=not display.get("voxels", False),
+        smooth=_planes.smooth(),
         spread=lambda: _volumes.draws_of(pack, _state.memory(pack)["person"], person.seed),
         draws=_volumes.DRAWS,
         behind=lambda: _viewer.average(pack, person).maps,

@@ -48,7 +48,7 @@ def popover(
         "tissue": tissue,
         "at": at,
         "display": _planes.conventions(),
-        "smooth": not st.session_state.get("display", {}).get("voxels", False),
+        "smooth": _planes.smooth(),
     }
 
     bars = page_figures.influence_figures(

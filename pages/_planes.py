@@ -26,6 +26,11 @@ def conventions() -> figures.Display:
     return figures.Display(bool(held.get("radiological")), bool(held.get("nose_left")))
 
 
+def smooth() -> bool:
+    """Whether planes are smoothed between voxels, where a page leaves the choice."""
+    return not st.session_state.get("display", {}).get("voxels", False)
+
+
 def chart(figure: Any, key: str, alt: str, *, plane: figures.Plane | None = None, **more: Any) -> None:
     """A figure of planes; a click moves the crosshair.
 
