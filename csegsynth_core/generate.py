@@ -23,6 +23,8 @@ from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volume_table, volumes_ml
 
 MAX_SEED = 2**31 - 1
+WITHOUT_NOISE = -1
+"""Number of the brain of seed 0 beside several draws, see `numbered_draws`."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,21 @@ def latent_draws(pack: Pack, draws: int, seed: int) -> Float[Tensor, "draws late
         return pack.model.draw(1, _checked_seed(seed))
     half = pack.model.draw(max(2, (draws + 1) // 2), _checked_seed(seed))  # a lone one of seed 0 would be 0
     return torch.stack([half, -half], dim=1).flatten(0, 1)[:draws]
+
+
+def numbered_draws(pack: Pack, draws: int, seed: int) -> tuple[list[int], Float[Tensor, "some latent"]]:
+    """The latent draw that a seed alone stands for, then the others of `latent_draws`, with their numbers.
+
+    Numbers are those of `generate`. Beside several draws of seed 0 the one without noise comes first, as
+    `WITHOUT_NOISE`: it is typical, not one of those that differ as people do.
+
+    Raises:
+        CSegSynthError: see `latent_draws`.
+    """
+    z = latent_draws(pack, draws, seed)
+    if seed != 0 or draws == 1:
+        return list(range(draws)), z
+    return [WITHOUT_NOISE, *range(draws)], torch.cat([pack.model.draw(1, 0), z])
 
 
 def sd_over_draws(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:

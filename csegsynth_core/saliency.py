@@ -32,7 +32,7 @@ from torch import Tensor
 from csegsynth_core.data.feature import suggestion
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError, TableError
-from csegsynth_core.generate import MAX_SEED, encode
+from csegsynth_core.generate import MAX_SEED, encode, latent_draws, sd_over_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import each_region_ml
 from csegsynth_core.side_by_side import TURN, side_by_side
@@ -126,7 +126,7 @@ def gradients(
 
     Args:
         people: a table as for `generate`, or one person's features.
-        draws: latent draws from `seed`, the same for everybody.
+        draws: latent draws from `seed`, the same for everybody, those of `latent_draws`.
         resolution: 1 takes all voxels; 2 every second one along each axis, about four times faster, whose
             sums differ from the others' by some tenths of a per cent.
         batch: people × draws at a time; 2 by default.
@@ -139,7 +139,7 @@ def gradients(
     _check(pack, draws, seed, resolution)
     encoded = encode(pack, people, source=source)
     names = tuple(name for group in measures for name in group.names)
-    z = pack.model.draw(draws, seed)
+    z = latent_draws(pack, draws, seed)
     x = torch.from_numpy(encoded.x)
     total = len(x) * draws
     batch = batch or _BATCH[resolution]
@@ -242,7 +242,7 @@ def summarise(
     people, draws = values.shape[:2]
     mean = values.mean(axis=(0, 1))
     low, high = bootstrap_interval(values.mean(axis=1), bootstraps, seed)
-    spread = values.mean(axis=0).std(axis=0, ddof=1) if draws > 1 else np.full_like(mean, np.nan)
+    spread = sd_over_draws(values.mean(axis=0))
     frames = []
     meta = _columns(pack, found.columns)
     for m, measure in enumerate(found.measures):
@@ -347,7 +347,7 @@ def contrasts(
             "nobody is in this subgroup", expected="at least one person", fix="widen the filters"
         )
     x = encoded.x[keep]
-    z = pack.model.draw(draws, seed)
+    z = latent_draws(pack, draws, seed)
     measured = tuple(name for group in measures for name in group.names)
     pairs = comparisons(pack, names)
     settings = list(dict.fromkeys((f, level) for f, *pair in pairs for level in pair))
@@ -368,7 +368,7 @@ def contrasts(
         delta = volumes[feature, after] - volumes[feature, before]
         both, labels = _with_total(delta, measured)
         low, high = bootstrap_interval(both.mean(axis=1), bootstraps, 0)
-        spread = both.mean(axis=0).std(axis=0, ddof=1) if draws > 1 else np.full(len(labels), np.nan)
+        spread = sd_over_draws(both.mean(axis=0))
         for m, measure in enumerate(labels):
             rows.append(
                 {
@@ -482,7 +482,7 @@ def voxel_map(
     shift = torch.zeros_like(y)
     place = pack.encoder.columns.index(column)
     shift[0, place] = step * float(pack.encoder.column_sd()[place])
-    z = pack.model.draw(1, seed)
+    z = latent_draws(pack, 1, seed)
     with torch.inference_mode():
         ends = [pack.model.on_grid(pack.model(y + s, z))[0, : len(TISSUES)] for s in (shift, -shift)]
         return ((ends[0] - ends[1]) / (2 * step)).contiguous().numpy()

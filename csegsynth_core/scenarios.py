@@ -32,7 +32,7 @@ from csegsynth_core.data.age_regression import AgeRegressions
 from csegsynth_core.data.feature import Feature
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError
-from csegsynth_core.generate import MAX_SEED, encode
+from csegsynth_core.generate import MAX_SEED, encode, latent_draws, numbered_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
 from csegsynth_core.side_by_side import TURN, side_by_side
@@ -86,7 +86,8 @@ class Plan:
     keep_distance: bool = False
     """Regressed: keep the person's own distance from the regression instead of taking its value."""
     draws: int = 1
-    """Latent draws; the first is that of `seed`, as everywhere."""
+    """Latent draws, those of `csegsynth_core.generate.latent_draws`; the brain that `seed` alone stands for is made
+    in any case (`numbered_draws`)."""
     seed: int = 0
     exact: bool = False
     """Decode every age and draw (slower)."""
@@ -146,8 +147,8 @@ class Sweep:
     simulated: bool
     """Whether the people that the model was trained on are simulated."""
     volumes: pd.DataFrame
-    """One row for each scenario, age and draw: `scenario`, `age` (years), `draw` (0: that of the seed),
-    `trained` (whether the age is within the training range), and every volume of `MEASURES` (mL)."""
+    """One row for each scenario, age and draw: `scenario`, `age` (years), `draw` (as in `generate`; −1: without
+    noise), `trained` (whether the age is within the training range), and every volume of `MEASURES` (mL)."""
     features: pd.DataFrame
     """One row for each scenario and age: `scenario`, `age`, `trained`, every feature's natural value."""
     trained_ages: tuple[float, float]
@@ -252,13 +253,14 @@ def sweep(
     same = known is not None and known.pack_hash == pack.hash and known.plan == replace(plan, draws=1)
     if known is not None and same and known.person == start.to_dict():
         own = np.log(known.volumes[list(MEASURES)].to_numpy(float))
-    ml = _measure(pack, x, first, plan, own, progress or (lambda _: None))
+    numbers, z = numbered_draws(pack, plan.draws, plan.seed)
+    ml = _measure(pack, x, first, z, plan.exact, own, progress or (lambda _: None))
     ml[:, :, len(TISSUES)] = ml[:, :, : len(TISSUES)].sum(axis=-1)
     trained = (ages >= stats.minimum) & (ages <= stats.maximum)
     parts, features = [], []
     for k, (scenario, frame) in enumerate(frames.items()):
-        for d in range(plan.draws):
-            part = pd.DataFrame({"scenario": scenario, "age": ages, "draw": d, "trained": trained})
+        for d, number in enumerate(numbers):
+            part = pd.DataFrame({"scenario": scenario, "age": ages, "draw": number, "trained": trained})
             values = pd.DataFrame(ml[d, k * count : (k + 1) * count], columns=list(MEASURES))
             parts.append(pd.concat([part, values], axis=1))
         lead = pd.DataFrame({"scenario": scenario, "trained": trained}, index=frame.index)
@@ -276,7 +278,7 @@ def sweep(
 
 
 def quick_draws(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0) -> NDArray[np.float64]:
-    """Volumes of several draws of one person, quickly: mL, shape (draws, 3), the first draw that of the seed.
+    """Volumes of several draws of one person, quickly: mL, shape (draws, 3); the draws are those of `latent_draws`.
 
     Every second voxel where the model can, corrected to all by the ratio of the first draw: good for a spread
     (differences between draws were up to 4 % off for CSF); `generate.volumes_over_draws` is exact and slower.
@@ -285,7 +287,7 @@ def quick_draws(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int 
         TableError: see `csegsynth_core.generate.encode`.
     """
     rows = encode(pack, person).x
-    z = torch.cat([pack.model.draw(1, seed), pack.model.draw(draws, seed)[1:]])
+    z = latent_draws(pack, draws, seed)
     resolution = 2 if _can_skip(pack) else 1
     with torch.inference_mode():
         y = torch.from_numpy(rows)
@@ -338,7 +340,8 @@ def _measure(
     pack: Pack,
     x: dict[str, NDArray[np.float32]],
     first: list[int],
-    plan: Plan,
+    z: Float[Tensor, "draws latent"],
+    exact: bool,
     known: NDArray[np.float64] | None,
     progress: Progress,
 ) -> NDArray[np.float64]:
@@ -347,14 +350,16 @@ def _measure(
     Args:
         x: encoded features by scenario.
         first: rows to decode before all others.
+        z: latent draws, the own one first.
+        exact: decode every row with every draw.
         known: logarithms of the own draw's volumes, (rows, measures), which are then not measured again.
     """
     rows = torch.from_numpy(np.concatenate(list(x.values())))
-    z = torch.cat([pack.model.draw(1, plan.seed), pack.model.draw(plan.draws, plan.seed)[1:]])
     surface = CodeSurface(_codes(pack, rows, z[:1]), first)
-    own_start, draw_start = (len(rows), len(rows)) if plan.exact else (_OWN_START, _DRAW_START)
+    own_start, draw_start = (len(rows), len(rows)) if exact else (_OWN_START, _DRAW_START)
     expected = (known is None) * min(own_start + 2 * BATCH, len(rows))
-    ahead = (plan.draws - 1) * min(draw_start + _DRAW_BATCH, len(rows))
+    further_draws = len(z) - 1
+    ahead = further_draws * min(draw_start + _DRAW_BATCH, len(rows))
 
     def told(done: int) -> None:
         progress(min(done / max(expected + ahead, 1), 0.99))
@@ -368,9 +373,9 @@ def _measure(
         return surface.read(decode, start=draw_start, tolerance=DRAW_TOLERANCE, batch=_DRAW_BATCH, base=own)
 
     out = [own]
-    for one in side_by_side(further, range(1, plan.draws)):
+    for one in side_by_side(further, range(1, len(z))):
         out.append(one)
-        told(expected + round(ahead * (len(out) - 1) / (plan.draws - 1)))
+        told(expected + round(ahead * (len(out) - 1) / further_draws))
     progress(1.0)
     return np.exp(np.stack(out))
 

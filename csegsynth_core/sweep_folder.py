@@ -51,6 +51,10 @@ def sweep_folder(
         "ModelHash": pack.hash,
         "SimulatedTrainingData": pack.simulated,
         "Plan": asdict(plan),
+        "Draws": {
+            "draw": "as from `generate`, counted from 0; -1: without noise, what lines are fitted to and no part of "
+            "the spread over draws"
+        },
         "Units": {"age": pack.schema.age.units if pack.schema.age else ""} | dict.fromkeys(MEASURES, "mL"),
     }
     keep_settings(folder / "sweep.json", settings, what="a sweep", finished="*_sweep.tsv")

@@ -188,10 +188,13 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
             "sex (of all people where fewer than 12 had a value); numbers were kept within the training range, and "
             "features with levels kept to their levels."
         )
-    parts.append(
-        f"The latent code was drawn {plan.draws} time{'s' if plan.draws > 1 else ''} (seed {plan.seed}); the same "
-        "draws were used at every age."
-    )
+    still = plan.seed == 0
+    shown = "the brain without noise" if still else "the first draw"
+    if still and plan.draws == 1:
+        parts.append("The latent noise was set to zero; the same holds at every age.")
+    else:
+        times = f"{plan.draws} time{'s' if plan.draws > 1 else ''} (seed {plan.seed})"
+        parts.append(f"The latent code was drawn {times}; the same draws were used at every age.")
     parts.append(
         "Volumes are sums of tissue fractions times voxel volume, in mL; those of regions are sums over the parcels "
         "that a convolutional network reads off the tissue maps."
@@ -202,14 +205,14 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
         parts.append(
             "Some of the ages were decoded; volumes at the others were read off a Gaussian-process surface over the "
             "model's codes, refined until newly decoded brains had been predicted within "
-            f"{100 * OWN_TOLERANCE:g} % (first draw)"
+            f"{100 * OWN_TOLERANCE:g} % ({shown.removeprefix('the ')})"
             + (f" or {100 * DRAW_TOLERANCE:g} % (further draws)." if plan.draws > 1 else ".")
         )
     if unit == "percent":
         parts.append("Changes are in % of the first age of the same draw.")
     mean = CI_NAME.split(" (")[0]
     parts.append(
-        f"Lines are cubic least-squares regressions of volume on age through the first draw, with the {mean}"
+        f"Lines are cubic least-squares regressions of volume on age through {shown}, with the {mean}"
         + (f"; wider bands are the {spread_name(plan.draws)}." if plan.draws > 1 else ".")
     )
     low, high = one.trained_ages

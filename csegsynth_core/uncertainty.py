@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.generate import WITHOUT_NOISE
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import MEASURES, VOLUMES, quick_draws
 
@@ -99,7 +100,7 @@ def check_ages(ages: ArrayLike) -> None:
 
 
 def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
-    """Spread over draws at every age.
+    """Spread over draws at every age. A brain without noise beside them (`generate.WITHOUT_NOISE`) is none of them.
 
     Args:
         volumes: `Sweep.volumes`, or the same as % change.
@@ -110,7 +111,7 @@ def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) ->
         95th percentile of the draws (linear between them), in the unit of `volumes`.
     """
     names = _present(volumes, measures)
-    rows = volumes.sort_values(["scenario", "age", "draw"], kind="stable")
+    rows = volumes[volumes["draw"] != WITHOUT_NOISE].sort_values(["scenario", "age", "draw"], kind="stable")
     parts = []
     for scenario in dict.fromkeys(volumes["scenario"]):
         mine = rows[rows["scenario"] == scenario]
@@ -185,7 +186,7 @@ def _own(
     volumes: pd.DataFrame, measures: Sequence[str] | None
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     """`age`, `trained` and `value` of the draw of the seed, for every scenario and volume."""
-    own = volumes[volumes["draw"] == 0].sort_values("age", kind="stable")
+    own = volumes[volumes["draw"] == volumes["draw"].min()].sort_values("age", kind="stable")
     for scenario in dict.fromkeys(volumes["scenario"]):
         mine = own[own["scenario"] == scenario]
         for name in _present(volumes, measures):

@@ -16,6 +16,7 @@ from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.volume_centiles import TOTAL, VolumeCentiles
 from csegsynth_core.errors import CSegSynthError, PackError, TableError
+from csegsynth_core.generate import latent_draws
 from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import PARTICIPANTS_JSON
@@ -104,7 +105,7 @@ def test_gradients_equal_finite_differences_in_every_feature(toy, people) -> Non
     assert found.slopes.shape == (24, 3, 4, toy.encoder.width)
     assert found.measures == ("wm", "gm", "csf", TOTAL)
     x = toy.encoder.encode(toy.schema.validate(people)).x
-    z = toy.model.draw(3, 5)
+    z = latent_draws(toy, 3, 5)
     step = 0.02
     for column in range(toy.encoder.width):
         shift = np.zeros(toy.encoder.width, np.float32)
@@ -120,7 +121,7 @@ def test_the_shipped_generator_agrees_with_finite_differences(ixi) -> None:
     person = ixi.encoder.default_person()
     found = saliency.gradients(ixi, person, draws=2, seed=1, resolution=2)
     x = ixi.encoder.encode(ixi.schema.validate(pd.DataFrame([person]))).x
-    z = ixi.model.draw(2, 1)
+    z = latent_draws(ixi, 2, 1)
     for column in (0, 1, ixi.encoder.width - 1):
         shift = np.zeros(ixi.encoder.width, np.float32)
         shift[column] = 0.05
@@ -212,7 +213,7 @@ def test_contrasts_are_differences_between_whole_levels(toy, people) -> None:
     assert "age" not in set(table["feature"])
     mine = table[(table["measure"] == "gm") & (table["feature"] == "smoker")].iloc[0]
     assert (mine["from_level"], mine["to_level"], mine["label"]) == ("no", "yes", "Smoker: yes − no")
-    z = toy.model.draw(2, 3)
+    z = latent_draws(toy, 2, 3)
     both = []
     for level in ("no", "yes"):
         x = toy.encoder.encode(toy.schema.validate(people.assign(smoker=level))).x

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from csegsynth_core.errors import CSegSynthError, TableError
-from csegsynth_core.generate import encode, generate, generate_one
+from csegsynth_core.generate import encode, generate, generate_one, latent_draws
 from csegsynth_core.scenarios import MEASURES, VOLUMES, Plan, change_percent, path, quick_draws, sweep
 from csegsynth_core.tissue import TISSUES
+from csegsynth_core.uncertainty import trajectory
 from csegsynth_core.volumes import volumes_ml
 
 AGES = np.array([25.0, 45.0, 60.0, 75.0])
@@ -86,6 +87,21 @@ def test_draw_0_is_the_generated_brain_of_the_same_seed(pack, person, swept) -> 
             assert row["wm+gm+csf"] == pytest.approx(brain.total_ml, rel=1e-4)
 
 
+def test_draws_of_a_sweep_are_those_of_generate(pack, person) -> None:
+    """With seed 0 the brain without noise comes on top: lines go through it, and the spread leaves it out."""
+    plan = Plan(30, 70, 10, ("ideal",), draws=2)
+    volumes = sweep(pack, person, plan).volumes
+    assert list(volumes["draw"].unique()) == [-1, 0, 1]
+    at = volumes[volumes["age"] == 30].set_index("draw")
+    wanted = [generate_one(pack, {**person, "age": 30.0}), *generate(pack, {**person, "age": 30.0}, draws=2)]
+    for row, brain in zip(at["csf"], wanted, strict=True):
+        assert row == pytest.approx(brain.volumes_ml["csf"], rel=2e-3)
+    frame = trajectory(volumes, ["csf"]).query("age == 30").iloc[0]
+    assert frame["value"] == at["csf"][-1]
+    assert frame["draws"] == 2
+    assert frame["draws_mean"] == pytest.approx(at["csf"][[0, 1]].mean())
+
+
 def test_volumes_between_decoded_ages_are_near_exact_ones(pack, person) -> None:
     plan = Plan(25, 81, 2, draws=2)
     told: list[float] = []
@@ -153,7 +169,7 @@ def test_change_is_from_the_first_age_of_the_same_draw(swept) -> None:
 
 def test_the_spread_beside_volumes_is_near_the_exact_one(pack, person) -> None:
     quick = quick_draws(pack, person, draws=3, seed=2)
-    z = torch.cat([pack.model.draw(1, 2), pack.model.draw(3, 2)[1:]])
+    z = latent_draws(pack, 3, 2)
     y = torch.from_numpy(encode(pack, person).x)
     with torch.inference_mode():
         exact = torch.cat([volumes_ml(pack.model(y, one[None])) for one in z])[:, :3].numpy()
