@@ -529,6 +529,7 @@ def cohort_figures(
     """
     said, name = note(pack), str(row["feature"])
     sexes = dict(pack.schema.sex.levels) if pack.schema.sex else {}
+    units = pack.schema.age.units if pack.schema.age else "years"
     out: list[ExportFigure] = []
     label = str(row["label"])
     if row["kind"] != "numeric":
@@ -559,10 +560,10 @@ def cohort_figures(
                 ExportFigure(
                     f"age_{_plain(name)}", f"{label}: by age and sex",
                     lambda form, width: along_age_file(
-                        along, row, age, sexes, form=form, width_mm=width, note=said
+                        along, row, age, sexes, age_units=units, form=form, width_mm=width, note=said
                     ),
                     lambda: along,
-                    lambda: figures.along_age_figure(along, row, age, sexes, height=420),
+                    lambda: figures.along_age_figure(along, row, age, sexes, age_units=units, height=420),
                 )
             )  # fmt: skip
     if pack.schema.age is not None:
@@ -573,9 +574,11 @@ def cohort_figures(
         out += [
             ExportFigure(
                 "people_by_age_and_sex", "People by age and sex",
-                lambda form, width: age_sex_file(summary, sexes, form=form, width_mm=width, note=said),
+                lambda form, width: age_sex_file(
+                    summary, sexes, age_units=units, form=form, width_mm=width, note=said
+                ),
                 lambda: _age_sex_table(summary),
-                lambda: figures.age_sex_figure(summary, sexes, height=420),
+                lambda: figures.age_sex_figure(summary, sexes, age_units=units, height=420),
             ),
             ExportFigure(
                 "correlations", "Correlations",
@@ -614,7 +617,7 @@ def _by_age(pack: Pack, person: Brain) -> ExportFigure:
     assert pack.schema.age is not None  # noqa: S101 - the caller looked
     sex = str(person.features[pack.schema.sex.name]) if pack.schema.sex else None
     age = float(person.features[pack.schema.age.name])
-    own = {**person.volumes_ml, TOTAL: person.total_ml}
+    own, units = {**person.volumes_ml, TOTAL: person.total_ml}, pack.schema.age.units
 
     def curves() -> dict[str, pd.DataFrame]:
         years = np.linspace(*pack.centiles.ages(sex), 60)
@@ -627,12 +630,12 @@ def _by_age(pack: Pack, person: Brain) -> ExportFigure:
         "volumes_by_age",
         "Volumes by age",
         lambda form, width: volumes_by_age_file(
-            curves(), age, own, who=who, form=form, width_mm=width, note=note(pack)
+            curves(), age, own, who=who, age_units=units, form=form, width_mm=width, note=note(pack)
         ),
         lambda: pd.concat(
             [c.assign(volume=k, person_age=age, person_ml=own[k]) for k, c in curves().items()]
         ),
-        lambda: figures.volumes_by_age_figure(curves(), age, own, height=620),
+        lambda: figures.volumes_by_age_figure(curves(), age, own, age_units=units, height=620),
         note=f"Median, 25–75 and 5–95 centile bands of {who}; ◆ this person's generated brain",
     )
 

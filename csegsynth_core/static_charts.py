@@ -293,6 +293,7 @@ def along_age_file(
     age: float,
     names: Mapping[str, str],
     *,
+    age_units: str = "years",
     form: str = "svg",
     width_mm: float = COLUMN_MM,
     note: str = "",
@@ -301,19 +302,21 @@ def along_age_file(
     tall = 46.0
 
     def draw(figure: Any) -> list[Any]:
+        samples: list[Any] = []
         ax = figure.subplots()
         for n, (sex, part) in enumerate(along.groupby("sex", sort=False)):
             colour = SEX_COLOURS[n % len(SEX_COLOURS)]
             ax.fill_between(part["age"], part["low"], part["high"], color=colour, alpha=0.16, lw=0)
             label = f"{names.get(str(sex), 'all')} (n = {part['n'].iloc[0]})"
-            ax.plot(part["age"], part["value"], color=colour, lw=1, ls=_DASHES[n % len(_DASHES)], label=label)
-        ax.plot(
+            look = {"color": colour, "lw": 1, "ls": _DASHES[n % len(_DASHES)]}
+            samples += ax.plot(part["age"], part["value"], label=label, **look)
+        samples += ax.plot(
             [age], [float(row["used"])], "D", color=PERSON_COLOUR, mec=INK, ms=4, mew=0.5, label="this person"
         )
-        ax.set_xlabel("Age (years)")
+        ax.set_xlabel(f"Age ({age_units})")
         ax.set_ylabel(wrapped(_with_unit(row), tall - 12.0, 6.5))
         ax.spines[["top", "right"]].set_visible(False)
-        return ax.get_legend_handles_labels()[0]
+        return samples
 
     said = "Cubic regressions on age; bands: ± 1 residual SD"
     return saved(draw, form, width_mm, tall, note=_lines(said, note), columns=3)
@@ -325,6 +328,7 @@ def volumes_by_age_file(
     own: Mapping[str, float],
     *,
     who: str = "",
+    age_units: str = "years",
     form: str = "svg",
     width_mm: float = COLUMN_MM,
     note: str = "",
@@ -348,7 +352,7 @@ def volumes_by_age_file(
             ax.set_title(name, loc="left", color=colour, fontweight="bold", pad=3)
             ax.spines[["top", "right"]].set_visible(False)
             if wide or n >= 2:
-                ax.set_xlabel("Age (years)")
+                ax.set_xlabel(f"Age ({age_units})")
             if n % 2 == 0 and not (wide and n):
                 ax.set_ylabel("Volume (mL)")
 
@@ -360,6 +364,7 @@ def age_sex_file(
     summary: CohortSummary,
     names: Mapping[str, str],
     *,
+    age_units: str = "years",
     form: str = "svg",
     width_mm: float = COLUMN_MM,
     note: str = "",
@@ -367,6 +372,7 @@ def age_sex_file(
     """People in each age band and sex; see `figures.age_sex_figure`."""
 
     def draw(figure: Any) -> list[Any]:
+        samples: list[Any] = []
         ax = figure.subplots()
         bands = [f"{a:.0f}–{b:.0f}" for a, b in zip(summary.ages[:-1], summary.ages[1:], strict=True)]
         sexes = summary.sexes or ("",)
@@ -375,18 +381,19 @@ def age_sex_file(
             counts = [line[n] for line in summary.by_age_sex]
             where = np.arange(len(bands)) + (n - (len(sexes) - 1) / 2) * width
             colour = SEX_COLOURS[n % len(SEX_COLOURS)]
-            ax.bar(where, [c or 0 for c in counts], width * 0.94, color=colour, label=names.get(sex, "all"))
+            label = names.get(sex, "all")
+            samples.append(ax.bar(where, [c or 0 for c in counts], width * 0.94, color=colour, label=label))
             for x, count in zip(where, counts, strict=True):
                 said = "*" if count is None else str(count)
                 ax.annotate(
                     said, (x, count or 0), ha="center", fontsize=6, xytext=(0, 1), textcoords="offset points"
                 )
         ax.set_xticks(range(len(bands)), bands)
-        ax.set_xlabel("Age (years)")
+        ax.set_xlabel(f"Age ({age_units})")
         ax.set_ylabel("People")
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.spines[["top", "right"]].set_visible(False)
-        return ax.get_legend_handles_labels()[0]
+        return samples
 
     said = f"n = {summary.n}; *: withheld (one or two people, or what would tell them)"
     return saved(draw, form, width_mm, 48.0, note=_lines(said, note), columns=3)

@@ -406,7 +406,12 @@ def saved(
         figure.set_size_inches(width_mm / 25.4, tall / 25.4)
         if samples:
             look = _KEY | {"ncols": columns, "frameon": False, "fontsize": SMALL}
-            figure.legend(samples, labels, loc="lower left", bbox_to_anchor=(0, below / tall), **look)
+            # matplotlib leaves out what is called "_…": names come later.
+            legend = figure.legend(
+                samples, ["?"] * len(labels), loc="lower left", bbox_to_anchor=(0, below / tall), **look
+            )
+            for text, label in zip(legend.get_texts(), labels, strict=True):
+                text.set_text(label)
         if said:
             x, y = 2 * EDGE_MM / width_mm, EDGE_MM / tall
             figure.text(x, y, said, fontsize=SMALL, ha="left", va="bottom", color=_NOTE)

@@ -56,7 +56,8 @@ def feature(pack: Pack, row: dict[str, Any], person: Brain, summary: CohortSumma
     along = coverage.along_age(pack, name)
     if len(along) and pack.schema.age is not None:
         age = float(person.features[pack.schema.age.name])
-        figure = figures.along_age_figure(along, row, age, sexes(pack), height=196, dark=_dark())
+        look = {"age_units": pack.schema.age.units, "height": 196, "dark": _dark()}
+        figure = figures.along_age_figure(along, row, age, sexes(pack), **look)
         chart(figure, "cohort-age", f"{row['label']} by age and sex")
 
 
@@ -70,7 +71,8 @@ def volumes(pack: Pack, person: Brain) -> None:
     years = np.linspace(*pack.centiles.ages(sex), 60)
     curves = {kind: pack.centiles.curve(kind, sex, years) for kind in KINDS}
     age = float(person.features[pack.schema.age.name])
-    figure = figures.volumes_by_age_figure(curves, age, own, height=310, dark=_dark())
+    look = {"age_units": pack.schema.age.units, "height": 310, "dark": _dark()}
+    figure = figures.volumes_by_age_figure(curves, age, own, **look)
     who = sexes(pack).get(sex or "", "people") if sex in pack.centiles.sexes else "people of both sexes"
     st.caption(
         f"Prepared maps of {pack.centiles.people(sex)} training people ({who}): median, 25–75 and 5–95 centile "
@@ -84,9 +86,10 @@ def crossed(pack: Pack, summary: CohortSummary | None) -> None:
     if summary is None:
         _absent()
         return
+    units = pack.schema.age.units if pack.schema.age else "years"
     st.caption(f"n = {summary.n}. Cells of one or two people are withheld, and those that would tell them.")
     chart(
-        figures.age_sex_figure(summary, sexes(pack), height=310, dark=_dark()),
+        figures.age_sex_figure(summary, sexes(pack), age_units=units, height=310, dark=_dark()),
         "cohort-age-sex",
         "People by age and sex",
     )

@@ -154,6 +154,36 @@ def test_every_page_has_its_figures(everything_shown) -> None:
     assert any(n.startswith("levels_") for n in names) and any(n.startswith("distribution_") for n in names)
 
 
+def test_units_of_age_and_names_of_sexes_are_the_packs(pack, brains) -> None:
+    """Also a name that matplotlib would leave out of a key, since it begins with "_"."""
+    person, _ = brains
+    schema = pack.schema
+    assert schema.age is not None and schema.sex is not None
+    encoder = copy(pack.encoder)
+    encoder.schema = Schema(
+        tuple(
+            replace(f, units="weeks")
+            if f.name == schema.age.name
+            else replace(f, levels={k: f"_{v}" for k, v in f.levels.items()})
+            if f.name == schema.sex.name
+            else f
+            for f in schema.features
+        )
+    )
+    weeks, summary = replace(pack, encoder=encoder), CohortSummary.of_pack(pack.folder)
+    places = coverage.placed(weeks, person.features)
+    row = places[places["feature"] == "height"].iloc[0].to_dict()
+    by_name = {one.name: one for one in page_figures.cohort_figures(weeks, row, places, person, summary)}
+    for name in ("age_Height", "volumes_by_age", "people_by_age_and_sex"):
+        root = ElementTree.fromstring(by_name[name].file("svg", COLUMN_MM))  # noqa: S314 - our own
+        text = " ".join("".join(t.itertext()) for t in root.iter(f"{SVG}text"))
+        assert "Age (weeks)" in text and "years" not in text, name
+        shown = by_name[name].html().to_json()
+        assert "Age, weeks" in shown and "years" not in shown, name
+        if name != "volumes_by_age":
+            assert all(label in text for label in ("_female", "_male")), name
+
+
 def test_svg_is_xml_with_legible_text(everything_shown) -> None:
     for name, one in everything_shown.items():
         payload = one.file("svg", COLUMN_MM)

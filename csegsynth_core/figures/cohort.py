@@ -122,6 +122,7 @@ def along_age_figure(
     age: float,
     names: Mapping[str, str],
     *,
+    age_units: str = "years",
     height: int = 230,
     dark: bool = False,
 ) -> go.Figure:
@@ -130,7 +131,7 @@ def along_age_figure(
     Args:
         along: as from `coverage.along_age`.
         row: of `coverage.placed`.
-        age: of the person, years.
+        age: of the person, `age_units`.
         names: sex → label.
     """
     layout = _layout(height, dark)
@@ -144,7 +145,7 @@ def along_age_figure(
             | {"fill": "toself", "fillcolor": _faint(colour), "line": {"width": 0}, "hoverinfo": "skip"}
             | {"showlegend": False}
         )
-        who = names.get(str(sex), "all")
+        who, at = names.get(str(sex), "all"), f", %{{x:.0f}} {age_units}: %{{y:.4g}}"
         traces.append(
             {
                 "type": "scatter",
@@ -154,12 +155,12 @@ def along_age_figure(
                 "name": f"{who} (n = {part['n'].iloc[0]})",
             }
             | {"line": {"color": colour, "width": 2, "dash": _DASHES[n % len(_DASHES)]}}
-            | {"hovertemplate": who + ", %{x:.0f} years: %{y:.4g} " + str(row["units"]) + "<extra></extra>"}
+            | {"hovertemplate": who + at + f" {row['units']}<extra></extra>"}
         )
     traces.append(_person(age, float(row["used"]), layout["font"]["color"], f"this person: {row['said']}"))
     title = f"{row['label']}, {row['units']}" if row["units"] else str(row["label"])
     layout["yaxis"] |= {"title": {"text": title, "font": {"size": 12}}, "automargin": True}
-    layout["xaxis"] |= {"title": {"text": "Age, years · band: ± 1 residual SD", "font": {"size": 12}}}
+    layout["xaxis"] |= {"title": {"text": f"Age, {age_units} · band: ± 1 residual SD", "font": {"size": 12}}}
     return go.Figure({"data": traces, "layout": layout | _LEGEND})
 
 
@@ -168,6 +169,7 @@ def volumes_by_age_figure(
     age: float,
     own: Mapping[str, float],
     *,
+    age_units: str = "years",
     height: int = 430,
     dark: bool = False,
 ) -> go.Figure:
@@ -175,7 +177,7 @@ def volumes_by_age_figure(
 
     Args:
         curves: volume → `VolumeCentiles.curve`.
-        age: of the person, years.
+        age: of the person, `age_units`.
         own: volume → mL of the person's generated brain.
     """
     layout = _layout(height, dark)
@@ -196,7 +198,7 @@ def volumes_by_age_figure(
         colour, name = (tissue.colour, tissue.bids) if tissue else (SUM_COLOUR, "WM+GM+CSF")
         layout[f"yaxis{suffix}"]["title"] = {"text": f"{name}, mL", "font": {"size": 12}}
         if line == lines - 1:
-            layout[f"xaxis{suffix}"]["title"] = {"text": "Age, years", "font": {"size": 12}}
+            layout[f"xaxis{suffix}"]["title"] = {"text": f"Age, {age_units}", "font": {"size": 12}}
         axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": False}
         years = curve["age"].to_numpy()
         for low, high, strength in (("c5", "c95", 0.16), ("c25", "c75", 0.24)):
@@ -220,7 +222,7 @@ def volumes_by_age_figure(
                 "y": curve["c50"],
                 "line": {"color": colour, "width": 2},
             }
-            | {"hovertemplate": name + " median at %{x:.0f} years: %{y:.0f} mL<extra></extra>"}
+            | {"hovertemplate": name + f" median at %{{x:.0f}} {age_units}: %{{y:.0f}} mL<extra></extra>"}
         )
         mark = _person(
             age, own[kind], layout["font"]["color"], f"this person's generated brain: {own[kind]:.0f} mL"
@@ -230,7 +232,12 @@ def volumes_by_age_figure(
 
 
 def age_sex_figure(
-    summary: CohortSummary, names: Mapping[str, str], *, height: int = 300, dark: bool = False
+    summary: CohortSummary,
+    names: Mapping[str, str],
+    *,
+    age_units: str = "years",
+    height: int = 300,
+    dark: bool = False,
 ) -> go.Figure:
     """People in each age band and sex; cells that are withheld are marked."""
     layout = _layout(height, dark)
@@ -243,7 +250,7 @@ def age_sex_figure(
             | {"marker": {"color": SEX_COLOURS[n % len(SEX_COLOURS)]}, "hoverinfo": "text+name"}
             | {"text": ["withheld" if c is None else f"{c}" for c in counts], "textposition": "auto"}
         )
-    layout["xaxis"] |= {"type": "category", "title": {"text": "Age, years", "font": {"size": 12}}}
+    layout["xaxis"] |= {"type": "category", "title": {"text": f"Age, {age_units}", "font": {"size": 12}}}
     layout["yaxis"] |= {"title": {"text": "people", "font": {"size": 12}}}
     return go.Figure({"data": traces, "layout": layout | _LEGEND | {"barmode": "group"}})
 
