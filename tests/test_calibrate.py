@@ -51,7 +51,7 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("folds", "balance", "steady", "grain", "curves", "edge", "rim")
+    later = ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "parted")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:

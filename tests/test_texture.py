@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, CURVE_STEPS, Config, CSegSynth, bend, trim
+from csegsynth_core.models.csegsynth import CURVE_ENDS, CURVE_STEPS, Config, CSegSynth, bend, part, trim
 from train import texture
 from train.template import set_template
 from train.texture import Texture, packed, texture_of
@@ -56,6 +56,37 @@ def test_curves_change_what_tissues_have_of_their_sum():
     assert torch.equal(bend(nothing, curves), nothing)
 
 
+def test_parting_leaves_as_much_tissue_and_brightness():
+    """0.5 WM, 0.2 GM, 0.3 CSF is as bright on T1 as 0.2 WM and 0.8 GM, with GM half way between the others."""
+    one = torch.tensor([0.5, 0.2, 0.3, 0.0]).view(1, 4, 1)
+    assert part(one, torch.ones(1)).flatten().tolist() == pytest.approx([0.2, 0.8, 0.0, 0.0], abs=1e-6)
+    assert part(one, torch.full((1,), 0.5)).flatten().tolist() == pytest.approx([0.35, 0.5, 0.15, 0.0])
+    shares = torch.softmax(2 * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(1)), dim=1)
+    assert torch.equal(part(shares, torch.zeros(1)), shares)
+    parted = part(shares, torch.ones(1))
+    assert (torch.minimum(parted[:, 0], parted[:, 2]) == 0).all() and (parted >= 0).all()
+    assert torch.allclose(parted.sum(dim=1), shares.sum(dim=1)) and torch.equal(parted[:, 3], shares[:, 3])
+    bright = torch.tensor([3.0, 2.0, 1.0, 0.0]).view(1, 4, 1, 1)
+    assert torch.allclose((bright * parted).sum(dim=1), (bright * shares).sum(dim=1), atol=1e-6)
+
+
+def test_white_matter_and_csf_are_parted_where_originals_have_them_apart(model):
+    generator = model.generator
+    controls = generator.controls(model.draw(3, 5))
+    template = generator.template.clone()
+    plain = packed(generator.render(controls))
+    generator.parted.fill_(1.0)
+    apart = packed(generator.render(controls))
+    assert np.minimum(plain[:, 0], plain[:, 2]).any() and not np.minimum(apart[:, 0], apart[:, 2]).any()
+    for originals, parted in ((apart, 1.0), (plain, 0.0)):
+        found = Texture(generator, originals, lambda: np.ones(3))
+        generator.template.copy_(template)  # as it was: the search's start sharpens
+        generator.grain.zero_()
+        made = packed(found.fit_curves(lambda: generator.unfinished(controls)))
+        assert generator.parted.item() == parted
+        assert np.minimum(made[:, 0], made[:, 2]).any() == (not parted)
+
+
 def test_the_edge_changes_the_odds_of_background_where_it_counts():
     """A constant is a shift of its log-odds, by so much as the place has of the rim; tissues keep their shares."""
     shares = torch.softmax(2 * torch.randn(2, 4, 50, generator=torch.Generator().manual_seed(1)), dim=1)
@@ -86,6 +117,7 @@ def test_curves_pass_gradients_on(model):
     generator, z = model.generator, model.draw(1, 3)
     generator.grain.fill_(0.4)
     generator.rim.fill_(0.8)
+    generator.parted.fill_(0.9)
     generator.edge.copy_(0.3 * torch.randn(CURVE_STEPS + 1, generator=torch.Generator().manual_seed(3)))
     generator.curves.copy_(0.3 * torch.randn(3, CURVE_STEPS + 1, generator=torch.Generator().manual_seed(2)))
     plain = generator(z)

@@ -122,7 +122,7 @@ def calibrate(
         return {}
     training = model.training
     model.eval()
-    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim"):
+    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "parted"):
         getattr(generator, name).zero_()
     index = [int(r) for r in rows]
     alike = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:ALIKE]]

@@ -1,13 +1,14 @@
 """How crisp the compact model's maps are, matched to those of training people after training.
 
 Looking between voxels, and deforming by a mean over people, make a generated map unlike a segmented one: smoother,
-with more voxels that are half and half, and with fewer that hold a trace of a second tissue. Four things mend that:
+with more voxels that are half and half, and with fewer that hold a trace of a second tissue. Five things mend that:
 
 * **sharpness**: how much of their own detail is added to the template's log-ratios, for each tissue;
 * **grain**: voxel-wise noise in each tissue's logarithm, as segmentations leave;
 * **curves**: what every fraction of a tissue is multiplied by before tissues are made to sum to what they did, such
   that each tissue's fractions are distributed as in the training people's maps (histogram matching, Nyúl and Udupa
   1999, iterated because of the sum);
+* **parted**: whether white matter and CSF, which have no voxel in common in some segmentations, are kept apart;
 * **edge**: the same for the odds of background at the brain's surface. In depth it would let background in, and so
   would more of it where it is the lesser part: there it never becomes more.
 
@@ -29,7 +30,7 @@ from scipy.optimize import least_squares
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend, knots_of, trim
+from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend, knots_of, part, trim
 from csegsynth_core.tissue import TISSUES
 from train.images import pack_maps
 
@@ -54,6 +55,9 @@ SHARE = 16
 LARGEST_STEP = 2.0
 LARGEST = 8.0
 """Bound of the logarithm of factors."""
+APART = 0.2
+"""White matter and CSF are parted where in the originals they share less than so much of what they do in brains that
+are made."""
 NEAR = 0.5
 """Background is matched where so much of `edge` counts."""
 _TRACE = 2e-4  # a fraction that counts as none
@@ -91,6 +95,7 @@ class Texture:
         shares = torch.from_numpy(originals).flatten(2)[..., self.voxels].float() / 255.0
         shares = torch.cat([shares, 1.0 - shares.sum(dim=1, keepdim=True)], dim=1)
         self.sorted = shares.transpose(0, 1).flatten(1).sort(dim=1).values
+        self.shared = _shared(shares)
         low, high = np.asarray(BOUNDS).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
         self.apply(np.asarray(START) + _ORIGIN)
@@ -158,6 +163,9 @@ class Texture:
             curves.zero_()
         plain, rim = make()
         seen = plain.flatten(2)[..., self.voxels]
+        # All or nothing: curves would make the more of what is left.
+        self.generator.parted.fill_(float(self.shared < APART * _shared(seen)))
+        seen = part(seen, self.generator.parted)
         at = None if rim is None else rim.flatten(2)[..., self.voxels]
         background = self._knots(seen[:, -1])
         for _ in range(ROUNDS if near else FIRST_ROUNDS):
@@ -198,6 +206,11 @@ class Texture:
             now, ranked, knots = (v[where.flatten()] for v in (now, ranked, knots))
         curve += share * _step(now, ranked, knots, len(curve))
         curve.copy_(_rising(curve, knots))
+
+
+def _shared(fractions: Float[Tensor, "n 4 *size"]) -> float:
+    """What white matter and CSF share of voxels: the mean of the lesser of them."""
+    return float(torch.minimum(*(fractions[:, TISSUES.index(t)] for t in ("wm", "csf"))).double().mean())
 
 
 def _step(now: Tensor, wanted: Tensor, knot: Tensor, count: int) -> Float[Tensor, " knots"]:

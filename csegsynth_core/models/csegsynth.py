@@ -140,6 +140,8 @@ class TemplateGenerator(nn.Module):
     rim: Float[Tensor, "1 i2 j2 k2"]
     """How much of `edge` counts at every place of the template, at 4 mm: 1 at the surface and outside, 0 in depth,
     where factors on a trace of background would let it in."""
+    parted: Float[Tensor, " 1"]
+    """How much of what white matter and CSF share of a voxel becomes grey matter, 0 to 1 (see `part`)."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -175,9 +177,10 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("curves", torch.zeros(len(TISSUES), CURVE_STEPS + 1))
         self.register_buffer("edge", torch.zeros(CURVE_STEPS + 1))
         self.register_buffer("rim", torch.zeros(1, *self.middle))
+        self.register_buffer("parted", torch.zeros(1))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(
-            zeros_if_absent("balance", "folds", "steady", "grain", "curves", "edge", "rim")
+            zeros_if_absent("balance", "folds", "steady", "grain", "curves", "edge", "rim", "parted")
         )
         self.register_load_state_dict_pre_hook(gone_if_zero("least"))  # in runs from before the curves
         for weight in (self.heads.weight, self.affine.weight):
@@ -251,7 +254,7 @@ class TemplateGenerator(nn.Module):
     def unfinished(
         self, controls: Controls, resolution: int = 1, offset: Offset = (0, 0, 0)
     ) -> tuple[Float[Tensor, "n 4 i j k"], Float[Tensor, "n 1 i j k"] | None]:
-        """Tissue fractions before `edge` and `curves`, and how much of `edge` counts there (None: nowhere)."""
+        """Tissue fractions before `finished`, and how much of `edge` counts there (None: nowhere)."""
         where = self._locations(self.displacement(controls), resolution, offset)
         logits = _sample(self.template.unsqueeze(0), where)
         logits = logits + self._at_voxels(controls.ratios, 4, resolution, offset)
@@ -264,7 +267,9 @@ class TemplateGenerator(nn.Module):
     def finished(
         self, fractions: Float[Tensor, "n 4 *size"], rim: Float[Tensor, "n 1 *size"] | None
     ) -> Float[Tensor, "n 4 *size"]:
-        """Fractions as `edge` and `curves` leave them."""
+        """Fractions as `parted`, `edge` and `curves` leave them."""
+        if self.parted.any():
+            fractions = part(fractions, self.parted)
         if rim is not None:
             fractions = trim(fractions, self.edge, rim)
         return bend(fractions, self.curves) if self.curves.any() else fractions
@@ -422,6 +427,20 @@ def bend(
     background = fractions[:, -1:]
     scale = (1.0 - background) / bent.sum(dim=1, keepdim=True).clamp_min(1e-12)
     return torch.cat([bent * scale, background], dim=1)
+
+
+def part(fractions: Float[Tensor, "n 4 *size"], amount: Float[Tensor, " 1"]) -> Float[Tensor, "n 4 *size"]:
+    """Fractions of which white matter and CSF share less.
+
+    On T1 a voxel of both is as bright as grey matter, and segmentations that mix neighbours in brightness alone call
+    it that (Santago and Gage 1993; FSL FAST). As much as the lesser of the two has is taken from both.
+
+    Args:
+        amount: 0: nothing is changed. 1: no voxel holds both.
+    """
+    wm, gm, csf, background = fractions.unbind(dim=1)
+    both = amount * torch.minimum(wm, csf)
+    return torch.stack([wm - both, gm + 2.0 * both, csf - both, background], dim=1)
 
 
 def trim(
