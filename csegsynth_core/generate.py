@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -185,6 +185,20 @@ def sd_over_draws(values: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
 def generate_one(pack: Pack, person: Mapping[str, Any], *, seed: int = 0) -> Brain:
     """`generate` for one person."""
     return next(generate(pack, person, seed=seed))
+
+
+def mean_brain(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0) -> Brain:
+    """The mean over latent draws of one person's maps: smooth, as a group's average in a template space is.
+
+    Its volumes are the mean draw's. See `generate` for the draws and for what is raised.
+    """
+    total, first = None, None
+    for brain in generate(pack, person, seed=seed, draws=draws):
+        first = first or brain
+        total = brain.maps.astype(np.float64) if total is None else total + brain.maps
+    assert first is not None and total is not None  # noqa: S101 - there is a draw, or `generate` has refused
+    maps = (total / draws).astype(np.float32)
+    return replace(first, maps=maps, volumes_ml=volume_table(maps))
 
 
 def volumes_over_draws(

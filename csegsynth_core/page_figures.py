@@ -48,7 +48,6 @@ STRONGEST: Final = 12
 """Features whose correlations are drawn."""
 _ENDS: Final = {"−": "#2F8FE8", "+": "#EE6A3C"}
 """Sign of a difference → its colour."""
-_PEOPLE: Final = {"female": "women", "male": "men"}
 
 Maps = NDArray[np.float32]
 
@@ -75,7 +74,7 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     one = pack.schema.sex
     sex = str(person.features[one.name]) if one else None
     own = sex if sex in pack.centiles.sexes else None
-    people = _PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
+    people = coverage.PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
     nearest = _reference_age(pack, age, own)
     curves = f"curves of {pack.centiles.people(own)}"
     if nearest != age:
@@ -179,7 +178,7 @@ def _contours(
     look: dict[str, Any] = {"mode": CONTOURS, "display": display, "smooth": smooth}
     return ExportFigure(
         "contours",
-        "Contours over the typical brain",
+        "Contours over an average brain",
         lambda form, width: planes_file(
             maps, at, **look, baseline=behind(), form=form, width_mm=width, note=said
         ),
@@ -625,7 +624,7 @@ def _by_age(pack: Pack, person: Brain) -> ExportFigure:
 
     levels = dict(pack.schema.sex.levels) if pack.schema.sex else {}
     named = levels.get(sex or "", "people") if sex in pack.centiles.sexes else "people"
-    who = f"{pack.centiles.people(sex)} training {_PEOPLE.get(named.casefold(), named)}"
+    who = f"{pack.centiles.people(sex)} training {coverage.PEOPLE.get(named.casefold(), named)}"
     return ExportFigure(
         "volumes_by_age",
         "Volumes by age",
@@ -645,7 +644,7 @@ def evaluation_figures(pack: Pack) -> list[ExportFigure]:
     whole = measured.tidy(pack.metrics)
     out = []
     for (table, metric), part in whole.groupby(["table", "metric"], sort=False):
-        title = measured.metric_of(str(metric))[0]
+        title = measured.headed(str(metric))
         names = {m: measured.name_of(m) for m in part["method"]}
         out.append(
             _method(pack, part, names, f"{table}_{metric}".replace("/", "_"), f"{table}: {title}", title)
@@ -657,15 +656,16 @@ def _method(
     pack: Pack, part: pd.DataFrame, names: Mapping[str, str], name: str, label: str, title: str
 ) -> ExportFigure:
     label = label.replace("/", ": ")
+    drawn = measured.scaled(part, str(part["metric"].iloc[0]))
     how = measured.interval_name(str(part["table"].iloc[0])) if part["low"].notna().any() else ""
     signs = [f"Intervals: 95 % {how} over people"] if how else []
     signs += ["dotted: real against real"] if (part["method"] == "floor").any() else []
     one = ExportFigure(
         name,
         label[:1].upper() + label[1:],
-        lambda form, width: methods_file(part, names, title, form=form, width_mm=width, note=note(pack)),
+        lambda form, width: methods_file(drawn, names, title, form=form, width_mm=width, note=note(pack)),
         lambda: part,
-        lambda: figures.methods_figure(part, names, title),
+        lambda: figures.methods_figure(drawn, names, title),
         note="; ".join(signs),
     )
     return _told(pack, [one])[0]

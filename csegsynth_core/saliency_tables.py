@@ -37,6 +37,9 @@ _COLUMNS = {
         "Description": "Mean gradient for one natural unit (numeric features)",
         "Units": "mL per unit of the column units",
     },
+    "flagged_people": {
+        "Description": "How many people have values that were imputed, are out of the training range or rare"
+    },
     "features": {"Description": "Recognises the features that a person's table was made for"},
     "every_voxel": {"Description": "Whether all voxels were summed, or every second one along each axis"},
 }
@@ -134,7 +137,8 @@ def _features(table: pd.DataFrame) -> str:
 
 def _write(path: Path, table: pd.DataFrame, stamp: str) -> None:
     """A person's table; the last column recognises the features that it was made for."""
-    table = table.drop(columns=["low_ml", "high_ml", "per_unit_low_ml", "per_unit_high_ml", "people"])
+    of_many = ["low_ml", "high_ml", "per_unit_low_ml", "per_unit_high_ml", "people", "flagged_people"]
+    table = table.drop(columns=of_many)
     text = table.assign(features=stamp).to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.9g")
     write_text(path, text)
 

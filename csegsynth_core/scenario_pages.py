@@ -183,6 +183,7 @@ class InfluenceView:
     draws: int | None = None
     """Latent draws of each person; None: 4 of one person, 1 of a group."""
     every_voxel: bool = False
+    """All voxels of a group's brains, not every second one. One person's gradients are of all of them in any case."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

@@ -155,6 +155,22 @@ class Sweep:
     """Youngest and oldest training person, years."""
 
 
+def check_plausible(age: Feature, ages: NDArray[np.float64]) -> None:
+    """See that people may be of these ages (years), by the feature `age`; 0 to 130 where it does not say.
+
+    Raises:
+        CSegSynthError: they may not; says from which age to which they may.
+    """
+    low, high = age.plausible or (0.0, 130.0)
+    if float(ages.min()) < low or float(ages.max()) > high:
+        raise CSegSynthError(
+            "ages of the sweep are not plausible",
+            expected=f"{low:g} to {high:g} {age.units}".strip(),
+            got=f"{ages.min():g} to {ages.max():g}",
+            fix=f"choose ages from {low:g} to {high:g}",
+        )
+
+
 def path(
     pack: Pack,
     person: Mapping[str, Any],
@@ -195,13 +211,7 @@ def path(
         raise CSegSynthError(
             "unknown scenario", expected=f"one of {', '.join(SCENARIOS)}", got=repr(scenario)
         )
-    low, high = age.plausible or (0.0, 130.0)
-    if float(ages.min()) < low or float(ages.max()) > high:
-        raise CSegSynthError(
-            "ages of the sweep are not plausible",
-            expected=f"{low:g} to {high:g} {age.units}".strip(),
-            got=f"{ages.min():g} to {ages.max():g}",
-        )
+    check_plausible(age, ages)
     own = {str(k): v for k, v in encode(pack, person).natural.iloc[0].items()}
     rows = [{**own, age.name: float(a)} for a in ages]
     if scenario == "regressed":

@@ -22,12 +22,13 @@ from csegsynth_core.figures.slices import View
 from csegsynth_core.figures.trajectory import (
     OUTSIDE,
     PANELS,
+    SAMPLE,
     Line,
     Reference,
     has_centiles,
     legend_bands,
+    looks,
     outside_spans,
-    shade,
     shown_volumes,
 )
 
@@ -65,7 +66,7 @@ _DASHES: Final = (
     *("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2))),
     *((0, (7, 1.6)), (0, (2, 1.2))),
 )
-_SYMBOLS: Final = (*(("o", True), ("D", False), ("s", True), ("^", False), ("P", True), ("v", False)),)
+_SYMBOLS: Final = ("o", "s", "D", "^", "P", "v")
 _LETTERS: Final = "#DCE6F0"
 _LONG_TITLE: Final = 18  # characters that a panel's title has room for
 INK: Final = "#1B2530"
@@ -129,17 +130,16 @@ def trajectory_file(
                 ax.fill_between(rows["age"], rows["c5"], rows["c95"], color="#8A97A6", alpha=0.18, lw=0)
                 ax.fill_between(rows["age"], rows["c25"], rows["c75"], color="#8A97A6", alpha=0.22, lw=0)
                 ax.plot(rows["age"], rows["c50"], color="#8A97A6", lw=0.7)
-            for k, one in enumerate(lines):
+            for look, one in zip(looks(lines), lines, strict=True):
                 rows = one.data[one.data["volume"] == volume].sort_values("age")
                 curve = one.curve[one.curve["volume"] == volume]
-                own = shade(colour, k)
+                own = look.colour(colour)
                 ax.fill_between(
                     rows["age"], rows["draws_low"], rows["draws_high"], color=own, alpha=0.17, lw=0
                 )
                 ax.fill_between(curve["age"], curve["ci_low"], curve["ci_high"], color=own, alpha=0.4, lw=0)
-                ax.plot(curve["age"], curve["fit"], color=own, lw=0.9, ls=_DASHES[k % len(_SYMBOLS)])
-                symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
-                face = own if filled else "none"
+                ax.plot(curve["age"], curve["fit"], color=own, lw=0.9, ls=_DASHES[look.dash])
+                symbol, face = _SYMBOLS[look.symbol], own if look.filled else "none"
                 ax.plot(rows["age"], rows["value"], symbol, ms=1.7, mfc=face, mec=own, mew=0.5, clip_on=False)
             name = title.split(",")[0]
             if len(name) > _LONG_TITLE:
@@ -217,17 +217,11 @@ def _samples(lines: Sequence[Line], reference: Reference | None, outside: bool) 
     from matplotlib.patches import Patch
 
     handles: list[Any] = []
-    for k, one in enumerate(lines):
-        symbol, filled = _SYMBOLS[k % len(_SYMBOLS)]
-        look: dict[str, Any] = {
-            "color": INK,
-            "ls": _DASHES[k % len(_SYMBOLS)],
-            "lw": 0.9,
-            "marker": symbol,
-            "ms": 2.4,
-            "mew": 0.5,
-        }
-        handles.append(Line2D([], [], label=one.name, mfc=INK if filled else "none", **look))
+    for look, one in zip(looks(lines), lines, strict=True):
+        own = look.colour(SAMPLE)
+        drawn: dict[str, Any] = {"color": own, "ls": _DASHES[look.dash], "marker": _SYMBOLS[look.symbol]}
+        drawn |= {"lw": 0.9, "ms": 2.4, "mew": 0.5, "mfc": own if look.filled else "none"}
+        handles.append(Line2D([], [], label=one.name, **drawn))
     bands = legend_bands(lines, reference)
     alphas = {"ci": 0.5, "spread": 0.22}
     handles += [Patch(color=INK, alpha=alphas[k], lw=0, label=t) for k, t in bands.items() if k in alphas]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 import shlex
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,25 +16,31 @@ import numpy as np
 import pandas as pd
 
 from csegsynth_core import RESEARCH_USE, __version__
+from csegsynth_core.coverage import PEOPLE
+from csegsynth_core.data.encoder import span
+from csegsynth_core.data.schema import Schema
 from csegsynth_core.export import bids_files
 from csegsynth_core.figure_export import OWN_PACK
 from csegsynth_core.figures.trajectory import (
     ACROSS,
+    CI_NOTE,
+    LEGEND_ROW,
     Line,
     Reference,
     has_centiles,
+    legend_rows,
     shown_volumes,
     trajectory_figure,
 )
-from csegsynth_core.generate import Brain, encode
+from csegsynth_core.generate import Brain
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack, found_by_name
+from csegsynth_core.scenario_checks import made_name, shortened
+from csegsynth_core.scenario_file import THIS_PERSON, Overlay
 from csegsynth_core.scenarios import DRAW_TOLERANCE, OWN_TOLERANCE, VOLUMES, Plan, Sweep, change_percent
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.uncertainty import CI_NAME, fitted_lines, spread_name, trajectory
-
-PEOPLE: Final = {"female": "women", "male": "men"}
 
 _CONTENTS: Final = """\
 trajectory.*, regions.*  figures for a column (88 mm) and a page (180 mm: _wide), and interactive (html)
@@ -46,6 +54,51 @@ scenario.json  the view, to be opened in the app; maps_*/  tissue maps (NIfTI, B
 Named = tuple[str, Sweep]
 """What a person is called in legends, and their sweep."""
 
+_SAID: Final = 32  # characters that say what differs in a name: more have no room in a legend
+_WITH_WHO: Final = re.compile(r"([A-J]) \(.*, draw [0-9]+\)")
+"""Overlays' names in some files and links: they say who, not what differs."""
+
+
+def overlay_names(
+    schema: Schema, person: Mapping[str, Any], seed: int, overlays: Sequence[Overlay]
+) -> list[str]:
+    """What overlaid people are called where `person` is shown: by what differs, two differences at most.
+
+    Args:
+        person: natural values by feature of the current person.
+        seed: draw of the current person.
+
+    Returns:
+        For each overlay its own name with the differences, such as `B (height 179 cm, smoker yes +2)`; with sex, age
+        and draw where nothing differs, as in `B (female, 48 years, draw 0)`. No two are the same.
+    """
+    out: list[str] = []
+    for one in overlays:
+        differing = [n for n in schema.names if one.person.get(n) != person.get(n)]
+        parts = [_value_in_words(schema, name, one.person.get(name)) for name in differing]
+        parts += [f"draw {one.seed}"] * (one.seed != seed)
+        same = f"{schema.describe(one.person)}, draw {one.seed}".removeprefix(", ")
+        said = shortened(parts[0], _SAID) if parts else same
+        shown = min(len(parts), 1)
+        if len(parts) > 1 and len(f"{said}, {parts[1]}") <= _SAID:
+            said, shown = f"{said}, {parts[1]}", 2
+        more = f" +{len(parts) - shown}" if len(parts) > shown else ""
+        letter = _WITH_WHO.fullmatch(one.name)
+        out.append(made_name(f"{letter[1] if letter else one.name} ({said}{more})", [THIS_PERSON, *out]))
+    return out
+
+
+def _value_in_words(schema: Schema, name: str, value: Any) -> str:
+    """`height 179 cm`, `smoker yes`; a sex and a known age alone, as `Schema.describe` says them."""
+    feature = schema.feature(name)
+    if value is not None and feature in (schema.sex, schema.age):
+        return schema.describe({name: value})
+    said = "unknown"
+    if value is not None:
+        said = f"{value:.4g} {feature.units}".strip() if feature.is_numeric else feature.levels[str(value)]
+    label = feature.label
+    return f"{label if label[1:2].isupper() else label[:1].lower() + label[1:]} {said}"
+
 
 def lines_of(
     people: Sequence[Named], *, unit: str = "ml", measures: Sequence[str] | None = VOLUMES
@@ -57,15 +110,16 @@ def lines_of(
         measures: volumes wanted; None: all of `MEASURES`.
     """
     out = []
-    for name, one in people:
+    for who, (name, one) in enumerate(people):
         volumes = one.volumes if unit == "ml" else change_percent(one.volumes)
         frame, curves = trajectory(volumes, measures), fitted_lines(volumes, measures)
-        for scenario in one.plan.scenarios:
+        for way, scenario in enumerate(one.plan.scenarios):
             title = scenario
             if scenario == "regressed" and one.plan.keep_distance:
                 title = "regressed, own distance kept"
             rows, curve = frame[frame["scenario"] == scenario], curves[curves["scenario"] == scenario]
-            out.append(Line(f"{name}: {title}", rows.assign(person=name), curve.assign(person=name)))
+            tables = rows.assign(person=name), curve.assign(person=name)
+            out.append(Line(f"{name}: {title}", *tables, who=who, way=way))
     return out
 
 
@@ -83,43 +137,35 @@ def reference_of(pack: Pack, one: Sweep) -> Reference:
     return Reference(f"{pack.centiles.people(own)} {people} of the {kind}", rows[rows["inside"]])
 
 
-def warnings_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[str]:
-    """What has to be said before a sweep is shown: ages and features beyond the training range, filled-in ones."""
+def warnings_of(pack: Pack, plan: Plan) -> list[str]:
+    """What has to be said of a plan before its sweep is shown: ages beyond the training range."""
     age = pack.schema.age
     if age is None:
         return []
-    out = []
     stats = pack.encoder.numeric[age.name]
     ages = plan.ages
     outside = int(((ages < stats.minimum) | (ages > stats.maximum)).sum())
-    if outside:
-        out.append(
-            f"{outside} of {len(ages)} ages lie outside the training range ({stats.minimum:.3g}–{stats.maximum:.3g} "
-            f"{age.units}) and are marked: the model extrapolates there."
-        )
-    encoded = encode(pack, person)
-    for name in encoded.flags.columns:
-        flag = str(encoded.flags[name].iloc[0])
-        if flag and name != age.name:
-            feature = pack.schema.feature(str(name))
-            value = encoded.natural[name].iloc[0]
-            shown = f"{float(value):.4g}" if feature.is_numeric else feature.levels[str(value)]
-            imputed = flag.startswith("imputed")
-            out.append(
-                f"{feature.label}: {flag}, {shown} used." if imputed else f"{feature.label} {shown}: {flag}."
-            )
-    return out
+    if not outside:
+        return []
+    return [
+        f"{outside} of {len(ages)} ages lie outside the training range ({span(age, stats.minimum, stats.maximum)}) "
+        "and are marked: the model extrapolates there."
+    ]
 
 
 def path_sample(one: Sweep, scenario: str, count: int) -> pd.DataFrame:
-    """Rows of a path at `count` ages, both ends among them, evenly spread."""
+    """Rows of a path at no more than `count` evenly spaced ages: the first one and every n-th step after it.
+
+    The last age is among them where it falls on such a step.
+    """
     rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
-    picked = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
-    return rows.iloc[picked].reset_index(drop=True)
+    steps = math.floor((one.plan.stop - one.plan.start) / one.plan.step + 1e-9)
+    every = max(-(-steps // max(count - 1, 1)), 1)
+    return rows.iloc[: steps + 1 : every].reset_index(drop=True)
 
 
 def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
-    """Every feature at `count` ages of a path, in words: columns `Feature`, `Units`, `now`, and one for each age."""
+    """Every feature in words: columns `Feature`, `Units`, `now`, and one for each age of `path_sample`."""
     rows = path_sample(one, scenario, count)
     assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
     years = pack.schema.age.name
@@ -163,15 +209,36 @@ def note(one: Sweep) -> str:
     )
 
 
+def figure_note(one: Sweep) -> str:
+    """What belongs below every trajectory figure of a sweep: `note`, and what the narrow bands are."""
+    return f"{note(one)}. {CI_NOTE}"
+
+
 def methods(one: Sweep, *, unit: str = "ml") -> str:
     """A methods paragraph with the settings of a sweep, ready to paste."""
-    plan = one.plan
-    ages = plan.ages
     parts = [
         f"Synthetic brain tissue maps were generated with CSegSynth {__version__} (Wang et al. 2025; model pack "
         f"{one.pack_name}, SHA-256 {one.pack_hash[:12]}"
         + ("; trained on SIMULATED people)." if one.simulated else ")."),
-        f"Age was swept from {ages[0]:g} to {ages[-1]:g} years in {len(ages)} ages (step {plan.step:g} years).",
+        "Volumes are sums of tissue fractions times voxel volume, in mL; those of regions are sums over the parcels "
+        "that a convolutional network reads off the tissue maps.",
+        plan_methods(one.plan, one.trained_ages, unit=unit),
+        "The model was trained on cross-sectional data: trajectories are hypotheses about a population, not "
+        "forecasts for a person.",
+    ]
+    return " ".join(parts)
+
+
+def plan_methods(plan: Plan, trained_ages: tuple[float, float], *, unit: str = "ml") -> str:
+    """What a sweep of this plan computes, in sentences.
+
+    Args:
+        trained_ages: youngest and oldest of the training people, years.
+        unit: `ml`, or `percent`.
+    """
+    ages = plan.ages
+    parts = [
+        f"Age was swept from {ages[0]:g} to {ages[-1]:g} years in {len(ages)} ages (step {plan.step:g} years)."
     ]
     if "ideal" in plan.scenarios:
         parts.append('In the "ideal" scenario all features but age stayed as they were.')
@@ -195,10 +262,6 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
     else:
         times = f"{plan.draws} time{'s' if plan.draws > 1 else ''} (seed {plan.seed})"
         parts.append(f"The latent code was drawn {times}; the same draws were used at every age.")
-    parts.append(
-        "Volumes are sums of tissue fractions times voxel volume, in mL; those of regions are sums over the parcels "
-        "that a convolutional network reads off the tissue maps."
-    )
     if plan.exact:
         parts.append("Every age and draw was decoded.")
     else:
@@ -212,16 +275,13 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
         parts.append("Changes are in % of the first age of the same draw.")
     mean = CI_NAME.split(" (")[0]
     parts.append(
-        f"Lines are cubic least-squares regressions of volume on age through {shown}, with the {mean}"
+        f"Lines are cubic least-squares regressions of volume on age through {shown}, with the {mean} "
+        "(of the fitted curve through one draw, not between people)"
         + (f"; wider bands are the {spread_name(plan.draws)}." if plan.draws > 1 else ".")
     )
-    low, high = one.trained_ages
+    low, high = trained_ages
     if ages[0] < low or ages[-1] > high:
         parts.append(f"Ages outside the training range ({low:.3g}–{high:.3g} years) are extrapolations.")
-    parts.append(
-        "The model was trained on cross-sectional data: trajectories are hypotheses about a population, not "
-        "forecasts for a person."
-    )
     return " ".join(parts)
 
 
@@ -255,7 +315,11 @@ def _together(tables: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
 
 def command(one: Sweep, *, table: str = "people.csv", out: str = "DIR") -> str:
     """The command line that makes the same numbers again from a table of people."""
-    plan = one.plan
+    return plan_command(one.plan, one.pack_name, table=table, out=out)
+
+
+def plan_command(plan: Plan, pack_name: str, *, table: str = "people.csv", out: str = "DIR") -> str:
+    """The command line of a sweep of a table of people."""
     scenario = "both" if len(plan.scenarios) > 1 else plan.scenarios[0]
     words = [
         "python",
@@ -263,7 +327,7 @@ def command(one: Sweep, *, table: str = "people.csv", out: str = "DIR") -> str:
         "csegsynth_core",
         "sweep",
         "--pack",
-        one.pack_name,
+        pack_name,
         "--table",
         table,
         "--out",
@@ -301,7 +365,9 @@ def html_file(
 ) -> bytes:
     """The interactive figure as a page that needs no network."""
     height = 460 if len(shown_volumes(lines)) <= ACROSS else 620
-    look: dict[str, Any] = {"unit": unit, "age_units": age_units, "height": height, "note": note(one)}
+    height += LEGEND_ROW * max(legend_rows(lines, reference, one.trained_ages) - 3, 0)
+    look: dict[str, Any] = {"unit": unit, "age_units": age_units, "height": height}
+    look["note"] = f"{note(one)}<br>{CI_NOTE}"
     figure = trajectory_figure(lines, reference, trained=one.trained_ages, **look)
     figure.update_layout(paper_bgcolor="#FFFFFF", title=None)
     return figure.to_html(include_plotlyjs=True, full_html=True).encode()
@@ -328,7 +394,7 @@ def figure_files(
                 unit=unit,
                 age_units=age_units,
                 width_mm=width,
-                note=note(one),
+                note=figure_note(one),
             )
     out[f"{stem}.html"] = html_file(lines, reference, one, unit=unit, age_units=age_units)
     out[f"{stem}.csv"] = csv(figure_table(lines))

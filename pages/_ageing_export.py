@@ -35,7 +35,7 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
     def figure(form: str, width: float) -> Callable[[], bytes]:
         return lambda: trajectory_file(
             *drawn(), form=form, trained=one.trained_ages, unit=unit, age_units=pack.schema.age.units,
-            width_mm=width, note=report.note(one),
+            width_mm=width, note=report.figure_note(one),
         )  # fmt: skip
 
     with st.popover("Export", icon=":material/download:", type="primary"):

@@ -7,10 +7,11 @@ from typing import Any
 import streamlit as st
 
 from csegsynth_core import figures
+from csegsynth_core.figures.trajectory import CI_NOTE
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import VOLUMES, Sweep
 from csegsynth_core.substructures import REGIONS
-from csegsynth_core.sweep_report import Named, feature_table, lines_of, note, reference_of
+from csegsynth_core.sweep_report import Named, feature_table, lines_of, reference_of
 from csegsynth_core.tissue import ALL, BY_NAME
 from pages import _film_keys, _link, _planes, _sweeps
 
@@ -61,7 +62,7 @@ def trajectories(
         age_units=pack.schema.age.units,
         dark=st.context.theme.type == "dark",
         height=height,
-        note=note(one) if one.simulated else "",
+        note=("SIMULATED training data. " if one.simulated else "") + CI_NOTE,
     )
     alt = f"Volumes over age: {', '.join(wanted)}"
     with place.container(height=int(figure.layout.height), border=False, gap=None):

@@ -12,7 +12,6 @@ import streamlit as st
 
 from csegsynth_core import compare, figures
 from csegsynth_core.data.volume_centiles import KINDS
-from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.page_figures import NAMES
 from csegsynth_core.substructures import REGIONS
@@ -92,14 +91,3 @@ def _with_regions(by_name: Mapping[str, pd.DataFrame]) -> None:
 def _cell(row: Any, *, first: bool) -> str:
     change = "" if first else f"{row['difference_ml']:+.1f} ± {row['difference_sd_draws_ml']:.1f}"
     return f'<td><b class="ml">{row["mean_ml"]:.1f}</b><small>{change.replace("-", "−") or "&nbsp;"}</small></td>'
-
-
-def notes(pack: Pack, brains: Mapping[str, Brain]) -> None:
-    """What was filled in, out of range or rare in each scenario."""
-    texts = [
-        f"<b>{html.escape(name)}</b>: {html.escape(pack.schema.feature(k).label)} {html.escape(flag)}"
-        for name, brain in brains.items()
-        for k, flag in brain.flags.items()
-    ]
-    if texts:
-        st.html(f'<div class="notes" role="alert"><b>⚠</b> {" &ensp;·&ensp; ".join(texts)}</div>')

@@ -1,6 +1,7 @@
-"""The moving brain by keyboard: its slider and its buttons take the focus, say what they are and obey keys.
+"""The moving brain in the browser: one picture fades into the next, and its slider and its buttons take the focus,
+say what they are and obey keys.
 
-Plotly draws them as pictures that know the mouse alone. All of it runs in the browser; no server is asked.
+Plotly changes pictures at once, and draws controls as pictures that know the mouse alone. No server is asked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ NAME: Final = "Age of the brain shown"
 """What the slider is called where it is read aloud; its value is what is written above the brain."""
 
 # Marks are set again whenever Plotly has drawn: for every frame, and for another film in the same place. Keys are
-# listened to in one place for as long as the page lives.
+# listened to in one place for as long as the page lives. A picture that was replaced stays over the new one while it
+# fades, below those that still do: outside of Plotly's layer of images, which it would otherwise tidy up.
 _SCRIPT: Final = Template("""<script>(() => {
   const place = $place, name = $name, said = ['Play over the ages', 'Pause'];
   const set = (node, marks) => {
@@ -33,16 +35,29 @@ _SCRIPT: Final = Template("""<script>(() => {
     gd.querySelectorAll('.updatemenu-button').forEach((button, n) =>
       set(button, {tabindex: 0, role: 'button', 'aria-label': said[n]}));
   };
+  const picture = root => root.querySelector('.imagelayer image');
+  const fade = root => {
+    const one = picture(root), now = one?.getAttribute('href') ?? null, before = film.shown;
+    if (now === before) return;
+    film.shown = now;
+    if (!now || !before || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+    const old = one.cloneNode();
+    old.setAttribute('href', before);
+    old.classList.add('fading');
+    one.parentNode.after(old);
+    old.animate([{opacity: 1}, {opacity: 0}], {duration: 140, fill: 'forwards'}).onfinish = () => old.remove();
+  };
   window.csegsynthFilm?.observer.disconnect();
   const first = !window.csegsynthFilm, root = document.querySelector(place);
   let waiting = 0;
   const observer = new MutationObserver(() => {
+    fade(root);
     clearTimeout(waiting);
     waiting = setTimeout(label, 20, root);
   });
-  window.csegsynthFilm = {observer};
+  const film = window.csegsynthFilm = {observer, shown: root && (picture(root)?.getAttribute('href') ?? null)};
   if (root) {
-    observer.observe(root, {childList: true, subtree: true, attributeFilter: ['transform']});
+    observer.observe(root, {childList: true, subtree: true, attributes: true});
     label(root);
   }
   if (!first) return;

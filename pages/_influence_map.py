@@ -19,19 +19,36 @@ def _map(
     return change
 
 
+def follow(pack: Pack, columns: dict[str, str], measure: str) -> None:
+    """Show the most influential feature of a measure that was chosen just now; otherwise the one that was shown.
+
+    To be called before anything reads what is shown.
+
+    Args:
+        columns: encoded column → label, most influential first.
+        measure: whose volume.
+    """
+    key, held = _influence_table.map_key(pack), _state.memory(pack)
+    if st.session_state.get(key) not in columns or held.get("mapped", measure) != measure:
+        st.session_state[key] = next(iter(columns))
+    held["mapped"] = measure
+
+
 @st.fragment
-def show(pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], measure: str) -> None:
-    """Derivative of the person's maps for one feature, over the anatomy.
+def show(
+    pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], measure: str, *, group: bool
+) -> None:
+    """Derivative of the person's maps for one feature, over the anatomy; after `follow`.
 
     Args:
         columns: encoded column → label, most influential first.
         measure: the tissue to start with; a sum starts with GM.
+        group: the bars are of others than this person.
     """
     key = _influence_table.map_key(pack)
-    if st.session_state.get(key) not in columns:
-        st.session_state[key] = next(iter(columns))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-map-bar"):
-        st.html('<span class="bar-label">Where it acts, in this person</span>')
+        whom = "the person in the sidebar" if group else "this person"
+        st.html(f'<span class="bar-label">Where it acts, in {whom}</span>')
         column = st.selectbox(
             "Feature",
             list(columns),

@@ -7,9 +7,9 @@ from dataclasses import replace
 import streamlit as st
 
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_checks import made_name
 from csegsynth_core.scenario_file import MAX_LINES, THIS_PERSON, Overlay
 from csegsynth_core.scenarios import Plan
+from csegsynth_core.sweep_report import overlay_names
 from pages import _state
 
 
@@ -17,9 +17,8 @@ def controls(pack: Pack, plan: Plan) -> None:
     """Keep this person's lines as an overlay; drop overlays."""
     held = _state.memory(pack)
     overlays: list[Overlay] = held["overlay"]
-    who = f"{_letter(overlays)} ({_state.describe_person(pack, held['person'])}, draw {held['seed']})"
     own = Overlay(
-        name=made_name(who),
+        name=_letter(overlays),
         person=dict(held["person"]),
         seed=int(held["seed"]),
         scenarios=plan.scenarios,
@@ -36,17 +35,23 @@ def controls(pack: Pack, plan: Plan) -> None:
             disabled=room < len(own.scenarios),
             help="They stay while you change the person, the draw or the scenario, or load somebody from your table.",
         )
-        for n, one in enumerate(overlays):
+        for n, (name, one) in enumerate(zip(_names(pack), overlays, strict=True)):
             st.button(
-                one.name,
+                name,
                 on_click=overlays.remove,
                 args=(one,),
                 icon=":material/delete:",
                 key=f"drop-{n}",
-                help=f"Drop {', '.join(one.scenarios)} of {one.name}",
+                help=f"Drop {', '.join(one.scenarios)} of {name}",
             )
         if room < len(own.scenarios):
             st.caption(f"{MAX_LINES} lines are the most: drop one, or choose one scenario.")
+
+
+def _names(pack: Pack) -> list[str]:
+    """What the overlays are called beside the current person."""
+    held = _state.memory(pack)
+    return overlay_names(pack.schema, held["person"], int(held["seed"]), held["overlay"])
 
 
 def _letter(overlays: list[Overlay]) -> str:
@@ -57,10 +62,10 @@ def _letter(overlays: list[Overlay]) -> str:
 
 def warnings(pack: Pack, plan: Plan) -> list[str]:
     """Which overlays are not drawn, and how to see them."""
-    left_out = _state.memory(pack)["overlay"][len(entries(pack, plan)) - 1 :]
+    left_out = _names(pack)[len(entries(pack, plan)) - 1 :]
     return [
-        f"{one.name} is not drawn: {MAX_LINES} lines are the most. Choose one scenario, or drop an overlay."
-        for one in left_out
+        f"{name} is not drawn: {MAX_LINES} lines are the most. Choose one scenario, or drop an overlay."
+        for name in left_out
     ]
 
 
@@ -68,10 +73,10 @@ def entries(pack: Pack, plan: Plan) -> list[tuple[str, _state.Person, Plan]]:
     """Name, person and sweep of everybody whose lines are drawn, the current person first, while there is room."""
     held = _state.memory(pack)
     out, room = [(THIS_PERSON, held["person"], plan)], MAX_LINES - len(plan.scenarios)
-    for one in held["overlay"]:
+    for name, one in zip(_names(pack), held["overlay"], strict=True):
         room -= len(one.scenarios)
         if room < 0:
             break
         own = replace(plan, scenarios=one.scenarios, keep_distance=one.keep_distance, seed=one.seed)
-        out.append((one.name, one.person, own))
+        out.append((name, one.person, own))
     return out

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from csegsynth_core.generate import Brain, generate_one
+from csegsynth_core.generate import Brain, generate_one, mean_brain
 from csegsynth_core.pack import Pack, find, load_pack
 from pages import _packs, _shelf
 
@@ -39,6 +39,12 @@ def brain_of(pack: Pack, person: Person, seed: int) -> Brain:
         return brain
 
     return _shelf.of_session().take((pack.hash, tuple(person.items()), seed), make)
+
+
+def mean_brain_of(pack: Pack, person: Person, draws: int) -> Brain:
+    """The mean over draws of a person's brain; computed once, while there is room for it."""
+    key = (pack.hash, tuple(person.items()), "mean", draws)
+    return _shelf.of_session().take(key, lambda: mean_brain(pack, dict(person), draws=draws))
 
 
 def choose_pack() -> Pack:

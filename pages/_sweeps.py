@@ -1,4 +1,5 @@
-"""Sweeps and films, computed once: kept by model, person and settings while the browser is open."""
+"""Sweeps and films, computed once: kept by model, person and settings while the browser is open, and no longer, since
+they hold a person's features."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ from csegsynth_core.sweep_report import Named, path_sample
 from pages import _state
 
 KEPT = 32
-"""Sweeps that are remembered."""
+"""Sweeps that a session remembers."""
+ROWS = 200_000
+"""Rows of volumes that they have together, about 150 bytes each; a usual sweep has 700."""
 
 
 class _Store:
-    """The last sweeps, by everything that they depend on."""
+    """The sweeps used last, by everything that they depend on."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[Any, Sweep] = OrderedDict()
@@ -39,7 +42,8 @@ class _Store:
     def put(self, key: Any, value: Sweep) -> None:
         with self._lock:
             self._held[key] = value
-            while len(self._held) > KEPT:
+            self._held.move_to_end(key)
+            while len(self._held) > KEPT or sum(len(one.volumes) for one in self._held.values()) > ROWS:
                 self._held.popitem(last=False)
 
 
@@ -48,9 +52,13 @@ def _store() -> _Store:
     return _Store()
 
 
+def _key(pack: Pack, person: _state.Person, plan: Plan) -> Any:
+    return pack.hash, tuple(sorted(person.items())), plan
+
+
 def known(pack: Pack, person: _state.Person, plan: Plan) -> Sweep | None:
     """A sweep that was already made."""
-    return _store().get((pack.hash, tuple(person.items()), plan))
+    return _store().get(_key(pack, person, plan))
 
 
 class _Later(Sweep):
@@ -92,7 +100,7 @@ def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> S
         progress=lambda share: bar.progress(share, text=text),
         known=known(pack, person, replace(plan, draws=1)),
     )
-    _store().put((pack.hash, tuple(person.items()), plan), made)
+    _store().put(_key(pack, person, plan), made)
     bar.empty()
     return made
 
@@ -105,7 +113,7 @@ def _frame(
 
 
 def film(pack: Pack, one: Sweep, scenario: str, count: int, bar: Any) -> list[figures.Frame]:
-    """Frames of at most `count` ages of a sweep, both ends among them."""
+    """Frames of at most `count` evenly spaced ages of a sweep (`path_sample`)."""
     rows = path_sample(one, scenario, count)
     age = pack.schema.age.name
     out = []

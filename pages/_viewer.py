@@ -16,6 +16,8 @@ from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
 from pages import _link, _planes, _state, _surface
 
 _VIEWS = {"person": "Person", "pair": "Side by side", "difference": "Difference", "surface": "3-D surface"}
+AVERAGED = 16
+"""Latent draws whose mean lies behind contours."""
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, figures.CONTOURS: "Contours"}
 
 
@@ -55,7 +57,8 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
             more = f"<span>Δ {BY_NAME[mode].bids} <b>{change}</b></span>"
             hint = "no difference: this person is the baseline" if person is baseline else hint
         elif mode == figures.CONTOURS:
-            hint = f"over the pack's typical {_sex_word(pack, person)} brain · {_planes.convention(display)}"
+            who = f"typical {_sex_word(pack, person)} person".replace("  ", " ")
+            hint = f"over the mean of {AVERAGED} draws of the pack's {who} · {_planes.convention(display)}"
         _planes.read_out(person, at, more=more, hint=hint)
 
 
@@ -93,10 +96,10 @@ def _choice(label: str, key: str, names: dict[str, str], first: int = 0) -> str:
 
 
 def average(pack: Pack, person: Brain) -> Brain:
-    """The brain that is typical for the person's sex in the pack."""
+    """The mean brain over `AVERAGED` draws of the pack's typical person of this one's sex."""
     one = pack.schema.sex
     sex = str(person.features[one.name]) if one else None
-    return _state.brain_of(pack, _state.typical(pack, sex), 0)
+    return _state.mean_brain_of(pack, _state.typical(pack, sex), AVERAGED)
 
 
 def _sex_word(pack: Pack, person: Brain) -> str:

@@ -1,4 +1,4 @@
-"""Volumes with their change and centiles, notes about the features, and the download."""
+"""Volumes with their change and centiles."""
 
 from __future__ import annotations
 
@@ -89,20 +89,10 @@ def fill_spread(place: Any, table: str, spread: dict[str, tuple[float, float]]) 
     place.html(re.sub("@([a-z+]+)@", lambda m: "{:.0f}–{:.0f}".format(*spread[m[1]]), table))
 
 
-def notes(pack: Pack, person: Brain, extra: list[str]) -> None:
-    """Features that were filled in, out of range or rare: one strip above the result."""
-    items = [(pack.schema.feature(k).label, _flag(pack, person, k, v)) for k, v in person.flags.items()]
+def beyond_reference(pack: Pack, person: Brain) -> list[str]:
+    """What has to be said where the person is younger or older than the people behind the centiles."""
     age, sex, _ = alike(pack, person)
     low, high = pack.centiles.ages(sex)
-    if age is not None and not low <= age <= high:
-        extra = [*extra, f"centiles are those of the nearest reference age ({low:.0f}–{high:.0f} years)"]
-    texts = [f"<b>{html.escape(k)}</b> {html.escape(v)}" for k, v in items] + [html.escape(e) for e in extra]
-    if texts:
-        st.html(f'<div class="notes" role="alert"><b>⚠</b> {" &ensp;·&ensp; ".join(texts)}</div>')
-
-
-def _flag(pack: Pack, person: Brain, name: str, flag: str) -> str:
-    one = pack.schema.feature(name)
-    value = person.features[name]
-    shown = f"{value:.4g} {one.units}".strip() if one.is_numeric else one.levels[str(value)]
-    return f"{flag}, {shown} used" if flag.startswith("imputed") else f"{shown}, {flag}"
+    if age is None or low <= age <= high:
+        return []
+    return [f"centiles are those of the nearest reference age ({low:.0f}–{high:.0f} years)"]

@@ -8,9 +8,20 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.scenarios import check_plausible
 from csegsynth_core.sweep_report import warnings_of
 from csegsynth_core.uncertainty import check_ages
-from pages import _about, _ageing_export, _ageing_views, _link, _overlay, _state, _sweep_controls, _sweeps
+from pages import (
+    _about,
+    _ageing_export,
+    _ageing_views,
+    _link,
+    _notes,
+    _overlay,
+    _state,
+    _sweep_controls,
+    _sweeps,
+)
 
 _link.routed()
 pack = _state.current_pack()
@@ -20,8 +31,8 @@ if pack.schema.age is None:
 held = _state.memory(pack)
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with head:
-    who = escape(_state.describe_person(pack, held["person"]))
-    st.html(f"<h1>Ageing <small>{who} · draw {held['seed']}</small></h1>")
+    who = escape(f"{_state.describe_person(pack, held['person'])} · draw {held['seed']}")
+    st.html(f'<h1 title="{who}">Ageing <small>{who}</small></h1>')
     st.space("stretch")
     view, unit = _ageing_views.view_controls()
 st.html(_about.notice(_about.CROSS_SECTIONAL))
@@ -31,10 +42,11 @@ try:
     with head:
         _overlay.controls(pack, plan)
     _link.write(pack)
-    for text in [*warnings_of(pack, held["person"], plan), *_overlay.warnings(pack, plan)]:
-        st.html(f'<div class="notes" role="alert"><b>⚠</b> {escape(text)}</div>')
     measures = _ageing_views.measures(view)
+    check_plausible(pack.schema.age, plan.ages)
     check_ages(plan.ages)  # of the lines on the page and in every export
+    said = map(escape, [*warnings_of(pack, plan), *_overlay.warnings(pack, plan)])
+    _notes.strip([*said, *_notes.of_person(pack, held["person"], skip=[pack.schema.age.name])])
     bar, chart = st.empty(), st.container(key=f"lines-of-{view}", gap=None).empty()
 
     def sweeps(draws: int | None) -> list:

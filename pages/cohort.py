@@ -8,7 +8,7 @@ import streamlit as st
 
 from csegsynth_core import coverage
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _cohort_export, _cohort_views, _link, _state
+from pages import _about, _cohort_export, _cohort_views, _link, _notes, _state
 
 _link.routed()
 HIDDEN = " · groups of one or two people are withheld"
@@ -22,7 +22,6 @@ except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
 
-outside = places[places["flag"] != ""]
 kind = "simulated people" if pack.simulated else "people"
 head = st.container(horizontal=True, vertical_alignment="center", wrap=False, key="head")
 with head:
@@ -34,12 +33,7 @@ with head:
             "were people alike."
         )
     )
-if len(outside):
-    said = " &ensp;·&ensp; ".join(
-        f"<b>{escape(r['label'])}</b> {escape(r['said'])}: {escape(r['flag'])}"
-        for r in outside.to_dict("records")
-    )
-    st.html(f'<div class="notes" role="alert"><b>⚠</b> {said}</div>')
+_notes.strip(_notes.of_brain(pack, brain))
 row = places.iloc[_cohort_views.table(pack, places)].to_dict()
 with head:
     _cohort_export.popover(pack, row, places, brain, summary)

@@ -10,7 +10,7 @@ from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.scenario_pages import COMPARE
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _about, _compare_export, _compare_results, _compare_table, _link, _planes, _state
+from pages import _about, _compare_export, _compare_results, _compare_table, _link, _notes, _planes, _state
 
 _link.routed()
 # Streamlit gives no figure less width than this. Three stand side by side; more scenarios make a second row of
@@ -39,7 +39,7 @@ with head:
         )
     )
     _compare_export.popover(pack, table, brains, people, draws=draws, seed=seed)
-_compare_results.notes(pack, brains)
+_notes.strip(_notes.of_scenarios(pack, brains))
 
 
 @st.fragment

@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _individual_export, _link, _regions, _state, _viewer, _volumes
+from pages import _about, _individual_export, _link, _notes, _regions, _state, _viewer, _volumes
 
 _link.routed()
 pack = _state.current_pack()
@@ -26,7 +26,8 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
         f"baseline: {escape(base_label)}</small></h1>" + _about.notice(_about.CROSS_SECTIONAL)
     )
     _individual_export.popover(pack, brain, base, base_label)
-_volumes.notes(pack, brain, _state.memory(pack)["notes"])
+more = [*_state.memory(pack)["notes"], *_volumes.beyond_reference(pack, brain)]
+_notes.strip([*_notes.of_brain(pack, brain), *map(escape, more)])
 _viewer.show(pack, brain, base, base_label)
 place, table = _volumes.show(pack, brain, base, base_label)
 _volumes.fill_spread(place, table, _volumes.draws_of(pack, person, seed))

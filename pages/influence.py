@@ -19,6 +19,7 @@ from pages import (
     _influence_people,
     _influence_table,
     _link,
+    _notes,
     _state,
 )
 
@@ -54,15 +55,14 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
             "Latent draws", *INFLUENCE_DRAWS, _influence_filters.DRAWS[whose == "person"],
             key=f"influence-draws-{whose == 'person'}-{own}", persist_state="session",
         )  # fmt: skip
-        every = st.toggle(
-            "All voxels", key=f"influence-every-{own}", persist_state="session",
-            help="Otherwise every second one along each axis: four times faster, and nearly the same sums.",
-        )  # fmt: skip
+        every = whose == "person" or st.toggle(
+            "All voxels", key=f"influence-every-{own}", persist_state="session", help=_influence_people.VOXELS
+        )
         st.caption(_influence_people.EXPLAINED)
         where = _influence_filters.filters(pack) if whose != "person" else {}
 _state.memory(pack)["influence"] = InfluenceView(
     whose, measure, unit, int(count), {name: tuple(wanted) for name, wanted in where.items()},
-    None if draws == _influence_filters.DRAWS[whose == "person"] else int(draws), every,
+    None if draws == _influence_filters.DRAWS[whose == "person"] else int(draws), every and whose != "person",
 )  # fmt: skip
 _link.write_with(pack, INFLUENCE, "These settings are")
 
@@ -87,21 +87,29 @@ shown = saliency.to_show(whole, contrasts, measure, int(count))
 mapped = dict(zip(top["column"], top["label"], strict=True))
 band = saliency.band_name(whole)
 n = int(whole["people"].iloc[0])
+sampled = saliency.EVERY_SECOND if found.resolution == 2 else ""
+_influence_map.follow(pack, mapped, measure)
 with head:
     st.html(
         f"<h1>Feature influence <small>gradient of {MEASURES[measure]} volume · {escape(about)}"
-        f"{f' · n = {n}' if n > 1 else ''} · {draws} draw{'s' * (draws > 1)} from {seed}</small></h1>"
+        f"{f' · n = {n}' if n > 1 else ''} · {draws} draw{'s' * (draws > 1)} from {seed}"
+        f"{f' · {sampled}' if sampled else ''}</small></h1>"
         + _about.notice(
             f"Associations that the model learned, not effects. {f'Whiskers: {band}.' if band else ''}"
         )
     )
     _influence_export.popover(
         pack, found, whole, shown, mapped, contrasts=contrasts, measure=measure, unit=unit, band=band, where=where,
-        title=f"Influence on {MEASURES[measure]} volume, {about}{f' (n = {n})' if n > 1 else ''}",
+        title=f"Influence on {MEASURES[measure]} volume, {about}{f' (n = {n})' if n > 1 else ''}"
+        + (f", {sampled}" if sampled else ""),
     )  # fmt: skip
+if whose != "person":
+    _influence_people.flagged(pack, found, where)
+else:
+    _notes.strip(_notes.of_person(pack, person))
 left, right = st.columns([48, 52], gap="medium")
 with left:
     _influence_table.bars(shown, measure, unit, band)
 with right:
     _influence_table.table(pack, shown, unit, band)
-_influence_map.show(pack, person, seed, mapped, measure)
+_influence_map.show(pack, person, seed, mapped, measure, group=whose != "person")

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from csegsynth_core import methods_text, sweep_report
 from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.generate import generate_one
-from csegsynth_core.scenarios import Plan, sweep
+from csegsynth_core.scenarios import Plan, path, sweep
 from csegsynth_core.substructures import REGIONS
 
 testing = pytest.importorskip("streamlit.testing.v1")
@@ -149,16 +150,19 @@ def test_overlays_come_by_link_and_are_kept(pack) -> None:
     assert not app.error
     figure = _figure(app)
     names = {t["name"] for t in figure["data"] if t.get("showlegend")}
-    assert {"this person: regressed", "A: ideal"} <= names
+    assert {"this person: regressed", "A (60 years, female +1): ideal"} <= names
     person = {**pack.encoder.default_person(sex="M"), "age": 60.0, "sex": "F"}
     one = sweep(pack, person, Plan(30, 50, 5, ("ideal",), seed=5))
-    assert _points_of(figure, "A: ideal")[0] == pytest.approx(one.volumes["wm"].tolist(), rel=1e-5)
+    assert _points_of(figure, "A (60 years, female +1): ideal")[0] == pytest.approx(
+        one.volumes["wm"].tolist(), rel=1e-5
+    )
     next(b for b in app.button if b.label == "Keep these lines").click().run()
     assert not app.exception
     kept = _query(app)
     assert kept["overlay1"].startswith("name=A&draw=5&scenario=ideal")
-    assert "B+%28male%2C+44+years" in kept["overlay2"]
-    next(b for b in app.button if b.label == "A").click().run()
+    assert kept["overlay2"].startswith("name=B&")
+    assert "B (male, 44 years, draw 0): regressed" in {t.get("name") for t in _figure(app)["data"]}
+    next(b for b in app.button if b.label.startswith("A (")).click().run()
     assert "overlay2" not in _query(app)
     assert _query(app)["overlay1"].startswith("name=B")
 
@@ -191,7 +195,7 @@ def test_the_command_shown_is_of_everybody_drawn(pack, tmp_path, monkeypatch) ->
     monkeypatch.chdir(tmp_path)
     for line in lines:
         assert cli.main([*shlex.split(line)[3:], "--quiet"]) == 0
-    assert [name for name, _ in saved] == ["this person", "A", "B"]
+    assert [name for name, _ in saved] == ["this person", "A (draw 5)", "B (61 years)"]
     for k, (_, one) in enumerate(saved):
         path = next(tmp_path.glob(f"OUT*/sub-{k + 1:02d}_sweep.tsv"))
         made = pd.read_csv(path, sep="\t")
@@ -204,11 +208,50 @@ def test_more_lines_than_there_are_kinds_are_said(pack) -> None:
     app = _ageing(_app(pack="ixi", p_age="44", **overlays, **(SWEEP | {"scenario": "both"})).run())
     assert not app.exception and not app.error
     names = [t["name"] for t in _figure(app)["data"] if t.get("showlegend")]
-    assert [f"{n}: ideal" in names for n in range(1, 6)] == [True, True, True, True, False]
-    assert "5 is not drawn: 6 lines are the most" in _html(app)
+    drawn = [f"{n} (60 years, draw {n}): ideal" in names for n in range(1, 6)]
+    assert drawn == [True, True, True, True, False]
+    assert "5 (60 years, draw 5) is not drawn: 6 lines are the most" in _html(app)
     _switch(app, "Scenario", "ideal")
     assert "is not drawn" not in _html(app) and not app.exception
-    assert "5: ideal" in {t.get("name") for t in _figure(app)["data"]}
+    assert "5 (60 years, draw 5): ideal" in {t.get("name") for t in _figure(app)["data"]}
+
+
+def test_a_sweep_is_made_once_for_a_person(monkeypatch) -> None:
+    from pages import _sweeps
+
+    made: list[float] = []
+    monkeypatch.setattr(_sweeps, "sweep", lambda *a, **k: made.append(a[1]["age"]) or sweep(*a, **k))
+    query = {"pack": "ixi", "p_sex": "F", **SWEEP}
+    first = _ageing(_app(p_age="37", **query).run())
+    before = _points_of(_figure(first), "this person: regressed")
+    first.run()
+    assert made == [37.0] and _points_of(_figure(first), "this person: regressed") == before
+    other = _ageing(_app(p_age="38", **query).run())
+    assert made == [37.0, 38.0] and "38 years" in _html(other) and "37 years" not in _html(other)
+
+
+def test_kept_sweeps_are_bounded_and_those_used_last_stay(pack, monkeypatch) -> None:
+    from pages import _sweeps
+
+    plan = Plan(30, 70, 10, ("ideal",), exact=True)
+    one = sweep(pack, {"age": 50.0, "sex": "F"}, plan)
+    monkeypatch.setattr(_sweeps, "KEPT", 3)
+    store = _sweeps._Store()
+    for n in range(3):
+        store.put(n, one)
+    assert store.get(0) is one  # used last
+    store.put(3, one)
+    assert [store.get(n) is one for n in range(4)] == [True, False, True, True]
+    monkeypatch.setattr(_sweeps, "ROWS", 2 * len(one.volumes))
+    store.put(4, one)
+    assert [store.get(n) is one for n in range(5)] == [False, False, False, True, True]
+    person = {"age": 50.0, "sex": "F"}
+    keys = {
+        _sweeps._key(pack, who, how)
+        for who in (person, dict(reversed(person.items())), person | {"age": 51.0})
+        for how in (plan, replace(plan, seed=1))
+    }
+    assert len(keys) == 4
 
 
 def test_overlays_of_one_name_end_in_a_message(pack) -> None:
@@ -372,6 +415,57 @@ def test_the_person_follows_over_pages(pack) -> None:
     assert "66 years · draw 2" in _html(app)
 
 
+def test_overlays_are_called_by_what_differs(pack) -> None:
+    from csegsynth_core.scenario_file import Overlay
+
+    person = {**pack.encoder.default_person(sex="F"), "age": 48.0, "height": 164.0, "weight": 60.0}
+    others = [
+        Overlay("A", dict(person)),
+        Overlay("B", person | {"height": 179.0}),
+        Overlay("C", person | {"height": 179.0, "weight": 70.0}, seed=4),
+        Overlay("D", person | {"sex": "M", "age": None}),
+        Overlay("E (female, 48 years, draw 0)", person | {"age": 61.0}),
+        Overlay("Mother (1)", dict(person), seed=2),
+    ]
+    names = sweep_report.overlay_names(pack.schema, person, 0, others)
+    assert names == [
+        "A (female, 48 years, draw 0)", "B (height 179 cm)", "C (height 179 cm, weight 70 kg +1)",
+        "D (age unknown, male)", "E (61 years)", "Mother (1) (draw 2)",
+    ]  # fmt: skip
+    one = [Overlay("A", dict(person)), Overlay("A (female, 48 years, draw 0)", dict(person))]
+    assert len(set(sweep_report.overlay_names(pack.schema, person, 0, one))) == 2
+    level = max(pack.schema.feature("occupation").levels.items(), key=lambda one: len(one[1]))[0]
+    far = Overlay("A", person | {"occupation": level, "height": 164.2}, seed=1)
+    assert sweep_report.overlay_names(pack.schema, person, 0, [far]) == ["A (height 164.2 cm +2)"]
+
+
+def test_the_film_has_evenly_spaced_ages(pack) -> None:
+    person = pack.encoder.default_person(sex="F")
+    for stop, step, count, wanted in (
+        (80, 2, 13, [20, 26, 32, 38, 44, 50, 56, 62, 68, 74, 80]),
+        (50, 5, 13, [20, 25, 30, 35, 40, 45, 50]),
+        (47, 5, 13, [20, 25, 30, 35, 40, 45]),
+        (47, 5, 3, [20, 35]),
+    ):
+        one = SimpleNamespace(plan=Plan(20, stop, step, ("ideal",)))
+        one.features = path(pack, person, "ideal", one.plan.ages).assign(scenario="ideal")
+        assert sweep_report.path_sample(one, "ideal", count)["age"].tolist() == wanted
+
+
+def test_the_band_of_the_curve_is_said_to_be_no_spread_of_people(app, pack) -> None:
+    said = "of the fitted curve through one draw, not between people"
+    figure = _figure(app)
+    assert any(said in a["text"] for a in figure["layout"]["annotations"])
+    points = [t for t in figure["data"] if t.get("name") == "this person: regressed" and "hovertemplate" in t]
+    assert len(points) == 4 and all(said in t["hovertemplate"] for t in points)
+    one = sweep(pack, {"age": 50.0, "sex": "F"}, Plan(30, 70, 10, ("ideal",), exact=True))
+    assert said in sweep_report.methods(one)
+    lines = sweep_report.lines_of([("this person", one)])
+    files = sweep_report.figure_files(lines, None, one, unit="ml")
+    assert said in " ".join(re.sub("<[^>]*>", " ", files["trajectory_wide.svg"].decode()).split())
+    assert said in files["trajectory.html"].decode()
+
+
 def test_report_words_are_the_pages(pack) -> None:
     assert "wang2025" in methods_text.bibtex()
 
@@ -395,8 +489,6 @@ def test_the_film_is_given_its_keys_again_for_another_person_and_another_sweep(p
 
 @pytest.mark.parametrize("radiological", [False, True])
 def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radiological) -> None:
-    from types import SimpleNamespace
-
     import numpy as np
 
     from csegsynth_core import figures, grid
@@ -425,3 +517,22 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
     assert bool(left.sum() < right.sum()) is radiological
     assert drawn["letters"][:2] == (("R", "L") if radiological else ("L", "R"))
     assert (drawn["ages"], drawn["trained"], drawn["age_units"]) == ([40.0], [False], "weeks")
+
+
+def test_a_sweep_of_implausible_ages_is_refused_alone_and_says_which_ages_can_be(pack) -> None:
+    app = _ageing(_app(pack="ixi", **SWEEP | {"from": "5", "to": "95"}).run())
+    low, high = pack.schema.age.plausible
+    assert not app.exception
+    assert f"Fix: choose ages from {low:g} to {high:g}" in app.error[0].value
+    assert 'class="notes"' not in _html(app)
+    assert not app.get("plotly_chart")
+
+
+def test_notes_on_a_sweep_are_one_strip_before_its_lines() -> None:
+    person = {"p_age": "21", "p_occupation": "retired", "p_weight": "n/a"}
+    app = _ageing(_app(pack="ixi", **person, **SWEEP | {"to": "90", "scenario": "ideal"}).run())
+    assert not app.exception and not app.error
+    (strip,) = (e.proto.body for e in app.get("html") if 'class="notes"' in e.proto.body)
+    order = ["ages lie outside the training range", "<b>Occupation</b> Retired", "<b>Weight</b> imputed"]
+    places = [strip.index(words) for words in order]
+    assert places == sorted(places)

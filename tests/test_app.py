@@ -169,7 +169,7 @@ def test_every_view_of_the_brain(app, pack) -> None:
     app.session_state["viewer-mode"] = "contours"
     app.run()
     lines = [t for t in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if t["mode"] == "lines"]
-    assert len(lines) == 9 and "over the pack's typical female brain" in _html(app)
+    assert len(lines) == 9 and "over the mean of 16 draws of the pack's typical female person" in _html(app)
 
 
 def test_the_surface_shows_change_and_ventricles(app) -> None:

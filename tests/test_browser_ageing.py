@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
@@ -210,4 +211,50 @@ def test_regions_are_shown_and_overlays_come_back_by_link(page, pack) -> None:
     page.goto(address)
     _wait_for_film(page)
     assert len(_points(page, f"A (male, {years} years, draw 1): ideal")) == 4
+    assert page.failures == []
+
+
+def test_two_overlays_leave_the_heading_in_one_line_and_the_ages_of_the_strip_in_view(site) -> None:
+    query = "from=30&to=60&step=5&draws=1&scenario=both&p.age=52&p.sex=M"
+    for n, what in enumerate(("p.height=190", "p.height=160")):
+        query += f"&overlay{n + 1}=" + quote(f"name={'AB'[n]}&scenario=both&{what}")
+    with site.open(f"/ageing?{query}") as page:
+        page.set_viewport_size({"width": 1280, "height": 800})
+        _wait_for_film(page)
+        assert page.locator("h1").bounding_box()["height"] < 40
+        assert page.locator("h1").get_attribute("title") == "male, 52 years · draw 0"
+        film = page.locator(".st-key-film").bounding_box()
+        assert film["y"] + film["height"] <= 800
+        drawn = page.locator(".st-key-lines-of-tissues .js-plotly-plot").bounding_box()
+        assert drawn["y"] + drawn["height"] <= film["y"]
+        panel = page.locator(".st-key-lines-of-tissues .nsewdrag").first.bounding_box()
+        assert panel["height"] > 110
+        assert len(_points(page, "B (height 160 cm): regressed")) == 4
+        assert page.failures == []
+
+
+def test_a_picture_of_the_film_fades_into_the_next(page) -> None:
+    page.get_by_text("Brain", exact=True).click()
+    page.wait_for_selector(".st-key-morph .imagelayer image", timeout=60_000 * PATIENCE)
+    settle(page)
+    page.evaluate(
+        """() => {
+          window.faded = [];
+          new MutationObserver(all => all.forEach(one => one.addedNodes.forEach(node => {
+            if (node.classList?.contains('fading')) window.faded.push(node.getAttribute('href'));
+          }))).observe(document.querySelector('.st-key-morph'), {childList: true, subtree: true});
+        }"""
+    )
+    source = page.locator(".st-key-morph .imagelayer image")
+    slider = page.get_by_role("slider", name="Age of the brain shown")
+    slider.press("Home")
+    _until(page, "document.querySelector('.slider-group').getAttribute('aria-valuenow') === '30'")
+    page.wait_for_function("!document.querySelector('.fading')", timeout=5_000 * PATIENCE)
+    first = source.get_attribute("href")
+    page.evaluate("window.faded = []")
+    slider.press("ArrowRight")
+    _until(page, "document.querySelector('.slider-group').getAttribute('aria-valuenow') === '35'")
+    _until(page, "window.faded.length > 0 && !document.querySelector('.fading')")
+    assert page.evaluate("window.faded") == [first]
+    assert source.count() == 1 and source.get_attribute("href") != first
     assert page.failures == []

@@ -51,13 +51,11 @@ def test_influence_of_the_person_and_where_it_acts(page, pack) -> None:
     go(page, "Feature influence", "Feature influence")
     says(page, "per SD · click a plane")
     person = {**typical(pack), "age": 52.0}
-    whole = saliency.summarise(
-        pack, saliency.gradients(pack, person, draws=4, resolution=2, measures=saliency.EVERYTHING)
-    )
+    whole = saliency.summarise(pack, saliency.gradients(pack, person, draws=4, measures=saliency.EVERYTHING))
     shown = csv(page)
     assert list(shown["column"]) == list(whole["column"])
     assert np.allclose(shown["per_sd_ml"], whole["per_sd_ml"], rtol=1e-3, atol=1e-3)
-    assert (shown["pack_hash"] == pack.hash).all() and (~shown["every_voxel"]).all()
+    assert (shown["pack_hash"] == pack.hash).all() and shown["every_voxel"].all()
     assert fits(page, ".readout")
     top = whole[whole["measure"] == "gm"].iloc[0]
     change = saliency.voxel_map(pack, person, top["column"])
@@ -170,12 +168,76 @@ def test_the_person_is_the_same_on_every_page(page, pack) -> None:
         )
 
 
-def test_evaluation_and_method(page, pack) -> None:
+TABLES = {"Volumes": "mape", "Images": "mmd", "Regions": "mape", "Memorisation": "nearest"}
+"""Tab of the Evaluation page → the metric that it shows first."""
+
+
+def rows_of(page: Any) -> dict[str, list[list[str]]]:
+    """The table that is seen: method → lines of each cell, minus signs as in Python."""
+    rows = page.locator("table.measured:visible tr[data-method]").all()
+    return {
+        row.get_attribute("data-method"): [
+            text.replace("−", "-").split("\n") for text in row.locator("td").all_inner_texts()
+        ]
+        for row in rows
+    }
+
+
+def test_evaluation_shows_and_saves_what_was_measured(page, pack) -> None:
     go(page, "Evaluation", "Evaluation")
-    for method in pack.metrics["volumes"]:
-        assert page.locator(f'tr[data-method="{method}"]').count() >= 1
+    ratio = pack.metrics["volumes"]["csegsynth"]["gm"]["mape"]["value"]
+    ratio /= pack.metrics["volumes"]["ridge"]["gm"]["mape"]["value"]
+    assert f"GM {ratio:.2f}" in page.locator(".summary").inner_text()
+    for tab, metric in TABLES.items():
+        page.get_by_role("tab", name=tab, exact=True).click()
+        settle(page)
+        measured = {m: v for m, v in pack.metrics[tab.lower()].items() if not m.endswith("_single_draw")}
+        shown = rows_of(page)
+        assert set(shown) - {"floor"} == set(measured), tab
+        for method, parts in measured.items():
+            values = [one[metric]["value"] for one in parts.values()]
+            cells = [cell[0] for cell in shown[method]]
+            if metric == "mmd":  # in units of 10⁻³, two significant digits
+                assert cells == [f"{1000 * value:#.2g}" for value in values]
+            else:
+                assert [float(cell) for cell in cells] == pytest.approx(values, abs=0.051)
+        assert fits(page, "table.measured:visible"), tab
+    page.get_by_role("tab", name="Paired", exact=True).click()
+    settle(page)
+    shown = rows_of(page)
+    for method, parts in pack.metrics["paired"].items():
+        for (value, more), one in zip(shown[method], parts.values(), strict=True):
+            assert float(value) == pytest.approx(one["difference_ml"], abs=0.051)
+            assert float(more.split("p ")[1].lstrip("<")) == pytest.approx(one["p"], abs=0.001)
+    assert fits(page, "table.measured:visible")
+    page.get_by_role("tab", name="Further measurements", exact=True).click()
+    page.get_by_text("Models: training and size", exact=True).click()
+    row = page.locator("table.measured:visible tr").filter(has_text="Training, min")
+    row.wait_for(timeout=10_000 * PATIENCE)
+    minutes = [one["training_minutes"] for one in pack.metrics["models"].values()]
+    assert [float(t) for t in row.locator("td").all_inner_texts()] == pytest.approx(minutes, rel=1e-3)
+    whole = csv(page, "All tables, CSV")
+    for table in map(str.lower, TABLES):
+        assert set(whole[whole["table"] == table]["method"]) - {"floor"} == set(pack.metrics[table])
+    one = whole.query("table == 'volumes' and method == 'csegsynth' and part == 'wm' and metric == 'mape'")
+    held = pack.metrics["volumes"]["csegsynth"]["wm"]["mape"]
+    assert one[list(held)].to_numpy().ravel() == pytest.approx(list(held.values()), rel=1e-4)
+
+
+def test_method_tells_what_the_session_holds(page, pack) -> None:
     go(page, "Method", "Method")
-    paragraph = page.locator("code").filter(has_text="Synthetic white-matter").inner_text()
-    assert paragraph.strip() == methods_text.methods_paragraph(pack, seed=0)
+    code = page.locator("code").filter(has_text="Synthetic white-matter")
+    who = pack.schema.describe({**typical(pack), "age": 52.0})
+    first = code.inner_text().split("\n\n")[0]
+    assert first.strip() == methods_text.methods_paragraph(pack, seed=0, who=who)
+    wanted = {"Compare": "6 latent draws (seed 0)", "Feature influence": "over 4 latent draws and 1 person"}
+    for analysis, words in wanted.items():
+        if words not in code.inner_text():  # not set in this session
+            page.get_by_test_id("stButtonGroup").get_by_text(analysis, exact=True).click()
+        page.locator("code").filter(has_text=words).wait_for(timeout=10_000 * PATIENCE)
+    settle(page)
     assert page.locator(".katex").count() >= 3
+    for shown in page.locator('[data-testid="stCode"]:visible').all():
+        box = shown.bounding_box()
+        assert box["y"] + box["height"] <= page.viewport_size["height"]
     assert page.failures == []

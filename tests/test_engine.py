@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from csegsynth_core.data.volume_centiles import VolumeCentiles
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import generate_one
+from csegsynth_core.models.blocks import Dropout, dropout_drawn
 from csegsynth_core.models.family import UNCONDITIONAL
 from csegsynth_core.pack import load_pack, save_pack
 from csegsynth_core.tissue import TISSUES
@@ -22,7 +24,8 @@ from tests.toy import make_cohort
 from train import checkpoint
 from train.__main__ import main
 from train.config import TrainConfig
-from train.engine import Engine, build, launch, open_people, train
+from train.csegsynth import neighbours
+from train.engine import Engine, _counted, build, launch, open_people, train
 from train.pack import make_comparison, model_of_run
 from train.people import person_key
 
@@ -151,16 +154,77 @@ def test_stages_may_have_discriminator_settings_of_their_own(cohort, model, crit
             assert report["critic"] == pytest.approx(2 * weight)
 
 
+FRESH = {
+    "c_vae": {"prior", "condition_encoder", "condition_decoder"},
+    "c_gan": {"conditioner"},
+    "c_ldm": {"conditioner", "expects"},
+    "csegsynth": {"prior"},
+}
+"""What takes features, and has no counterpart in the unconditional model."""
+
+
+def watched_inheritance(patch):
+    """Every run's tensors before and after it inherits, and its averages then; filled as runs start."""
+    own, seen = Engine.inherit, []
+
+    def inherit(self, path):
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        taken = own(self, path)
+        now = {k: v.clone() for k, v in self.model.state_dict().items()}
+        seen.append((before, now, {k: v.clone() for k, v in self.averaged.items()}))
+        return taken
+
+    patch.setattr(Engine, "inherit", inherit)
+    return seen
+
+
+def assert_inherited(model, run, pretrained, seen):
+    """Every tensor of the unconditional model, averaged where it generates (Fig. 1), and nothing else of it."""
+    before, now, averages = seen
+    found = checkpoint.read(pretrained / "checkpoint.safetensors")
+    assert json.loads(found["config"])["model"] == UNCONDITIONAL[model]
+    assert json.loads((run / "inherited.json").read_text()) == {
+        "from": str(pretrained.resolve()),
+        "tensors": sorted(found["model"]),
+    }
+    averaged = found["averaged"]
+    assert averaged and any(not torch.equal(found["model"][k], v) for k, v in averaged.items())
+    for name, value in (found["model"] | averaged).items():
+        assert torch.equal(now[name], value), name
+    fresh = now.keys() - found["model"].keys()
+    assert {name.split(".")[0] for name in fresh} == FRESH[model]
+    for name in fresh:
+        assert torch.equal(now[name], before[name]), name
+    for name, value in averages.items():
+        assert torch.equal(value, now[name]), name
+
+
 @pytest.fixture(scope="module")
-def pack_folder(cohort, tmp_path_factory):
+def csegsynth_runs(cohort, tmp_path_factory):
+    """Runs `one`, α-GAN, and `two`, CSegSynth from there, in two commands; and what `two` inherited."""
+    runs = tmp_path_factory.mktemp("csegsynth")
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watched_inheritance(patch)
+        for command in (
+            ["pretrain", "alpha_gan", "--out", str(runs / "one")],
+            ["finetune", "csegsynth", "--out", str(runs / "two"), "--from", str(runs / "one")],
+        ):
+            common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet", "--set", "validate_every=1000"]
+            assert main([*command, *common]) == 0
+    (inherited,) = seen
+    return runs, inherited
+
+
+def test_csegsynth_starts_from_alpha_gan(csegsynth_runs):
+    runs, inherited = csegsynth_runs
+    assert_inherited("csegsynth", runs / "two", runs / "one", inherited)
+    assert all(len(list((runs / name / "pictures").iterdir())) == 1 for name in ("one", "two"))
+
+
+@pytest.fixture(scope="module")
+def pack_folder(cohort, csegsynth_runs, tmp_path_factory):
     """A pack of CSegSynth trained in two commands, without measurements."""
-    runs, out = tmp_path_factory.mktemp("csegsynth"), tmp_path_factory.mktemp("packs") / "toy"
-    for command in (
-        ["pretrain", "alpha_gan", "--out", str(runs / "one")],
-        ["finetune", "csegsynth", "--out", str(runs / "two"), "--from", str(runs / "one")],
-    ):
-        common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet", "--set", "validate_every=1000"]
-        assert main([*command, *common]) == 0
+    runs, out = csegsynth_runs[0], tmp_path_factory.mktemp("packs") / "toy"
     model, _, _ = model_of_run(runs / "two")
     people = open_people(cohort, TrainConfig.named("tiny"))
     ids, ages = people.cohort.ids, np.linspace(20, 80, 24)
@@ -187,23 +251,24 @@ def pack_folder(cohort, tmp_path_factory):
 
 
 @pytest.mark.parametrize("model", ["c_vae", "c_gan", "c_ldm"])
-def test_both_steps_then_a_pack_then_a_brain(cohort, pack_folder, tmp_path, model, capsys):
+def test_both_steps_then_a_pack_then_a_brain(cohort, pack_folder, tmp_path, model, capsys, monkeypatch):
     """`train both`, `train pack`, `generate`: what was inherited, what was logged, what is shipped."""
     needs(model)
     run = tmp_path / "run"
     common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet"]
+    seen = watched_inheritance(monkeypatch)
     assert main(["both", model, *common, "--out", str(run)]) == 0
-    taken = json.loads((run / "inherited.json").read_text())["tensors"]
+    (inherited,) = seen
+    assert_inherited(model, run, run / "pretrain", inherited)
     before = checkpoint.read(run / "pretrain" / "checkpoint.safetensors")
-    assert json.loads(before["config"])["model"] == UNCONDITIONAL[model]
-    assert sorted(taken) == sorted(before["model"])  # every tensor of the unconditional model
     assert all(np.isfinite(v) for v in (curve(run) | curve(run / "pretrain")).values())
     assert json.loads((run / "time.json").read_text())["minutes"] > 0
-    if model == "c_vae":
-        from PIL import Image
-
-        picture = np.asarray(Image.open(run / "pictures" / "step-000002.png"))
-        assert picture.shape == (3 * 112, 2 * 3 * 112, 3) and picture[:112].max() > 100
+    for one in (run, run / "pretrain"):
+        steps = json.loads((one / "time.json").read_text())["steps"]
+        (file,) = (one / "pictures").iterdir()
+        picture = np.asarray(Image.open(file))
+        assert file.name == f"step-{steps:06d}.png" and picture.shape == (3 * 112, 2 * 3 * 112, 3)
+        assert picture[:112].max() > 100
     folder = pack_folder / "comparison" / model
     assert main(["pack", "--run", str(run), "--cohort", str(cohort), "--out", str(folder)]) == 0
     pack = load_pack(pack_folder)
@@ -242,12 +307,52 @@ def test_a_stopped_run_goes_on_as_it_would_have(cohort, tmp_path, model):
         assert all(torch.equal(one[part][k], two[part][k]) for k in one[part]), part
 
 
-@pytest.mark.parametrize("model", ["vae", "gan", "alpha_gan"])
-def test_parts_of_a_batch_do_what_the_batch_does(cohort, model):
-    """Gradient accumulation: two parts of two people are a batch of four, noise included."""
+def test_a_stop_is_no_validation(cohort, tmp_path, monkeypatch):
+    """Interrupted at every step, a run validates, waits and ends where an uninterrupted one does."""
+    config = config_of("gan", "steps=9", validate_every=2, select="best", patience=1)
+    monkeypatch.setattr(Engine, "validate", lambda self: {"validation_error": float(self.done)})
+    for name, stop_after, calls in (("whole", 0, 1), ("parts", 1, 4)):
+        for _ in range(calls):
+            train(cohort, tmp_path / name, config, progress=False, stop_after=stop_after)
+    whole, parts = curve(tmp_path / "whole"), curve(tmp_path / "parts")
+    assert whole == parts
+    assert [step for step, name in whole if name == "validation_error"] == [2, 4]
+    states = [checkpoint.read(tmp_path / p / "checkpoint.safetensors") for p in ("whole", "parts")]
+    assert states[0]["best"] == states[1]["best"] == [-2.0, 1]
+    assert all(torch.equal(states[0]["averaged"][k], states[1]["averaged"][k]) for k in states[0]["averaged"])
+
+
+def test_the_end_is_validated(cohort, tmp_path):
+    """Also where the last step is that of a stop."""
+    config = config_of("gan", "steps=3")
+    train(cohort, tmp_path, config, progress=False, stop_after=3)
+    assert {step for step, name in curve(tmp_path) if name.startswith("validation")} == {3}
+
+
+def test_tensorboard_keeps_every_step_of_a_stopped_run(cohort, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = config_of("gan", "steps=4")
+    for _ in range(2):
+        train(cohort, tmp_path, config, progress=False, stop_after=2)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("critic")] == [1, 2, 3, 4]
+
+
+PARTS = [
+    ("vae", "pretrain"),
+    ("gan", "pretrain"),
+    ("alpha_gan", "pretrain"),
+    ("csegsynth", "finetune"),
+]
+
+
+@pytest.mark.parametrize(("model", "step"), PARTS, ids=[m for m, _ in PARTS])
+def test_parts_of_a_batch_do_what_the_batch_does(cohort, model, step):
+    """Gradient accumulation: two parts of two people are a batch of four; noise, dropout and mixtures included."""
     found = []
     for batch, accumulate in ((4, 1), (2, 2)):
-        config = config_of(model, batch=batch, accumulate=accumulate)
+        config = config_of(model, batch=batch, accumulate=accumulate).only(step)
         engine = build(open_people(cohort, config), config)
         found.append([engine.step() for _ in range(2)])
     for one, two in zip(*found, strict=True):
@@ -256,31 +361,58 @@ def test_parts_of_a_batch_do_what_the_batch_does(cohort, model):
             assert one[name] == pytest.approx(two[name], rel=2e-3, abs=2e-4), name
 
 
-def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path):
-    """Under torchrun with gloo: the same losses, weights and one log."""
-    config = config_of("gan", "steps=2", batch=4)
-    train(cohort, tmp_path / "one", config, progress=False)
+def test_people_are_mixed_in_pairs_and_dropout_is_handed_in():
+    assert [neighbours(n).tolist() for n in (1, 3, 4)] == [[0], [1, 0, 2], [1, 0, 3, 2]]
+    layer, x = Dropout(0.25), torch.tensor([[3.0, 6.0], [9.0, 12.0]])
+    with dropout_drawn(torch.nn.Sequential(layer), lambda _: torch.tensor([[0.1, 0.25], [0.9, 0.2]])):
+        assert torch.equal(layer(x), torch.tensor([[0.0, 8.0], [12.0, 0.0]]))
+        assert torch.equal(layer.eval()(x), x)
+    kept = layer.train()(torch.ones(4000))
+    assert float(kept.mean()) == pytest.approx(1.0, abs=0.05) and set(kept.tolist()) == {
+        0.0,
+        float(kept.max()),
+    }
+    assert not Dropout(1.0)(x).any()
+
+
+def in_two_processes(*command):
+    """Run a script or module under torchrun with gloo."""
     root = Path(__file__).parents[1]
-    settings = [f"{k}={v}" for k, v in (SMALL | {"steps": 2, "batch": 2}).items()]
+    run = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *("-m", "train", "pretrain", "gan", "--preset", "tiny", "--quiet", "--cohort", str(cohort)),
-            *("--out", str(tmp_path / "two"), "--set", *settings),
-        ],
+        [*run, *(str(part) for part in command)],
         cwd=root,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("command", "steps"), [("pretrain gan", "2"), ("csegsynth", "0,2,0")])
+def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path, command, steps):
+    """The same losses, weights and one log."""
+    words = command.split()
+    train(cohort, tmp_path / "one", config_of(words[-1], f"steps={steps}", batch=4), progress=False)
+    settings = [f"{k}={v}" for k, v in (SMALL | {"steps": steps, "batch": 2}).items()]
+    common = ("--preset", "tiny", "--quiet", "--cohort", cohort)
+    in_two_processes("-m", "train", *words, *common, "--out", tmp_path / "two", "--set", *settings)
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert one.keys() == two.keys()
     for key, value in one.items():
         assert value == pytest.approx(two[key], rel=2e-3, abs=2e-4), key
     states = [checkpoint.read(tmp_path / p / "checkpoint.safetensors")["averaged"] for p in ("one", "two")]
     assert all(torch.allclose(states[0][k], states[1][k], atol=1e-4) for k in states[0])
+
+
+def test_processes_do_not_drift_apart(cohort, tmp_path):
+    """The first process's clock, and what it has fitted at a stage's start, count for both."""
+    in_two_processes("-m", "tests.drifting", cohort, tmp_path)
+    one, two = (torch.load(tmp_path / f"rank-{k}.pt") for k in range(2))
+    assert (one["rate"], one["clock"]) == (two["rate"], two["clock"])
+    for part in ("weights", "averages"):
+        assert all(torch.equal(one[part][k], two[part][k]) for k in one[part]), part
 
 
 def test_weights_that_are_not_numbers_are_never_saved(cohort, tmp_path, monkeypatch):
@@ -311,6 +443,18 @@ def test_minutes_end_a_run_and_are_recorded(cohort, tmp_path):
     engine = build(open_people(cohort, config), config)
     engine.resume(tmp_path / "checkpoint.safetensors")
     assert engine.ended() and engine.seconds >= 1.2 and 0 < engine.start_seconds < engine.seconds
+
+
+def test_the_bar_counts_seconds_of_a_budget(cohort):
+    config = config_of("vae", "steps=100", "minutes=2")
+    engine = build(open_people(cohort, config), config)
+    engine.done, engine.seconds = 10, 60.0
+    assert _counted(engine, end=100) == (60.0, 120.0)
+    assert _counted(engine, end=12) == (100.0, 120.0)  # a call that ends after two more steps
+    engine.seconds = 130.0
+    assert _counted(engine, end=100) == (120.0, 120.0)
+    engine.config = config.with_overrides(["minutes=0"])
+    assert _counted(engine, end=100) == (10, 100)
 
 
 def test_best_weights_are_kept_and_patience_ends_a_run(cohort, tmp_path, monkeypatch):

@@ -399,6 +399,7 @@ def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch
         pack, [], found, whole, where=where, draws=1, scenario="",
         maps=page_figures.map_files(pack, person, change, "age"),
         bars=page_export.bars_table(shown, found, measure="gm", band=saliency.band_name(whole), people=1, draws=1),
+        contrasts=contrasts,
     )  # fmt: skip
     archive = zipfile.ZipFile(io.BytesIO(payload))
     _run(archive, tmp_path, monkeypatch)
@@ -406,6 +407,13 @@ def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch
     assert np.allclose(bars["value_ml"], shown["value_ml"], rtol=1e-5)
     assert set(bars["unit"]) >= {"mL per year", "mL (contrast)"} and set(bars["measure"]) == {"gm"}
     assert set(bars["pack_hash"]) == {pack.hash} and set(bars["seed"]) == {2}
+    methods = archive.read("methods.txt").decode()
+    assert (
+        "averaged over 1 latent draw and 1 person; every second voxel along each axis was summed." in methods
+    )
+    assert "Brains were generated with one latent draw (seed 2)" in methods
+    for name in ("influence.csv", "bars.csv", "contrasts.csv"):
+        assert not pd.read_csv(io.BytesIO(archive.read(name)))["every_voxel"].any(), name
     keys = ["measure", "column"]
     told = pd.read_csv(tmp_path / "influence.csv").set_index(keys)
     again = pd.read_csv(tmp_path / "again" / "summary.csv").set_index(keys).loc[told.index]
@@ -439,6 +447,43 @@ def test_the_cohort_zip_repeats_the_person_and_says_where_they_lie(
     assert len(pd.read_csv(tmp_path / "features.csv")) == len(pack.schema.names)
     readme = (tmp_path / "README.txt").read_text("utf-8")
     assert f"{page_export.COHORT_GIVES} from the command line" in readme and "same numbers" not in readme
+
+
+def test_the_method_zip_repeats_every_analysis(pack, tmp_path, monkeypatch) -> None:
+    from csegsynth_core.__main__ import main
+    from csegsynth_core.scenario_pages import Comparison
+    from csegsynth_core.scenarios import Plan
+
+    person = dict.fromkeys(pack.schema.names) | {"age": 48.0, "sex": "F"}
+    session = page_export.Session(
+        person,
+        3,
+        sweep=Plan(40.0, 60.0, 20.0, ("ideal",), seed=3),
+        comparison=Comparison.of({"as now": person, "older": person | {"age": 70.0}}, person, 2),
+        gradients=page_export.GradientSettings("1 person", False, 1, 2),
+    )
+    archive = zipfile.ZipFile(io.BytesIO(page_export.method_zip(pack, session, scenario="{}")))
+    archive.extractall(tmp_path)
+    assert {"methods.txt", "citation.bib", "licences.txt", "scenario.json"} <= set(archive.namelist())
+    methods = archive.read("methods.txt").decode()
+    assert methods == session.methods(pack) + "\n"
+    for words in (
+        "(seed 3)",
+        "40 to 60 years",
+        "as now, older",
+        "2 latent draws",
+        "1 latent draw and 1 person",
+    ):
+        assert words in methods
+    assert str(pack.about["licence"]) in archive.read("licences.txt").decode()
+    monkeypatch.chdir(tmp_path)
+    readme = archive.read("README.txt").decode().splitlines()
+    lines = [line.strip() for line in readme if line.strip().startswith("python -m csegsynth_core")]
+    assert lines == session.commands(pack) and len(lines) == 5
+    for line in lines:
+        assert main([*shlex.split(line)[3:], "--quiet"]) == 0, line
+    made = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert made == {"again", "again_sweep", "again_volumes", "again_maps", "again_influence"}
 
 
 def test_the_evaluation_zip_holds_the_measurements_and_a_command_that_is_one(pack, tmp_path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from csegsynth_core import compare, page_figures, saliency
 from csegsynth_core.__main__ import main
 from csegsynth_core.errors import TableError
-from csegsynth_core.generate import encode, generate_one, latent_draws, sd_over_draws
+from csegsynth_core.generate import encode, generate, generate_one, latent_draws, mean_brain, sd_over_draws
 from csegsynth_core.resume import keep_settings
+from csegsynth_core.tissue import TISSUES
 
 
 @pytest.fixture
@@ -99,6 +100,15 @@ def test_scenarios_of_a_file_must_be_possible(pack):
     person = pack.encoder.default_person()
     with pytest.raises(TableError, match=r"age of row-2: 105 \(expected .* years\).*height of row-2: 1\.80"):
         compare.read_scenarios(pack, b"scenario,age,height\nA,60,\nB,105,1.80\n", "my.csv", person)
+
+
+def test_the_mean_brain_is_the_mean_of_the_draws(pack):
+    person = pack.encoder.default_person()
+    mean, draws = mean_brain(pack, person, draws=3, seed=4), list(generate(pack, person, draws=3, seed=4))
+    assert np.allclose(mean.maps, np.mean([b.maps for b in draws], axis=0), atol=1e-6)
+    for tissue in TISSUES:
+        assert mean.volumes_ml[tissue] == pytest.approx(np.mean([b.volumes_ml[tissue] for b in draws]), rel=1e-5)
+    assert (mean.features, mean.seed) == (draws[0].features, 4)
 
 
 def test_the_spread_over_few_draws_is_that_of_many(pack):

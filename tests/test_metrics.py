@@ -7,8 +7,8 @@ import torch
 
 from csegsynth_core import grid, metrics
 from csegsynth_core.errors import PackError
-from train import baselines, images
-from train.extractors import Features, load_resnet
+from train import artefacts, baselines, images, report
+from train.extractors import PLANES, Features, load_resnet
 from train.memorisation import Memory, distances
 
 
@@ -174,6 +174,110 @@ def test_comparison_knows_alike_from_different(rng):
     assert cell["low"] == near["gm"]["fid_3d"]["value"] and cell["high"] == far["gm"]["fid_3d"]["value"]
     with pytest.raises(ValueError, match="as many generated as real"):
         images.compare(real.some(np.arange(3)), real)
+
+
+def test_floors_of_halves_are_those_of_all_people(rng):
+    """Rescaled floors of halves are what as many with as many of one population score; unscaled ones are too high."""
+    people, widths = 24, torch.linspace(1.0, 0.2, 6)
+
+    def some(count):
+        by = {"volume": torch.from_numpy(rng.normal(size=(count, 1, 6))) * widths}
+        by |= {p: torch.from_numpy(rng.normal(size=(count, 2, 6))) * widths for p in PLANES}
+        return images.Described(noise(rng, count, shape=(7, 7, 7)), [by] * 3)
+
+    half, found = people // 2, {name: [] for name in images.BIASED}
+    for _ in range(60):
+        real, rows = some(people), np.arange(people)
+        halves = images.floors([(real.some(rows[:half]), real.some(rows[half:]))], pairs=1)
+        scaled = images.rescaled(halves, half, people)
+        true = images.floors([(some(people), real)], pairs=1)
+        for name in ("mmd", "mmd_rbf", "delta_ssim"):
+            assert scaled["gm"][name] == halves["gm"][name]
+        for name, rows in found.items():
+            rows.append([by["gm"][name]["value"] for by in (halves, scaled, true)])
+    for name, rows in found.items():
+        raw, mended, truth = np.mean(rows, axis=0)
+        assert raw > 1.6 * truth and mended == pytest.approx(truth, rel=0.2), name
+
+
+def _brains(rng, people, pattern=0.0):
+    """Smooth blobs that are alike left and right but for a little, with a pattern of ±`pattern` inside."""
+    size = [s.stop - s.start for s in grid.BOX]
+    axes = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in size], indexing="ij")
+    signs = np.where(sum(np.arange(n).reshape([-1 if a == b else 1 for b in range(3)])
+                         for a, n in enumerate(size)) % 2, 1.0, -1.0)  # fmt: skip
+    out = []
+    for _ in range(people):
+        radius = np.sqrt(sum((x / r) ** 2 for x, r in zip(axes, rng.uniform(25, 35, 3), strict=True)))
+        blob = 0.3 / (1.0 + np.exp((radius - 1.0) * 20)) * (1.0 + rng.normal(0, 0.02) * (axes[0] > 0))
+        out.append(images.pack_maps(np.repeat((blob + pattern * signs * (radius < 1))[None], 3, axis=0)))
+    return np.stack(out)
+
+
+def test_checkerboards_are_seen(rng):
+    real, like, checked = (artefacts.energies(_brains(rng, 4, p)) for p in (0.0, 0.0, 0.05))
+    near, far = artefacts.spectrum(like, real), artefacts.spectrum(checked, real)
+    assert list(near) == [f"{a}_{p}_voxels" for a in "xyz" for p in (2, 4)]
+    for axis in "xyz":
+        assert 0.3 < near[f"{axis}_2_voxels"]["value"] < 3.0
+        assert far[f"{axis}_2_voxels"]["low"] > 10.0 * near[f"{axis}_2_voxels"]["high"]
+    for every, expected in ((2, [256.0, 0.0]), (4, [64.0, 64.0])):  # every fourth voxel has both frequencies
+        stripes = np.zeros((1, 3, 8, 4, 4), np.uint8)
+        stripes[0, 1, ::every] = 255
+        assert np.allclose(artefacts.energies(stripes)[0], [expected, [0, 0], [0, 0]], atol=1e-3)
+
+
+def test_one_sided_brains_are_seen(rng):
+    whole = _brains(rng, 5)
+    one_sided = whole.copy()
+    one_sided[:, 0, :40] = 0  # white matter on the right alone
+    found, seen = artefacts.asymmetry(whole), artefacts.asymmetry(one_sided)
+    assert list(found) == ["wm", "gm", "csf"] and found["gm"] == seen["gm"]
+    assert (
+        0.0 < found["wm"]["value"] < 0.05 and found["wm"]["low"] < found["wm"]["value"] < found["wm"]["high"]
+    )
+    assert seen["wm"]["value"] == 1.0
+    mirrored = np.concatenate([whole[:, :, :40], whole[:, :, 39::-1]], axis=2)
+    assert artefacts.asymmetry(mirrored)["csf"]["value"] == 0.0
+
+
+def test_reports_say_what_does_not_beat_the_mean():
+    def cell(difference, low, high):
+        return {"difference_ml": difference, "low": low, "high": high, "p": 0.5, "beats": high < 0}
+
+    good, poor = cell(-9.0, -12.0, -5.0), cell(-0.7, -4.0, 2.0)
+    tissues = ("wm", "gm", "csf")
+    found = {
+        "beats_training_mean": {
+            "csegsynth": dict.fromkeys(tissues, good),
+            "c_ldm": dict.fromkeys(tissues, good),
+        },
+        "volumes": {m: {t: {"r2": {"value": -0.12}} for t in tissues} for m in ("csegsynth", "c_ldm")},
+    }
+    assert "Every model does" in report.beats_mean(found)
+    found["beats_training_mean"]["c_ldm"] = {"wm": good, "gm": good, "csf": poor}
+    said = report.beats_mean(found)
+    assert "NOT SO: C-LDM in CSF (-0.7 mL [-4.0, +2.0]; R² -0.12)." in said and "CSegSynth" not in said
+    assert report.beats_mean({}) == report.floor_said({}) == report.budget_said({}) == ""
+
+
+def test_reports_say_budgets_and_who_is_calibrated():
+    models = {
+        "csegsynth": {"steps": 420, "pretraining_steps": 160, "finetuning_steps": 260, "training_minutes": 10.8},
+        "c_gan": {"steps": 520, "pretraining_steps": 294, "finetuning_steps": 226, "training_minutes": 10.1,
+                  "pretraining_minutes": 5.0},
+        "linear_gaussian": {"steps": ""},
+    }  # fmt: skip
+    assert "calibrated" not in report.budget_said({"models": models})
+    for minutes, said in ((3.4, "took 3.4 minutes"), ("not recorded", "time: not recorded")):
+        models["csegsynth"]["calibration_minutes"] = minutes
+        told = report.budget_said({"models": models})
+        assert f"CSegSynth alone is calibrated on the training people afterwards ({said};" in told
+    assert report.budgets({"models": models}) == [
+        ("CSegSynth", "160 + 260", "10.8", "not recorded"),
+        ("C-GAN", "294 + 226", "10.1 (5.0 of pre-training)", "–"),
+        ("Linear-Gaussian", "n/a", "not recorded", "–"),
+    ]
 
 
 def test_copies_of_training_people_are_found(rng):

@@ -68,16 +68,35 @@ def frame(app: Any, n: int = 0) -> pd.DataFrame:
 def test_influence_of_this_person_is_the_cores(pack) -> None:
     app = open_page("influence")
     assert not app.error
-    found = saliency.gradients(pack, typical(pack), draws=4, resolution=2)
+    found = saliency.gradients(pack, typical(pack), draws=4)  # of all voxels
     expected = saliency.to_show(saliency.summarise(pack, found), None, "gm", 10)
     shown = frame(app)
     assert list(shown["label"]) == list(expected["label"])
     assert np.allclose(shown["value_ml"], expected["value_ml"], rtol=1e-4)
+    fast = saliency.summarise(pack, saliency.gradients(pack, typical(pack), draws=4, resolution=2))
+    fast = saliency.to_show(fast, None, "gm", 10)
+    assert not np.allclose(np.sort(shown["value_ml"]), np.sort(fast["value_ml"]), rtol=1e-3)
+    assert not [t for t in app.toggle if t.label == "All voxels"]
     text = html_of(app)
+    assert saliency.EVERY_SECOND not in text and "Where it acts, in this person" in text
     assert text.count("Associations that the model learned, not effects") == 1
     assert "Whiskers: spread over latent draws, ±1 SD" in text
     app.selectbox(key=f"influence-column-{pack.hash[:8]}").set_value(expected["column"].iloc[2]).run()
     assert not app.exception
+
+
+def test_the_map_follows_the_measure_and_keeps_a_choice(pack) -> None:
+    app = open_page("influence", pack, influence__draws__True=1)
+    whole = saliency.summarise(pack, saliency.gradients(pack, typical(pack), draws=1))
+    ranked = {m: list(part["column"]) for m, part in whole.groupby("measure")}
+    key = of(pack, "influence-column")
+    assert app.selectbox(key=key).value == ranked["gm"][0]
+    for measure in ("csf", "gm"):
+        app.selectbox(key=of(pack, "influence-measure")).set_value(measure).run()
+        assert app.selectbox(key=key).value == ranked[measure][0]
+        app.selectbox(key=key).set_value(ranked[measure][2]).run()
+        app.number_input(key=of(pack, "influence-top")).set_value(4 if measure == "csf" else 5).run()
+        assert app.selectbox(key=key).value == ranked[measure][2]
 
 
 def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
@@ -98,6 +117,8 @@ def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
     assert np.allclose(frame(app)["value_ml"], expected["value_ml"], rtol=1e-4)
     assert f"n = {int((people['age'] <= 50).sum())}" in html_of(app)
     assert "95 % bootstrap interval of the mean over people" in html_of(app)
+    assert f"· {saliency.EVERY_SECOND}</small>" in html_of(app)
+    assert "Where it acts, in the person in the sidebar" in html_of(app)
 
 
 def test_influence_of_the_users_table(pack) -> None:
@@ -107,6 +128,10 @@ def test_influence_of_the_users_table(pack) -> None:
     uploader = app.file_uploader(key=f"influence-table-{pack.hash[:8]}")
     uploader.set_value(("people.csv", table, "text/csv")).run()
     assert "2 people of people.csv" in html_of(app) and not app.error
+    assert "2 of 2 people have values that were imputed, out of the training range or rare" in html_of(app)
+    assert f"· {saliency.EVERY_SECOND}</small>" in html_of(app)
+    app.toggle(key=of(pack, "influence-every")).set_value(True).run()
+    assert saliency.EVERY_SECOND not in html_of(app)
     bad = b"participant_id,age\n01,forty\n"
     uploader = app.file_uploader(key=f"influence-table-{pack.hash[:8]}")
     uploader.set_value(("people.csv", bad, "text/csv")).run()
@@ -686,6 +711,51 @@ def test_exports_say_what_their_command_gives(pack, page, gives) -> None:
     assert any(c.value.startswith("python -m csegsynth_core") for c in app.code)
 
 
+ODD = {"age": 21.0, "occupation": "retired", "marital_status": "widowed", "weight": None}
+"""A person whom no training person is like."""
+
+
+def notes_of(app: Any) -> str:
+    """The strip of notes, of which there must be one at most; empty without."""
+    found = [body for body in (e.proto.body for e in app.get("html")) if 'class="notes"' in body]
+    assert len(found) < 2
+    return "".join(found)
+
+
+@pytest.mark.parametrize("name", ["individual", "ageing", "influence", "cohort"])
+def test_every_page_tells_the_same_of_a_person_before_the_result(pack, name) -> None:
+    query = {f"p.{k}": "n/a" if v is None else str(v) for k, v in ODD.items()}
+    sweep = {"from": "30", "to": "50", "step": "5", "draws": "1", "scenario": "ideal"}
+    app = arrive(name, pack="ixi", v="3", influence="draws=1", **query, **sweep)
+    assert not app.exception and not app.error
+    who = "women aged 21 in the training data"
+    assert who in notes_of(app)
+    for said in (f"<b>Occupation</b> Retired, fewer than 1 % of {who}", "<b>Weight</b> imputed (missing)"):
+        assert notes_of(app).count(said) == 1
+
+
+@pytest.mark.parametrize("name", ["individual", "cohort", "compare"])
+def test_no_page_has_notes_on_a_typical_person(pack, name) -> None:
+    assert notes_of(arrive(name)) == ""
+
+
+def test_notes_on_scenarios_tell_of_whom_they_are(pack) -> None:
+    from pages import _notes
+
+    who = {"a<b": typical(pack) | ODD, "c": typical(pack) | ODD, "d": typical(pack)}
+    notes = _notes.of_scenarios(pack, {name: generate_one(pack, one) for name, one in who.items()})
+    assert len(notes) == 3 and all(note.startswith("a&lt;b, c: <b>") for note in notes)
+
+
+def test_a_few_notes_are_seen_at_once(pack) -> None:
+    unknown = {f"p.{k}": "n/a" for k in pack.schema.names}
+    strip = notes_of(arrive("individual", **unknown))
+    more = len(pack.schema.names) - 5
+    assert strip.count("imputed (missing)") == len(pack.schema.names)
+    assert strip.split("<details>")[0].count("imputed (missing)") == 5
+    assert f"<summary>and {more} more</summary>" in strip
+
+
 def test_cohort_says_what_is_out_of_range(pack) -> None:
     far = typical(pack) | {"age": 95.0, "height": None}
     places = coverage.placed(pack, far).set_index("feature")
@@ -727,19 +797,16 @@ def test_cohort_tells_of_no_group_of_one_or_two(pack, counts, told) -> None:
         assert text == ("withheld" if people is None else f"{share:.0f} % have it")
 
 
-def test_cohort_tells_nobodys_extremes(pack) -> None:
-    places = coverage.placed(pack, typical(pack)).set_index("feature")
-    found = CohortSummary.of_pack(pack.folder)
+def test_cohort_tells_the_range_that_flags_are_of(pack) -> None:
+    """The table of the page, and the one that it exports."""
+    far = {name: stats.maximum + 0.3 * stats.sd for name, stats in pack.encoder.numeric.items()}
+    places = coverage.placed(pack, typical(pack) | far)
+    assert list(frame(open_page("cohort"))["range"]) == list(coverage.as_text(places)["range"])
     for name, stats in pack.encoder.numeric.items():
-        low, high = places.loc[name, ["minimum", "maximum"]]
-        assert low <= stats.minimum and high > stats.maximum
-        if found is not None:
-            assert (low, high) == (found.histograms[name].edges[0], found.histograms[name].edges[-1])
-    assert coverage.as_text(places.reset_index()).set_index("label").loc["Age", "range"] == "20–90 years"
-    tight = replace(pack.encoder.numeric["height"], minimum=1001.25, maximum=1003.21)
-    encoder = Encoder(pack.schema, {**pack.encoder.numeric, "height": tight}, pack.encoder.levels)
-    text = coverage.as_text(coverage.placed(replace(pack, encoder=encoder), typical(pack)))
-    assert text.set_index("label").loc["Height", "range"] == "1001.2–1003.4 cm"
+        row = places.set_index("feature").loc[name]
+        assert (row["minimum"], row["maximum"]) == (stats.minimum, stats.maximum)
+        assert row["flag"] == f"outside training range ({row['range']})"
+    assert set(places.loc[places["kind"] != "numeric", "range"]) == {""}
 
 
 def test_a_chosen_row_is_of_its_own_pack(pack, monkeypatch) -> None:
@@ -894,6 +961,72 @@ def test_evaluation_tables_take_both_shapes(pack) -> None:
     assert measured.tidy({}).empty and measured.best(later["value"], "lower") == 0.01
 
 
+def test_small_numbers_keep_two_digits_and_their_sign() -> None:
+    shown = [measured.number(v, "mmd") for v in (1.56e-3, 2.4e-5, -3e-6, -1.47e-4, 0.0, -0.0)]
+    assert shown == ["1.6", "0.024", "-0.0030", "-0.15", "0", "0"]
+    assert measured.headed("mmd") == "MMD (linear), ×10⁻³" and measured.headed("mape") == "MAPE, %"
+    assert [measured.number(v, "fid_2d") for v in (195.81, 0.0579, 0.0996, 2e-7)] == [
+        *("196", "0.058", "0.10", "2.0e-07")
+    ]
+    assert measured.number(-0.001, "r2") == "0.00" and measured.number(float("nan"), "r2") == "n/a"
+    assert [measured.p_value(p) for p in (0.0, 0.0123, 1.0)] == ["<0.001", "0.012", "1.000"]
+    table = measured.tidy({"images": {"csegsynth": {"gm": {"mmd": 0.0015}}}})
+    assert measured.scaled(table, "mmd")["value"].tolist() == [pytest.approx(1.5)]
+
+
+def test_further_measurements_are_in_words() -> None:
+    metrics = {
+        "models": {"c_vae": {"training_minutes": 10.2, "people": 116}, "ridge": {"people": 116}},
+        "influence": {"height": {"gm": 9.5}, "alcohol_units": {"gm": 23.6}},
+        "ageing": {"ages": [25.0, 75.0], "M": {"wm": [596.2, 561.8]}},
+        "extractors": {"fid_2d": "networks of ours"},
+        "split": "test",
+    }
+    more = measured.others(metrics)
+    names = {"M": "Male", "height": "Body height"}
+    told = {key: measured.worded(key, table, names) for key, table in more.items()}
+    assert told["models"].to_dict("list") == {
+        "Property": ["Training, min", "Training people"], "C-VAE": ["10.2", "116"], "Ridge regression": ["", "116"],
+    }  # fmt: skip
+    assert told["influence"].to_dict("list") == {
+        "Feature": ["Body height", "Alcohol units"], "GM": [9.5, 23.6],
+    }  # fmt: skip
+    assert told["ageing"].to_dict("list") == {"25 → 75 years": ["Male"], "WM": ["596.2 → 561.8"]}
+    assert told["extractors"].to_dict("list") == {"Metric": ["2D-FID"], "Features": ["networks of ours"]}
+    assert told["single numbers"].to_dict("list") == {"What": ["Measured on"], "Value": ["people kept aside"]}
+
+
+def test_the_summary_says_what_csegsynth_is_not_best_at(pack) -> None:
+    def errors(**mape: float) -> dict[str, Any]:
+        return {part: {"mape": {"value": value}} for part, value in mape.items()}
+
+    metrics = {
+        "split": "test",
+        "n": 30,
+        "volumes": {
+            "csegsynth": errors(wm=9.0, gm=5.0),
+            "csegsynth_typical": errors(wm=1.0, gm=1.0),
+            "c_vae_single_draw": errors(wm=2.0, gm=2.0),
+            "svr": errors(wm=8.0, gm=6.0),
+            "ridge": errors(wm=10.0, gm=4.0),
+        },
+        "images": {
+            "csegsynth": {"gm": {"mmd": 2e-3, "fid_3d": 0.2}},
+            "c_vae": {"gm": {"mmd": -1e-6, "fid_3d": 9.0}},
+        },
+        "floors": {"gm": {"mmd": -1e-4, "fid_3d": 0.1}},
+    }
+    assert measured.summary(metrics) == [
+        "Volumes, 30 people kept aside: error (MAPE) of CSegSynth over ridge regression's: WM 0.90, GM 1.25. Least "
+        "error of all methods: Support-vector regression in WM; Ridge regression in GM.",
+        "Table I: best of 2 generative models in 1 of 2 columns; better: C-VAE in MMD (linear).",
+    ]
+    assert measured.summary({}) == []
+    ratios = [f"{name} {pack.metrics['mape_over_ridge'][part]:.2f}" for part, name in
+              (("wm", "WM"), ("gm", "GM"), ("csf", "CSF"))]  # fmt: skip
+    assert ", ".join(ratios) in measured.summary(pack.metrics)[0]
+
+
 @pytest.mark.parametrize("later", [False, True])
 def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
     import hashlib
@@ -913,13 +1046,25 @@ def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
     app = open_page("evaluation")
     text = html_of(app)
     for method in metrics["volumes"]:
-        assert f'data-method="{method}"' in text
+        assert (f'data-method="{method}"' in text) == (not method.endswith("_single_draw"))
+    assert all(sentence.replace("'", "&#x27;") in text for sentence in measured.summary(metrics))
     assert f"python -m train evaluate --pack {pack.name}" in app.code[0].value
     if later:
         assert "4.0 to 6.0" in text and "real against real (floor)" in text
         expected = ["Volumes", "Images", "Regions", "Best achievable", "Memorisation", "Paired"]
         assert [t.label for t in app.tabs][:6] == expected
         assert any("Features: a network of ours." in c.value for c in app.caption)
+        assert "−2.0<small>−4.0 to 0.5; p 0.100</small>" in text
+    else:
+        app.toggle(key="single-volumes").set_value(True).run()
+        shown = html_of(app)
+        assert all(f'data-method="{method}"' in shown for method in metrics["volumes"])
+    app.session_state["evaluation-tabs"] = "Further measurements"
+    app.run()
+    chosen = next(r for r in app.radio if r.label == "Measurement")
+    for key in list(measured.others(metrics))[1:3]:
+        chosen.set_value(key).run()
+        assert not app.exception and measured.title_of(key).replace("'", "&#x27;") in html_of(app)
 
 
 def test_one_person_through_all_models(pack, tmp_path, monkeypatch) -> None:
@@ -962,8 +1107,8 @@ def test_groups_real_beside_generated(pack) -> None:
 
 def test_method_page_and_words_for_papers(pack) -> None:
     app = open_page("method")
-    paragraph = methods_text.methods_paragraph(pack, seed=0)
-    assert app.code[0].value == paragraph
+    paragraph = methods_text.methods_paragraph(pack, seed=0, who="female, 48 years")
+    assert app.code[0].value == paragraph and "noise set to zero (seed 0)" in paragraph
     assert pack.hash[:12] in paragraph and f"{coverage.training_people(pack)} people" in paragraph
     several = methods_text.methods_paragraph(pack, seed=7, draws=3)
     assert "3 latent draws (seed 7)" in several
@@ -977,6 +1122,36 @@ def test_method_page_and_words_for_papers(pack) -> None:
     assert numbers == ["Eq. 6", "Eq. 7", "Eq. 8", "Eq. 13", "Eq. 14", "Eq. 15"]
     for _, latex, _ in (*methods_text.EQUATIONS, *methods_text.COMPUTED):
         assert latex.count("{") == latex.count("}")
+
+
+def test_method_page_tells_the_sessions_settings(pack) -> None:
+    """Settings of Ageing, Compare and Feature influence, as their own pages' methods say them."""
+    from csegsynth_core.page_export import compare_methods, influence_methods
+    from csegsynth_core.scenario_pages import Comparison, InfluenceView
+    from csegsynth_core.scenarios import Plan
+    from csegsynth_core.sweep_report import plan_methods
+
+    app = open_page("method")
+    held = app.session_state[f"memory-{pack.hash[:12]}"]
+    person = held["person"]
+    rows = {"as now": person, "older": person | {"age": 70.0}}
+    held["sweep"] = Plan(30.0, 50.0, 5.0, ("ideal",), draws=5, seed=9)
+    held["compare"] = Comparison.of(rows, person, 12)
+    held["influence"] = InfluenceView("varied", subgroup={"age": (30.0, 50.0)}, draws=3, every_voxel=True)
+    app.switch_page("pages/cohort.py").run()
+    app.switch_page("pages/method.py").run()
+    assert not app.exception
+    told = app.code[0].value.split("\n\n")
+    stats = pack.encoder.numeric["age"]
+    plan = Plan(30.0, 50.0, 5.0, ("ideal",), draws=5, seed=0)  # the draw is the sidebar's
+    people = "people drawn from the pack's statistics (Age 30–50 years)"
+    assert told[1:] == [
+        plan_methods(plan, (stats.minimum, stats.maximum)),
+        compare_methods(["as now", "older"], draws=12, seed=0),
+        influence_methods(people, True, draws=3, resolution=1),
+    ]
+    app.button_group[0].set_value(["influence"]).run()
+    assert app.code[0].value.split("\n\n") == [told[0], told[3]]
 
 
 def test_the_saliency_command_resumes(pack, tmp_path, capsys) -> None:

@@ -17,6 +17,7 @@ from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.volume_centiles import TOTAL, VolumeCentiles
 from csegsynth_core.errors import CSegSynthError, PackError, TableError
 from csegsynth_core.generate import latent_draws
+from csegsynth_core.natural_units import natural_step, per_step, singular
 from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import PARTICIPANTS_JSON
@@ -132,6 +133,20 @@ def test_the_shipped_generator_agrees_with_finite_differences(ixi) -> None:
             assert np.allclose(got, slope, atol=0.25 + 0.12 * np.abs(slope).max())
 
 
+def test_every_second_voxel_gives_nearly_the_gradients_of_tissue_volumes(ixi) -> None:
+    """Distance over all features, as a share of the exact gradient's length; not the tenths of a per cent of sums."""
+    person = ixi.encoder.default_person()
+    exact, fast = (
+        saliency.summarise(ixi, saliency.gradients(ixi, person, draws=2, resolution=r)) for r in (1, 2)
+    )
+    for measure, most in {"wm": 0.05, "gm": 0.05, "csf": 0.15}.items():
+        one, two = (
+            t[t["measure"] == measure].set_index("column")["per_sd_ml"].sort_index() for t in (exact, fast)
+        )
+        off = float(np.linalg.norm(two - one) / np.linalg.norm(one))
+        assert 0.001 < off < most, (measure, off)
+
+
 def test_the_voxel_map_sums_to_the_gradient_of_the_volumes(toy, ixi) -> None:
     person = toy.encoder.default_person()
     change = saliency.voxel_map(toy, person, "age", seed=2)
@@ -238,6 +253,67 @@ def test_natural_units_show_gradients_and_contrasts_apart(toy, people) -> None:
     assert (units["age"], units["height"], units["sex"]) == ("mL per year", "mL per cm", "mL (contrast)")
     assert "Sex: female − male" in set(shown["label"])
     assert shown.loc[shown["unit"] == "mL (contrast)", "is_contrast"].all()
+
+
+def test_a_unit_beyond_the_spread_of_a_feature_is_divided(toy, people) -> None:
+    whole = saliency.summarise(toy, saliency.gradients(toy, people, draws=1))
+    narrow = whole.assign(sd=whole["sd"].where(whole["column"] != "height", 0.026))
+    contrasts = saliency.contrasts(toy, people, ["sex"])
+    columns = ["value_ml", "low_ml", "high_ml"]
+    usual, fine = (
+        saliency.to_show(t, contrasts, "wm", 12).set_index("column").loc["height"] for t in (whole, narrow)
+    )
+    assert (usual["unit"], fine["unit"]) == ("mL per cm", "mL per 0.01 cm")
+    per_sd = whole[(whole["measure"] == "wm") & (whole["column"] == "height")].iloc[0]
+    assert fine["value_ml"] == pytest.approx(per_sd["per_sd_ml"] / 0.026 * 0.01)
+    scale = 0.01 / 0.026 * per_sd["sd"]
+    assert np.allclose(fine[columns].astype(float), usual[columns].astype(float) * scale)
+
+
+@pytest.mark.parametrize(
+    ("units", "one"),
+    [
+        ("years", "year"),
+        ("people a week", "person a week"),
+        ("pack-years", "pack-year"),
+        ("cigarettes", "cigarette"),
+        ("countries", "country"),
+        ("calories", "calorie"),
+        ("glasses", "glass"),
+        ("ms", "ms"),
+        ("mm/s", "mm/s"),
+        ("Celsius", "Celsius"),
+        ("%", "%"),
+        ("", ""),
+    ],
+)
+def test_units_are_said_of_one(units, one) -> None:
+    assert singular(units) == one
+
+
+def test_steps_are_round_and_no_more_than_the_spread() -> None:
+    assert [natural_step(sd) for sd in (12.0, 0.5, 0.43, 0.1, 0.088, 0.001)] == [1, 1, 0.1, 0.1, 0.01, 0.001]
+    assert per_step("Vstm capacity", "items", 0.1) == "mL per 0.1 items"
+    assert per_step("Cigarettes per day", "cigarettes", 1.0) == "mL per 1 more"
+    assert per_step("Score", "", 1.0) == "mL per unit"
+
+
+def test_people_with_flagged_values_are_counted_and_named(toy, people) -> None:
+    table = people.head(6).copy()
+    assert saliency.flag_words(toy, saliency.gradients(toy, table, draws=1)) == ""
+    table["height"] = [np.nan, 300.0, 2000.0, *table["height"].iloc[3:]]
+    table["age"] = [np.nan, 30.0, 40.0, 50.0, 95.0, 60.0]
+    found = saliency.gradients(toy, table, draws=1)
+    assert set(saliency.summarise(toy, found)["flagged_people"]) == {4}
+    words = saliency.flag_words(toy, found)
+    assert words.startswith(
+        "4 of 6 people have values that were imputed, out of the training range or rare: "
+    )
+    assert words.endswith("Height (3), Age (2).")
+    some = {"age": (35.0, 55.0)}  # whose unknown age is filled in as the training people's median
+    kept = saliency.matching(toy, found.natural, some)
+    assert set(saliency.summarise(toy, found, where=some)["flagged_people"]) == {2} and kept.sum() == 3
+    assert saliency.flag_words(toy, found, some).startswith("2 of 3 people")
 
 
 def test_further_measures_can_be_added(toy, people) -> None:

@@ -22,7 +22,9 @@ from PIL import Image
 
 from csegsynth_core import __main__ as cli
 from csegsynth_core import figures, static_figures, sweep_report
+from csegsynth_core.data.pictures import hex_rgb
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.figures import trajectory
 from csegsynth_core.generate import generate
 from csegsynth_core.scenarios import MEASURES, Plan, sweep
 from csegsynth_core.substructures import REGIONS
@@ -100,6 +102,23 @@ def test_svg_is_xml_with_text_of_the_right_width(drawn, width) -> None:
         assert words in text, words
     sizes = [float(s) for s in re.findall(rb"font-size: ([\d.]+)px", payload)]
     assert min(sizes) >= 6  # points: legible in print
+
+
+def test_people_differ_in_brightness_and_markers_and_all_lines_in_dashes(people) -> None:
+    three = sweep_report.lines_of([people[0], people[1], ("C", people[0][1])])
+    looks = trajectory.looks(three)
+    assert [look.symbol for look in looks] == [0, 0, 1, 1, 2, 2]
+    assert [look.filled for look in looks] == [True, False] * 3
+    assert sorted(look.dash for look in looks) == list(range(6))
+    for dark in (False, True):
+        bright = [float(hex_rgb(look.colour("#009E73", dark=dark)).sum()) for look in looks]
+        steps = np.diff(bright) * (1 if dark else -1)
+        assert (
+            steps.min() > 0.05 and steps[[1, 3]].min() > steps[[0, 2, 4]].max()
+        )  # most from person to person
+    drawn = figures.trajectory_figure(three).data
+    own = [t for t in drawn if t.mode == "markers" and t.xaxis == "x" and t.showlegend is False]
+    assert len({(t.marker.color, t.marker.symbol) for t in own}) == 6
 
 
 def test_pdf_embeds_its_fonts(drawn) -> None:
@@ -339,12 +358,12 @@ def test_the_commands_of_the_zip_make_its_volumes_again(everything, tmp_path, mo
         assert np.allclose(made[list(MEASURES)], rows[list(MEASURES)], rtol=1e-5)
 
 
-def test_what_has_to_be_said_before(pack, people) -> None:
-    person = {**people[0][1].person, "weight": None}
-    said = sweep_report.warnings_of(pack, person, Plan(30, 90, 10))
-    assert "1 of 7 ages lie outside the training range" in said[0]
-    assert said[1].startswith("Weight: imputed (missing)")
-    assert sweep_report.warnings_of(pack, people[0][1].person, Plan(30, 60, 10)) == []
+def test_what_has_to_be_said_before(pack) -> None:
+    (said,) = sweep_report.warnings_of(pack, Plan(30, 90, 10))
+    stats = pack.encoder.numeric["age"]
+    span = f"{stats.minimum:.1f}–{stats.maximum:.1f} years"
+    assert f"1 of 7 ages lie outside the training range ({span})" in said
+    assert sweep_report.warnings_of(pack, Plan(30, 60, 10)) == []
 
 
 def test_tables_and_methods_are_of_everybody(people) -> None:

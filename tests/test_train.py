@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,10 +25,11 @@ from train.__main__ import main
 from train.config import TrainConfig, completed
 from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
+from train.extractors import Features
 from train.pack import make_pack, measure, save_comparison
 from train.people import gather, maps_of, split
 from train.principal import LONGEST, NEWTON_STEPS, at_volumes, evenly, fit_people, start_at_components
-from train.report import as_html, as_text
+from train.report import as_html, as_text, floor_said
 from train.template import start_at_average
 
 
@@ -191,7 +193,7 @@ def test_checkpoint_refuses_what_it_cannot_hold(tmp_path):
         checkpoint.read(tmp_path / "bad.safetensors")
 
 
-@pytest.mark.parametrize("text", ["steps=1,2", "nonsense=1", "batch=many"])
+@pytest.mark.parametrize("text", ["steps=1,2", "nonsense=1", "batch=many", "batch=0", "networks.features=5"])
 def test_bad_settings_are_told(text, cohort, tmp_path, capsys):
     status = main(
         [
@@ -251,6 +253,13 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
             assert all(np.isfinite(c["value"]) for c in cells.values())
     assert set(found["paired"]["ridge"]["gm"]) == {"difference_ml", "low", "high", "p"}
     assert set(found["regions"]["csegsynth"]) == {r.name for r in REGIONS}
+    assert found["floor_people"] == [6, 6] and "floors_of_halves" not in found
+    assert set(found["beats_training_mean"]["csegsynth"]) == {"wm", "gm", "csf"}
+    mean = found["paired"]["training_mean"]["gm"]
+    beats = found["beats_training_mean"]["csegsynth"]["gm"]
+    assert beats == mean | {"beats": mean["high"] < 0}
+    assert set(found["left_right_asymmetry"]) == {"real", "csegsynth"}
+    assert set(found["energy_at_2_and_4_voxels"]) == {"csegsynth"}
 
     pack, opened = load_pack(pack_folder), Cohort.open(cohort)
     kept = people_of(pack, opened, "test")
@@ -259,7 +268,17 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
     true = opened.volumes_ml.loc[kept.ids].to_numpy(float)
     shown = found["volumes"]["ridge"]["gm"]["mape"]["value"]
     assert metrics.mape(ridge[:, 1], true[:, 1]) == pytest.approx(shown, abs=2e-6)
-    assert len(people_of(pack, opened, "all")) == 30
+    everybody = people_of(pack, opened, "all")
+    assert len(everybody) == 30
+    with pytest.MonkeyPatch.context() as patch:  # nobody is left to compare with: halves
+        patch.setattr(images, "FLOORS", 1)
+        patch.setattr(images, "PAIRS", 5)
+        floors = evaluate._Images(pack, opened, everybody, Features(), 0).floors()
+    assert floors["floor_people"] == [15, 15]
+    measured = floors["floors_of_halves"]["gm"]["fid_3d"]["value"]
+    assert floors["floors"]["gm"]["fid_3d"]["value"] == pytest.approx(measured / 2, abs=1e-5)
+    said = floor_said(floors | {"n": 30})
+    assert "15 of these 30 people against 15 others" in said and f"GM {measured:.3g}" in said
     with pytest.raises(PackError, match=r"has no nothing\.bin"):
         pack.payload("nothing.bin")
 
@@ -283,6 +302,15 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
         assert "linear_gaussian" in found[table], table
     assert {"linear_gaussian", "linear_gaussian_single_draw"} <= set(found["volumes"])
     told = found["models"]
+    assert told["csegsynth"]["steps"] == sum(
+        told["csegsynth"][k] for k in ("pretraining_steps", "finetuning_steps")
+    )
+    assert (
+        told["csegsynth"]["calibration_minutes"] >= 0 and "calibration_minutes" not in told["linear_gaussian"]
+    )
+    before = {k: v for k, v in pack.about["training"].items() if k != "calibration_minutes"}
+    older = evaluate._told(replace(pack, about=pack.about | {"training": before}), 1.0)
+    assert older["calibration_minutes"] == "not recorded"
     assert told["linear_gaussian"]["components"] == 4 and told["csegsynth"]["training_minutes"] >= 0
     rows = [line.replace(r"\|", "") for line in again.card.splitlines() if "ΔSSIM" in line]
     assert len(rows) == 3 and all(row.count("|") == 6 for row in rows)
@@ -299,8 +327,18 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     assert drawn.volumes[0, :, 1].mean() == pytest.approx(float(ml), rel=1e-3)
     page = as_html(found, again, opened)
     assert page.count("<img ") == 3 * 3 and "https://" not in page and "<script" not in page
-    assert "Linear-Gaussian" in page and f"{found['volumes']['ridge']['gm']['mape']['value']:.1f}" in page
-    assert "Table III: Kendall" in as_text(found)
+    assert page.count("<td>Linear-Gaussian</td>") > 5 and "Linear-gaussian" not in page
+    assert f"{found['volumes']['ridge']['gm']['mape']['value']:.1f}" in page
+    text = as_text(found)
+    assert "Table III: Kendall" in text
+    for said in (
+        "alone is calibrated",
+        "beats predicting",
+        "Nyquist",
+        "asymmetry",
+        "6 training people against",
+    ):
+        assert all(said in " ".join(shown.split()) for shown in (text, page, again.card)), said
     about = json.loads((folder / "comparison" / "linear_gaussian" / "pack.json").read_text())
     about["people"]["train"] = about["people"]["train"][1:]
     (folder / "comparison" / "linear_gaussian" / "pack.json").write_text(json.dumps(about))

@@ -2,24 +2,98 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import torch
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.family import UNCONDITIONAL, Shapes, family
 
 
 @dataclass(frozen=True)
+class Range:
+    """Which numbers a setting may be."""
+
+    least: float = 0.0
+    most: float = math.inf
+    above: bool = False
+    """Whether `least` itself is too little."""
+
+    def __contains__(self, value: float) -> bool:
+        enough = value > self.least if self.above else value >= self.least
+        return math.isfinite(value) and enough and value <= self.most
+
+    def __str__(self) -> str:
+        first = f"above {self.least:g}" if self.above else f"of at least {self.least:g}"
+        return first + (f" and at most {self.most:.10g}" if math.isfinite(self.most) else "")
+
+
+_COUNTS = (
+    *("batch", "accumulate", "critic_every", "critic_steps", "triplet_every", "log_every", "validate_every"),
+    *("save_every", "validation_draws", "width", "latent", "hidden", "code_width", "latent_channels"),
+    *("unet_width", "unet_levels", "groups"),
+)
+RANGES: Final[Mapping[str, Range]] = {name: Range(1) for name in _COUNTS} | {
+    "seed": Range(0, 2**32 - 1),
+    "validation_fraction": Range(0, 0.5, above=True),
+    "component_people": Range(2),
+    "average_decay": Range(0, 1),
+    "clip": Range(0, above=True),
+    "sampling_steps": Range(1, 1000),
+    "dropout": Range(0, 0.99),
+}
+"""Numbers that settings and shapes may be, by name; of the others 0 or more, where 0 is none or never."""
+
+
+def _check(owner: Any, where: str = "") -> None:
+    """Refuse choices that there are not and numbers that are out of range or not whole.
+
+    Args:
+        owner: settings or shapes.
+        where: what stands before the names of its fields on the command line.
+
+    Raises:
+        CSegSynthError: a value cannot be used.
+    """
+    for name, kind in get_type_hints(type(owner)).items():
+        value = getattr(owner, name)
+        if get_origin(kind) is Literal:
+            good, expected = value in get_args(kind), " or ".join(str(v) for v in get_args(kind))
+        elif kind is bool:
+            good, expected = isinstance(value, bool), "true or false"
+        elif kind in (int, float):
+            allowed = RANGES.get(name, Range())
+            number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+            good = number and value in allowed
+            expected = f"a {'whole number' if kind is int else 'number'} {allowed}"
+        else:
+            continue
+        if not good:
+            raise CSegSynthError(
+                f"setting {where}{name} cannot be used",
+                expected=expected,
+                got=repr(value),
+                fix="give such a value, or leave the setting out for the preset's",
+            )
+
+
+@dataclass(frozen=True)
 class Stage:
-    """One stretch of training."""
+    """One stretch of training.
+
+    Raises:
+        CSegSynthError: a value cannot be used.
+    """
 
     kind: Literal["pretrain", "finetune", "prior", "autoencoder"]
     """`pretrain`: without features: VAE (Eq. 2), GAN (Eq. 3–4), LDM (Eq. 5), α-GAN (Eq. 6–8). `finetune`: with them:
     C-VAE (Eq. 9), C-GAN (Eq. 10–11), C-LDM (Eq. 12), CSegSynth (Eq. 13–15). `prior`: only those terms of Eq. 13
     that the prior network enters, and only its parameters (and the code discriminator's, Eq. 15). `autoencoder`:
     LDM's first part (section IV-B3)."""
-    resolution: int
+    resolution: Literal[1, 2]
     """1: all voxels; 2: every second one along each axis, from another one in every step."""
     steps: int
     rate: float
@@ -33,10 +107,21 @@ class Stage:
     penalty: float = 0.0
     """Weight of the gradient penalties of GAN, α-GAN and their conditional forms in this stage; 0: the run's."""
 
+    def __post_init__(self) -> None:
+        _check(self, "stages.N.")
+        if self.kind == "autoencoder" and self.resolution != 1:
+            raise CSegSynthError(
+                "an autoencoder is trained on all voxels", expected="resolution=1", got=str(self.resolution)
+            )
+
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the loss terms. Volume terms are per mL."""
+    """Weights of the loss terms. Volume terms are per mL.
+
+    Raises:
+        CSegSynthError: a weight is negative or no number.
+    """
 
     adversarial: float
     """Of −D(x̂): 1 in the paper. Small in `compact`, where maps have unit-norm score gradients over 2.6 M values."""
@@ -58,10 +143,17 @@ class Weights:
     perceptual: float = 0.0
     """Of LDM's autoencoder; activations of the parcellation network, since no other network ships with us."""
 
+    def __post_init__(self) -> None:
+        _check(self, "weights.")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything a run depends on, beside the cohort."""
+    """Everything a run depends on, beside the cohort.
+
+    Raises:
+        CSegSynthError: a value cannot be used, alone or with the others.
+    """
 
     preset: Literal["paper", "compact", "tiny"]
     stages: tuple[Stage, ...]
@@ -129,11 +221,47 @@ class TrainConfig:
     """Latent draws of each validation person."""
     select: Literal["last", "best"] = "last"
     """Which averaged weights are shipped: of the last step, or those that validated best, as in the reference.
-    `best` makes errors on the validation people somewhat optimistic."""
+    `best` makes errors on the validation people somewhat optimistic. See `only` for pre-training."""
     patience: int = 0
     """Stop after so many validations of the last stage without a better one; 0: never."""
     networks: dict[str, Any] = field(default_factory=dict)
     """Other shapes than the preset's, by name."""
+
+    def __post_init__(self) -> None:
+        _check_model(self.model)
+        _check(self)
+        if not self.stages:
+            raise CSegSynthError(f"no stages to train {self.model} in", expected="one or more")
+        kinds = _kinds_of(self.model)
+        for stage in self.stages:
+            if stage.kind not in kinds:
+                raise CSegSynthError(
+                    f"{self.model} has no stage {stage.kind!r}", expected=" or ".join(kinds), got=stage.kind
+                )
+            if self.preset == "paper" and stage.resolution != 1:
+                raise CSegSynthError(
+                    "the paper's networks take all voxels", expected="resolution=1", got=str(stage.resolution)
+                )
+        if self.minutes and not any(s.share or s.steps for s in self.stages):
+            raise CSegSynthError(
+                f"no stage to spend {self.minutes:g} minutes on",
+                expected="steps of one or more",
+                got="0 steps",
+            )
+        if self.networks:
+            self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse `networks` that name what is no shape of this model, or follows from the rest."""
+        kind: Any = family(self.model).shapes
+        given = ("preset", "features", *(("latent",) if hasattr(kind, "sized") else ()))
+        known = [f.name for f in fields(kind) if f.name not in given]
+        if wrong := [name for name in self.networks if name not in known]:
+            raise CSegSynthError(
+                f"no such shape of {self.model} to set",
+                expected=", ".join(f"networks.{name}" for name in known),
+                got=", ".join(f"networks.{name}" for name in wrong),
+            )
 
     @classmethod
     def named(cls, preset: str, model: str = "csegsynth") -> TrainConfig:
@@ -145,10 +273,7 @@ class TrainConfig:
         if model in UNCONDITIONAL.values():
             whole = next(c for c, u in UNCONDITIONAL.items() if u == model)
             return cls.named(preset, whole).only("pretrain")
-        if model not in UNCONDITIONAL:
-            raise CSegSynthError(
-                f"no model {model!r} to train", expected=", ".join((*UNCONDITIONAL, *UNCONDITIONAL.values()))
-            )
+        _check_model(model)
         if model != "csegsynth":
             from train.presets import settings
 
@@ -191,6 +316,7 @@ class TrainConfig:
                 log_every=1,
                 validate_every=3,
                 save_every=1,
+                pictures_every=1000,
             )
         if preset == "paper":
             paper = Weights(1.0, 1.0, 10.0, 100.0 / 5242.88, 100.0 / 5242.88, 1.0, 0.0)
@@ -209,14 +335,21 @@ class TrainConfig:
                 prior_decay=0.0,
                 mixup=False,
                 flips=False,
+                select="best",
+                pictures_every=1000,
             )
         raise CSegSynthError(f"no preset {preset!r}", expected="paper, compact or tiny")
 
     def only(self, step: Literal["pretrain", "finetune"]) -> TrainConfig:
-        """One of the paper's two steps: the unconditional model's stages, or the conditional one's."""
+        """One of the paper's two steps: the unconditional model's stages, or the conditional one's.
+
+        Pre-training keeps the last weights: correlations of volumes, by which the best are known, need features, and
+        the networks that are inherited beside those that generate are the last step's.
+        """
         first = [s for s in self.stages if s.kind in ("pretrain", "autoencoder")]
         if step == "pretrain":
-            return replace(self, model=UNCONDITIONAL.get(self.model, self.model), stages=tuple(first))
+            unconditional = UNCONDITIONAL.get(self.model, self.model)
+            return replace(self, model=unconditional, stages=tuple(first), select="last")
         return replace(self, stages=tuple(s for s in self.stages if s not in first))
 
     @property
@@ -233,7 +366,7 @@ class TrainConfig:
         """Shapes of the model's networks.
 
         Raises:
-            CSegSynthError: `networks` names something that these have not.
+            CSegSynthError: no networks can be built with what `networks` says.
         """
         kind: Any = family(self.model).shapes
         if hasattr(kind, "named"):
@@ -242,12 +375,39 @@ class TrainConfig:
             out = kind.paper(features)
         else:
             out = kind.compact(features, **({"latent": 16, "width": 16} if self.preset == "tiny" else {}))
+        if not self.networks:
+            return out
+        out = replace(out, **self.networks)
+        _check(out, "networks.")
+        if self.preset == "paper" and hasattr(out, "hidden"):
+            last = 32 * out.width  # of the encoder's last stage
+            if self.networks.get("hidden", last) != last:
+                raise CSegSynthError(
+                    "setting networks.hidden cannot be used",
+                    expected=f"{last}, 32 × networks.width, in preset 'paper'",
+                    got=str(out.hidden),
+                    fix="leave it out",
+                )
+            out = replace(out, hidden=last)
+        out = out.sized() if hasattr(out, "sized") else out
+        self._check_buildable(out)
+        return out
+
+    def _check_buildable(self, shapes: Shapes) -> None:
+        """Build the networks without memory; torch's and MONAI's complaints become ours."""
         try:
-            out = replace(out, **self.networks)
-        except TypeError as error:
-            known = ", ".join(f.name for f in fields(out) if f.name not in ("preset", "features"))
-            raise CSegSynthError("no such shape", expected=known, got=str(error)) from error
-        return out.sized() if hasattr(out, "sized") else out
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                family(self.model).from_config(shapes.to_dict(), training_networks=True)
+        except (ValueError, RuntimeError, TypeError) as error:
+            plain = self.preset == "paper" and not hasattr(shapes, "groups")
+            raise CSegSynthError(
+                f"no networks of {self.model} have these shapes",
+                expected="width a multiple of 8, latent one of 32 × width"
+                if plain
+                else "width and unet_width multiples of groups, in preset 'paper' width of 8 too",
+                got=", ".join(f"networks.{k}={v}" for k, v in self.networks.items()) + f": {error}",
+                fix="change these, or leave them out for the preset's",
+            ) from error
 
     def with_overrides(self, texts: list[str]) -> TrainConfig:
         """Apply `name=value` settings from the command line; `weights.kl=…`, `stages.0.rate=…`, `networks.width=…`.
@@ -301,6 +461,20 @@ class TrainConfig:
         return asdict(self)
 
 
+def _check_model(model: str) -> None:
+    """Refuse a model that there is no training for."""
+    known = (*UNCONDITIONAL, *UNCONDITIONAL.values())
+    if model not in known:
+        raise CSegSynthError(f"no model {model!r} to train", expected=", ".join(known))
+
+
+def _kinds_of(model: str) -> tuple[str, ...]:
+    """Kinds of stages that a model may have."""
+    first = ("autoencoder", "pretrain") if model in ("ldm", "c_ldm") else ("pretrain",)
+    second = ("finetune", *(("prior",) if model == "csegsynth" else ())) if model in UNCONDITIONAL else ()
+    return (*first, *second)
+
+
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a run stored, with those that came into being later at their defaults.
 
@@ -341,13 +515,8 @@ def _with(node: Any, path: list[str], name: str, value: str) -> Any:
     return replace(node, **{head: _parsed(name, getattr(node, head), value)})
 
 
-_CHOICES = {"precision": ("auto", "mixed", "full"), "select": ("last", "best")}
-
-
 def _parsed(name: str, current: Any, value: str) -> Any:
     """A value of the same type as the present one."""
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise CSegSynthError(f"setting {name}", expected=" or ".join(_CHOICES[name]), got=repr(value))
     if isinstance(current, bool) and value.lower() in ("1", "true", "yes", "0", "false", "no"):
         return value.lower() in ("1", "true", "yes")
     try:

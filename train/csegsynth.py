@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,6 +33,16 @@ STRAIGHT_RATE = 1e-3
 """Learning rate of the encoder's linear part over that of the rest: each output sums over 30,000 fractions."""
 SPREAD_EVERY = 25
 """Steps between updates of the noise that is left beside the features (`PriorNetwork.set_spread`)."""
+
+
+def neighbours(n: int) -> Int[Tensor, " n"]:
+    """Whom each of n people is mixed with: 0 with 1, 2 with 3 and so on; the last of an odd number with nobody else.
+
+    A step's people are in random order. Parts and processes that see an even number of people each split no pair, so
+    that they mix whom one process with the whole batch mixes; with odd numbers they do not.
+    """
+    order = torch.arange(n)
+    return (order ^ 1).where((order ^ 1) < n, order)
 
 
 class CSegSynthMethod(Method):
@@ -211,9 +222,9 @@ class CSegSynthMethod(Method):
         """
         w, net, voxels = self.config.weights, self.model, batch.voxels
         y, volume = batch.y, batch.volume
-        if self.config.mixup:  # within the people of one process and part
+        if self.config.mixup:
             share = torch.distributions.Beta(0.4, 0.4).sample((batch.total, 1))[batch.own].to(y.device)
-            order = torch.randperm(len(y), device=y.device)
+            order = neighbours(len(y)).to(y.device)
             y = share * y + (1 - share) * y[order]
             volume = share * volume + (1 - share) * volume[order]
             code = share * code + (1 - share) * code[order]

@@ -32,6 +32,7 @@ from tqdm import tqdm
 from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.models.blocks import dropout_drawn
 from csegsynth_core.models.family import ConditionalModel, Offset, family
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -49,6 +50,8 @@ UNCONDITIONAL_DRAWS = 16
 """Brains that an unconditional model makes to be judged by their volumes."""
 LARGEST_LOSS = 1e7
 """A term beyond this has diverged."""
+TIMED_BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}{postfix}]"
+"""Progress bar under a budget of minutes, in `tqdm`'s notation."""
 
 Voxels = tuple[int, Offset]
 """Resolution and offset of the voxels that a step looks at."""
@@ -75,6 +78,10 @@ class Batch:
     def normal_like(self, x: Tensor) -> Tensor:
         """N(0, I) in the shape of `x`, whose first axis is people."""
         return torch.randn(self.total, *x.shape[1:])[self.own].to(x.device)
+
+    def uniform_like(self, x: Tensor) -> Tensor:
+        """U[0, 1) in the shape of `x`, whose first axis is people."""
+        return torch.rand(self.total, *x.shape[1:])[self.own].to(x.device)
 
     def uniform(self) -> Tensor:
         """U[0, 1], one for each person."""
@@ -229,7 +236,8 @@ class Engine:
     def step(self) -> dict[str, float]:
         """Train on one batch; returns the losses."""
         stage, through = self._now()
-        if self._begun is not stage:
+        begins = self._begun is not stage
+        if begins:
             self.method.begin_stage(self, stage)
             self._begun = stage
         torch.manual_seed(self.config.seed * 1_000_003 + self.done)
@@ -240,11 +248,14 @@ class Engine:
         flip = torch.rand(total) < 0.5 if self.config.flips else None
         self.method.before_step(self, stage, self.within)
         self.method.set_rates(stage, 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * through)))
-        parts, states = [], []
+        if begins:
+            self._share_weights()
+        batches, parts, states = [], [], []
         for part in range(self.config.accumulate):
             first = (part * self.fabric.world_size + self.fabric.global_rank) * self.config.batch
             own = slice(first, first + self.config.batch)
             batch = self._batch(chosen, own, (stage.resolution, offset), flip, stage)  # type: ignore[arg-type]
+            batches.append(batch)
             parts.append(self.method.phases(batch, stage))
             states.append(torch.get_rng_state())
         report: dict[str, float] = {}
@@ -253,7 +264,7 @@ class Engine:
             phase: Phase | None = None
             for k, part_of_step in enumerate(parts):
                 torch.set_rng_state(states[k])
-                with self.fabric.autocast():
+                with self.fabric.autocast(), dropout_drawn(self.model, batches[k].uniform_like):
                     phase = next(part_of_step, None)
                 if phase is None:
                     break
@@ -282,6 +293,16 @@ class Engine:
         return Batch(
             rows, real, self.features[index], self.volumes[index], voxels, self.done, len(chosen), own
         )
+
+    @torch.no_grad()
+    def _share_weights(self) -> None:
+        """The first process's weights and averages for all: rounding may differ in what each of them has fitted."""
+        if self.fabric.world_size == 1:
+            return
+        for tensor in (*self.model.state_dict().values(), *self.averaged.values()):
+            whole = tensor.contiguous()
+            torch.distributed.broadcast(whole, src=0)
+            tensor.copy_(whole)
 
     def _descend(self, name: str) -> None:
         """One step of one optimiser; gradients that reached other networks on the way are dropped."""
@@ -344,10 +365,7 @@ class Engine:
         while self.stage_index < len(self.config.stages):
             stage = self.config.stages[self.stage_index]
             allowed = self._allowed(stage)
-            over = self.within >= stage.steps or (allowed > 0 and self.stage_seconds >= allowed)
-            if self.config.minutes:  # processes have clocks of their own
-                over = self.fabric.broadcast(over)
-            if not over:
+            if self.within < stage.steps and (not allowed or self.stage_seconds < allowed):
                 return True
             self.stage_index += 1
             self.within, self.stage_seconds = 0, 0.0
@@ -358,7 +376,9 @@ class Engine:
         return not self._advance()
 
     def spend(self, seconds: float) -> None:
-        """Count time against the budget."""
+        """Count time against the budget; with several processes the first one's clock counts for all."""
+        if self.config.minutes:
+            seconds = self.fabric.broadcast(seconds)
         self.seconds += seconds
         self.stage_seconds += seconds
 
@@ -586,7 +606,8 @@ def train(
         out: folder of the run: `config.json`, `split.json`, `metrics.csv`, `checkpoint.safetensors`, `pictures/`,
             TensorBoard.
         config: settings; a run is resumed only with the same ones.
-        stop_after: stop after so many steps of this call (0: to the end).
+        stop_after: stop after so many steps of this call (0: to the end); a later call goes on as if there had been
+            no stop.
         start_from: folder of another run; a new run starts from its networks.
 
     Returns:
@@ -616,31 +637,39 @@ def train(
                     out / "inherited.json",
                     json.dumps({"from": str(start_from.resolve()), "tensors": taken}, indent=1),
                 )
-        engine.seconds = engine.start_seconds = time.perf_counter() - clock
+        engine.seconds = engine.start_seconds = engine.fabric.broadcast(time.perf_counter() - clock)
         if first:
             write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
             write_text(out / "split.json", json.dumps(_split_record(people), indent=1))
             checkpoint.write(path, engine.state())  # the start takes minutes: a run that is killed keeps it
     log = Log(out, engine.done) if first else None
     end = config.total_steps if not stop_after else min(config.total_steps, engine.done + stop_after)
-    bar = tqdm(initial=engine.done, total=end, unit="step", disable=not progress or not first)
+    counted, total = _counted(engine, end)
+    bar = tqdm(
+        initial=counted,
+        total=total,
+        unit="step",
+        bar_format=TIMED_BAR if config.minutes else None,
+        disable=not progress or not first,
+    )
     try:
         while engine.done < end and not engine.ended():
             clock = time.perf_counter()
             losses = engine.step()
             engine.spend(time.perf_counter() - clock)
             _check(losses, engine, path)
-            bar.update()
-            last = engine.done == end or engine.ended()
+            ended = engine.ended()
+            last = ended or engine.done == end
+            bar.update(_counted(engine, end)[0] - bar.n)
             if engine.done % config.log_every == 0:
                 shown = {k: f"{losses[k]:.3g}" for k in config.shown if k in losses}
                 if config.minutes:
-                    shown["minutes"] = f"{engine.seconds / 60:.1f}/{config.minutes:g}"
+                    shown["step"] = str(engine.done)
                 bar.set_postfix(shown)
                 if log:
                     log.write(engine.done, losses)
             go_on = True
-            if engine.done % config.validate_every == 0 or last:
+            if engine.done % config.validate_every == 0 or ended:  # not where a run is only interrupted
                 clock = time.perf_counter()
                 report = engine.validate()
                 go_on = engine.fabric.broadcast(engine.judge(report))  # one verdict for all processes
@@ -669,6 +698,20 @@ def train(
                 json.dumps({"steps": engine.done, "minutes": round(engine.seconds / 60, 3)}),
             )
     return path
+
+
+def _counted(engine: Engine, end: int) -> tuple[float, float]:
+    """What the progress bar counts, and of how many: steps, or seconds of the budget.
+
+    Where steps run out sooner than the budget, the share of them that is done counts for as much of its seconds.
+
+    Args:
+        end: the last step of this call.
+    """
+    if not engine.config.minutes:
+        return engine.done, end
+    budget = 60.0 * engine.config.minutes
+    return min(max(engine.seconds, budget * engine.done / max(end, 1)), budget), budget
 
 
 def _check(losses: dict[str, float], engine: Engine, path: Path) -> None:
@@ -732,7 +775,7 @@ class Log:
         self.file = path.open("w", newline="")
         self.csv = csv.writer(self.file)
         self.csv.writerows([["step", "name", "value"], *rows])
-        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=done)
+        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add numbers by name."""

@@ -33,7 +33,7 @@ def settings(model: str, preset: str) -> TrainConfig:
         validate_every=1000,
         save_every=1,
         validation_draws=1,
-        pictures_every=2 if model == "c_vae" else 0,
+        pictures_every=1000,
     )
 
 
@@ -138,6 +138,7 @@ def _c_ldm(preset: str) -> TrainConfig:
             prior_rate=2e-5,
             critic_rate=1e-4,
             warm_up=700,
+            select="best",
             validation_draws=1,
             validate_every=2000,
             pictures_every=2000,

@@ -185,12 +185,6 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
     return np.arange(np.floor(low / step), np.floor(high / step) + 1.5) * step
 
 
-def rounded_ends(low: float, high: float) -> tuple[float, float]:
-    """Extremes of a number, rounded outwards to the ends of its `Histogram`, so that nobody's value is told."""
-    edges = _edges(low, high)
-    return float(f"{edges[0]:.10g}"), float(f"{edges[-1]:.10g}")
-
-
 def _round_step(wanted: float) -> float:
     """The next of 1, 2, 5 × 10ⁿ."""
     power = 10.0 ** np.floor(np.log10(wanted))

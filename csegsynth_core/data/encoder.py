@@ -171,7 +171,7 @@ class Encoder:
             if bool(training.data[one.name].isna().all()):
                 counts = training.flags[one.name].value_counts()
                 implausible = int(counts.get("implausible", 0))
-                bounds = f"; {implausible} outside {_span(one, *one.plausible)}" if one.plausible else ""
+                bounds = f"; {implausible} outside {span(one, *one.plausible)}" if one.plausible else ""
                 raise TableError(
                     f"{training.source}, column {one.name}: no usable value among the training people",
                     got=f"{int(counts.get('missing', 0))} missing{bounds}",
@@ -229,7 +229,7 @@ class Encoder:
                 guess = np.clip(self._guess(stats, ages, sexes, people), stats.minimum, stats.maximum)
                 numbers = np.where(absent, guess, column.to_numpy(float))
                 for far in np.flatnonzero((numbers < stats.minimum) | (numbers > stats.maximum)):
-                    flag[far] = f"outside training range ({_span(one, stats.minimum, stats.maximum)})"
+                    flag[far] = f"outside training range ({span(one, stats.minimum, stats.maximum)})"
                 filled[one.name] = numbers
                 blocks.append(_standardise(numbers, stats.mean, stats.sd))
             else:
@@ -448,8 +448,8 @@ def _imputed(one: Feature, state: str, raw: str | None) -> str:
     return MISSING
 
 
-def _span(one: Feature, low: float, high: float) -> str:
-    """`18.0–82.2 years`."""
+def span(one: Feature, low: float, high: float) -> str:
+    """A range of a numeric feature in words: `18.0–82.2 years`."""
     digits = 0 if one.integer else 1 if max(abs(low), abs(high)) >= 10 else 2
     return f"{low:.{digits}f}–{high:.{digits}f} {one.units}".strip()
 

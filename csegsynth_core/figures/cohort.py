@@ -69,7 +69,7 @@ def distribution_figure(
         | {"text": f"median {row['median']:.4g} {row['units']}"}
     )
     traces.append(_person(float(row["used"]), y, ink, f"this person: {row['said']}"))
-    values = [row["minimum"], row["maximum"], float(row["used"])]
+    values = [row["minimum"], row["maximum"], float(row["used"]), *(histogram.edges if histogram else ())]
     pad = 0.04 * ((max(values) - min(values)) or 1.0)
     title = f"{row['label']}, {row['units']}" if row["units"] else str(row["label"])
     layout["xaxis"] |= {

@@ -31,10 +31,19 @@ PANELS: Final[dict[str, tuple[str, str]]] = {
 ACROSS: Final = 5
 """Panels in a row, at most."""
 
+LEGEND_ROW: Final = 19
+"""Height of a row of the legend, pixels."""
+
 UNITS: Final[dict[str, str]] = {"ml": "mL", "percent": "% change"}
 
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-SYMBOLS: Final = ("circle", "diamond-open", "square", "triangle-up-open", "cross", "triangle-down-open")
+SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
+SAMPLE: Final = "#6B7785"
+"""Colour of the first person's sample in a legend, since the panels have different colours."""
+CI_NOTE: Final = (
+    "Narrow bands: 95 % confidence interval of the fitted curve through one draw, not between people."
+)
+"""What belongs below every figure with the intervals of regression lines."""
 OUTSIDE: Final = "outside the training ages"
 
 _LEGEND: Final[dict[str, Any]] = {
@@ -53,6 +62,10 @@ class Line:
     """Rows of `csegsynth_core.uncertainty.trajectory` of one scenario: what is known at the ages of the sweep."""
     curve: pd.DataFrame
     """Rows of `csegsynth_core.uncertainty.fitted_lines` of that scenario: regression line and interval as drawn."""
+    who: int = 0
+    """Number of the person, 0 for the current one."""
+    way: int = 0
+    """Number of the scenario among that person's."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +84,39 @@ def mixed(colour: str, towards: str, share: float) -> str:
     return "#" + "".join(f"{round(255 * float(v)):02X}" for v in rgb)
 
 
-def shade(colour: str, n: int, *, dark: bool = False) -> str:
-    """Colour of the n-th line of a panel: the tissue's, then darker (on dark paper lighter), then greyer ones."""
-    ink = "#FFFFFF" if dark else "#000000"
-    if n < 2:
-        return mixed(colour, ink, 0.45 * n)
-    return mixed(mixed(colour, "#8A97A6", 0.55), ink, 0.3 * (n % 2))
+@dataclass(frozen=True)
+class Look:
+    """How a line is told from the others, in colour and without."""
+
+    ink: float
+    """Share of black (on dark paper of white) in its colour."""
+    dash: int
+    """Number of its dashes, no two lines having the same."""
+    symbol: int
+    """Number of its person's marker."""
+    filled: bool
+    """Whether the marker is: that of the person's first scenario."""
+
+    def colour(self, tissue: str, *, dark: bool = False) -> str:
+        """Its colour where that of the tissue is `tissue`, both `#RRGGBB`."""
+        return mixed(tissue, "#FFFFFF" if dark else "#000000", self.ink)
+
+
+def looks(lines: Sequence[Line]) -> list[Look]:
+    """Looks of the lines of a figure: people go from the tissue's colour to darker (on dark paper lighter) ones and
+    have a marker each; scenarios of one person differ less in brightness, and in whether the marker is filled.
+    """
+    places = [one.who + 0.4 * one.way for one in lines]
+    each = min(1.1, 0.65 / max([*places, 0.1]))
+    return [
+        Look(each * place, k % len(DASHES), one.who % len(SYMBOLS), one.way == 0)
+        for k, (one, place) in enumerate(zip(lines, places, strict=True))
+    ]
+
+
+def legend_rows(lines: Sequence[Line], reference: Reference | None, trained: tuple[float, float]) -> int:
+    """Rows that the legend needs: lines on the left, bands on the right."""
+    return max(len(lines), len(legend_bands(lines, reference)) + bool(outside_spans(lines, trained)), 2)
 
 
 def legend_bands(lines: Sequence[Line], reference: Reference | None) -> dict[str, str]:
@@ -129,18 +169,16 @@ def trajectory_figure(
         reference: cohort centiles; mL only.
         trained: youngest and oldest training person, years.
         unit: `ml` or `percent`; says what the numbers of `lines` are.
-        note: a line below the figure, such as `Simulated training data`.
+        height: of the whole, pixels; the legend takes `LEGEND_ROW` of it for each of its rows (`legend_rows`).
+        note: below the figure, such as `Simulated training data`; lines are parted by `<br>`.
     """
     ink, grid_colour = ("#E4EAF0", "#2C3743") if dark else ("#1B2530", "#E3E8ED")
     traces: list[dict[str, Any]] = []
     volumes = shown_volumes(lines)
     across = min(len(volumes), ACROSS)
     down = -(-len(volumes) // across)
-    outside = bool(outside_spans(lines, trained))
-    bands = legend_bands(lines, reference if unit == "ml" else None)
-    rows = max(len(lines), len(bands) + outside)  # of the legend: lines on the left, bands on the right
-    top, bottom = 25 + 19 * max(rows, 2), 58 if note else 40
-    height += 19 * max(rows - 3, 0)
+    rows = legend_rows(lines, reference if unit == "ml" else None, trained)
+    top, bottom = 25 + LEGEND_ROW * rows, 40 + (18 + 14 * note.count("<br>") if note else 0)
     gap = 0.0 if down == 1 else 44 / (height - top - bottom)  # for ages and titles between rows of panels
     layout: dict[str, Any] = {
         "height": height,
@@ -201,12 +239,12 @@ def trajectory_figure(
         axes = {"xaxis": x, "yaxis": y}
         if reference is not None and unit == "ml" and volume in set(reference.data["volume"]):
             traces += [t | axes for t in _centile_traces(reference, volume, ink)]
-        for k, one in enumerate(lines):
+        for look, one in zip(looks(lines), lines, strict=True):
             part = one.data[one.data["volume"] == volume].sort_values("age")
             curve = one.curve[one.curve["volume"] == volume]
-            own = shade(colour, k, dark=dark)
-            traces += [t | axes for t in _line_traces(part, curve, own, k, one.name, unit)]
-    traces += _legend(lines, reference if unit == "ml" else None, ink, outside=bool(spans))
+            own = look.colour(colour, dark=dark)
+            traces += [t | axes for t in _line_traces(part, curve, own, look, one.name, unit)]
+    traces += _legend(lines, reference if unit == "ml" else None, ink, dark=dark, outside=bool(spans))
     if note:
         layout["annotations"].append(
             {
@@ -254,7 +292,7 @@ def _centile_traces(reference: Reference, volume: str, ink: str) -> list[dict[st
 
 
 def _line_traces(
-    rows: pd.DataFrame, curve: pd.DataFrame, colour: str, k: int, name: str, unit: str
+    rows: pd.DataFrame, curve: pd.DataFrame, colour: str, look: Look, name: str, unit: str
 ) -> list[dict[str, Any]]:
     out = []
     if rows["draws_low"].notna().any():
@@ -265,11 +303,12 @@ def _line_traces(
     out.append(
         shared
         | {"mode": "lines", "x": curve["age"], "y": curve["fit"], "hoverinfo": "skip"}
-        | {"line": {"color": colour, "width": 1.8, "dash": DASHES[k % len(DASHES)]}}
+        | {"line": {"color": colour, "width": 1.8, "dash": DASHES[look.dash]}}
     )
     few = ".2f" if float(rows["value"].abs().max()) < 30 else ".1f"
     tell = f"<b>{name}</b><br>age %{{x:.4g}}: <b>%{{y:{few}}} {short}</b><br>regression %{{customdata[0]:{few}}} "
-    tell += f"(95 % CI of the mean %{{customdata[1]:{few}}} to %{{customdata[2]:{few}}})"
+    tell += f"(95 % CI %{{customdata[1]:{few}}} to %{{customdata[2]:{few}}},<br>"
+    tell += "of the fitted curve through one draw, not between people)"
     columns = ["fit", "ci_low", "ci_high"]
     if rows["draws_low"].notna().any():
         tell += f"<br>%{{customdata[5]}} draws, 5–95 %: %{{customdata[3]:{few}}} to %{{customdata[4]:{few}}}"
@@ -281,7 +320,7 @@ def _line_traces(
             "marker": {
                 "color": colour,
                 "size": 5.5,
-                "symbol": SYMBOLS[k % len(SYMBOLS)],
+                "symbol": _symbol(look),
                 "line": {"width": 1.1, "color": colour},
             }
         }
@@ -290,21 +329,22 @@ def _line_traces(
     return out
 
 
+def _symbol(look: Look) -> str:
+    return SYMBOLS[look.symbol] + ("" if look.filled else "-open")
+
+
 def _legend(
-    lines: Sequence[Line], reference: Reference | None, ink: str, *, outside: bool
+    lines: Sequence[Line], reference: Reference | None, ink: str, *, dark: bool, outside: bool
 ) -> list[dict[str, Any]]:
-    """Samples without numbers: lines in ink, since the panels have different colours."""
+    """Samples without numbers: lines in greys as bright as theirs, since the panels have different colours."""
     nothing = {"type": "scatter", "x": [None], "y": [None], "showlegend": True, "hoverinfo": "skip"}
     out: list[dict[str, Any]] = []
-    for k, one in enumerate(lines):
+    for look, one in zip(looks(lines), lines, strict=True):
+        own = look.colour(SAMPLE, dark=dark)
         out.append(
             nothing
-            | {
-                "name": one.name,
-                "mode": "lines+markers",
-                "line": {"color": ink, "dash": DASHES[k % len(DASHES)]},
-            }
-            | {"marker": {"color": ink, "symbol": SYMBOLS[k % len(SYMBOLS)], "size": 6}}
+            | {"name": one.name, "mode": "lines+markers", "line": {"color": own, "dash": DASHES[look.dash]}}
+            | {"marker": {"color": own, "symbol": _symbol(look), "size": 6}}
         )
     bands = legend_bands(lines, reference)
     if outside:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -76,15 +77,42 @@ class ConvNeXt3d(nn.Module):
         return x + (self.scale * out).permute(0, 4, 1, 2, 3)
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose numbers come from `draw`, so that training can draw them for all people of a step at once."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.draw: Callable[[Tensor], Tensor] = torch.rand_like
+        """U[0, 1) in the shape of a tensor; see `dropout_drawn`."""
+
+    def forward(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        if not self.training or not self.p:
+            return x
+        return x * (self.draw(x) >= self.p) / (1.0 - self.p or 1.0)
+
+
+@contextmanager
+def dropout_drawn(model: nn.Module, draw: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let every `Dropout` of a model take its numbers from `draw`: U[0, 1) in the shape of a tensor."""
+    layers = [module for module in model.modules() if isinstance(module, Dropout)]
+    for layer in layers:
+        layer.draw = draw
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.draw = torch.rand_like
+
+
 def feed_forward(features: int, out: int, dropout: float = 0.0) -> nn.Sequential:
     """Three linear layers with LeakyReLU between them, widths F → 64 → 256 → out as in the reference."""
     return nn.Sequential(
         nn.Linear(features, 64),
         nn.LeakyReLU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(64, 256),
         nn.LeakyReLU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(256, out),
     )
 

@@ -1,17 +1,20 @@
 """Samples per second and peak memory of one training step of the compact preset and the paper's, side by side.
 
-    python tests/benchmarks/training.py [--presets compact paper] [--steps 4] [--batch 1] [--threads 2]
+    python tests/benchmarks/training.py [--presets compact paper] [--cycles 1] [--batch 1] [--threads 2]
 
-A step is one of fine-tuning (Eq. 13–15), all networks, on a toy cohort with as many brains as a batch holds, at the
-resolution that the preset's own fine-tuning has. Each preset runs in a process of its own, so that its peak memory is
-its own. The paper's networks need about a minute and ten GiB for a batch of one on two CPU cores: a preset for
-which `--memory-gib` are too few is stopped and said to be.
+A step is one of fine-tuning (Eq. 13–15), all networks, on a toy cohort of eight brains or twice a batch's, at the
+resolution that the preset's own fine-tuning has. Discriminators and triplet term have their turn in some steps only:
+means are over whole cycles of them, after one cycle to warm up. Each preset runs in a process of its own, so that its
+peak memory is its own: of the process, and on a GPU of the GPU's too. The paper's networks need about a minute and
+ten GiB for a batch of one on two CPU cores, so of their steps one is timed, not warmed up; a preset for which
+`--memory-gib` are too few is stopped and said to be.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -23,8 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ("compact", "paper")
 
 
-def measure(preset: str, steps: int, batch: int, threads: int) -> dict[str, float]:
-    """Seconds of training steps after one to warm up, and peak memory, in this process."""
+def measure(preset: str, cycles: int, batch: int, threads: int) -> dict[str, float]:
+    """Mean seconds of training steps and peak memory, in this process.
+
+    Args:
+        cycles: of steps in which every network has its turn, after one to warm up; 0: one, not warmed up.
+    """
     import torch
 
     sys.path.insert(0, str(ROOT))
@@ -41,22 +48,29 @@ def measure(preset: str, steps: int, batch: int, threads: int) -> dict[str, floa
         kinds = [stage.kind for stage in config.stages]
         trainer.stage_index = kinds.index("finetune")
         resolution = config.stages[trainer.stage_index].resolution
-        seconds = []
-        for _ in range(steps + 1):
-            started = time.perf_counter()
+        cycle = math.lcm(config.critic_every, config.triplet_every)
+        for _ in range(cycle if cycles else 0):
             trainer.step()
-            seconds.append(time.perf_counter() - started)
+        gpu = trainer.fabric.device.type == "cuda"
+        if gpu:
+            torch.cuda.synchronize()
+        steps = cycle * max(cycles, 1)
+        started = time.perf_counter()
+        for _ in range(steps):
+            trainer.step()
+        if gpu:
+            torch.cuda.synchronize()
+        mean = (time.perf_counter() - started) / steps
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    own = seconds[1:] if steps else seconds
-    mean = sum(own) / len(own)
     return {
         "seconds_per_step": mean,
         "samples_per_second": batch / mean,
         "peak_gib": peak / 1024**2,
         "peak_over_start_gib": (peak - before) / 1024**2,
+        "peak_gpu_gib": torch.cuda.max_memory_allocated() / 1024**3 if gpu else 0.0,
         "parameters": float(sum(p.numel() for p in trainer.model.parameters())),
         "resolution": float(resolution),
-        "steps": float(len(own)),
+        "steps": float(steps),
     }
 
 
@@ -65,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument(
-        "--steps", type=int, default=3, help="timed steps of compact; the paper's: one, not warmed up"
+        "--cycles", type=int, default=1, help="timed cycles of compact; of the paper's: one, not warmed up"
     )
     parser.add_argument("--batch", type=int, default=1, help="people in a step")
     parser.add_argument("--threads", type=int, default=2)
@@ -76,15 +90,15 @@ def main() -> int:
     if args.one:
         limit = int(args.memory_gib * 1024**3)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-        print(json.dumps(measure(args.one, args.steps, args.batch, args.threads)))
+        print(json.dumps(measure(args.one, args.cycles, args.batch, args.threads)))
         return 0
     print(f"one training step, batch {args.batch}, {args.threads} threads")
-    head = ("preset", "parameters", "voxels", "s per step", "samples/s", "peak GiB")
-    print("{:10s}{:>14s}{:>12s}{:>12s}{:>12s}{:>11s}".format(*head))
+    head = ("preset", "parameters", "voxels", "steps", "s per step", "samples/s", "peak GiB", "of the GPU")
+    print("{:10s}{:>14s}{:>12s}{:>7s}{:>12s}{:>12s}{:>11s}{:>12s}".format(*head))
     found = {}
     for preset in args.presets:
-        steps = args.steps if preset == "compact" else 0
-        command = [sys.executable, str(Path(__file__)), "--one", preset, "--steps", str(steps)]
+        cycles = args.cycles if preset == "compact" else 0
+        command = [sys.executable, str(Path(__file__)), "--one", preset, "--cycles", str(cycles)]
         command += ["--batch", str(args.batch), "--threads", str(args.threads)]
         command += ["--memory-gib", str(args.memory_gib)]
         try:
@@ -99,13 +113,15 @@ def main() -> int:
         one = json.loads(done.stdout.strip().splitlines()[-1])
         found[preset] = one
         voxels = "all" if one["resolution"] == 1 else "an eighth"
+        on_gpu = f"{one['peak_gpu_gib']:.2f}" if one["peak_gpu_gib"] else "-"
         print(
-            f"{preset:10s}{one['parameters'] / 1e6:>12.1f} M{voxels:>12s}{one['seconds_per_step']:>12.2f}"
-            f"{one['samples_per_second']:>12.3f}{one['peak_gib']:>11.2f}"
+            f"{preset:10s}{one['parameters'] / 1e6:>12.1f} M{voxels:>12s}{one['steps']:>7.0f}"
+            f"{one['seconds_per_step']:>12.2f}{one['samples_per_second']:>12.3f}{one['peak_gib']:>11.2f}{on_gpu:>12s}"
         )
     if len(found) == len(PRESETS):
         ratio = found["compact"]["samples_per_second"] / found["paper"]["samples_per_second"]
-        share = found["compact"]["peak_gib"] / found["paper"]["peak_gib"]
+        memory = "peak_gpu_gib" if found["paper"]["peak_gpu_gib"] else "peak_gib"
+        share = found["compact"][memory] / found["paper"][memory]
         print(f"compact: {ratio:.0f} times as many samples a second, {100 * share:.0f} % of the memory")
     return 0
 

@@ -1,0 +1,87 @@
+"""What has to be known about people before their result is shown, in one strip: the same on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from csegsynth_core import coverage
+from csegsynth_core.generate import Brain, encode
+from csegsynth_core.pack import Pack
+from pages import _state
+
+SHOWN = 5
+"""Notes that are seen at once; the rest opens on a click."""
+
+
+def strip(notes: Sequence[str]) -> None:
+    """Show notes (HTML); nothing where there are none."""
+    if not notes:
+        return
+    said, rest = (" &ensp;·&ensp; ".join(part) for part in (notes[:SHOWN], notes[SHOWN:]))
+    if rest:
+        said += f" <details><summary>and {len(notes) - SHOWN} more</summary> {rest}</details>"
+    st.html(f'<div class="notes" role="alert"><b>⚠</b> {said}</div>')
+
+
+def of_features(
+    pack: Pack, features: Mapping[str, Any], flags: Mapping[str, str], skip: Collection[str] = ()
+) -> list[str]:
+    """Notes on a person as HTML: out of range or rare, then unusual at their age and sex, then filled in.
+
+    Args:
+        features: natural value of every feature.
+        flags: as in `Brain.flags`.
+        skip: features that a page moves itself, so that the person's value does not count.
+    """
+    told = {k: v for k, v in flags.items() if k not in skip}
+    filled = [k for k, v in told.items() if v.startswith("imputed")]
+    given = [k for k in told if k not in filled]
+    together = [(one.label, one.words) for one in coverage.unusual(pack, features, flags)]
+    items = [
+        *((pack.schema.feature(k).label, f"{_said(pack, k, features[k])}, {told[k]}") for k in given),
+        *together,
+        *((pack.schema.feature(k).label, f"{told[k]}, {_said(pack, k, features[k])} used") for k in filled),
+    ]
+    return [f"<b>{escape(label)}</b> {escape(words)}" for label, words in items]
+
+
+def of_brain(pack: Pack, brain: Brain) -> list[str]:
+    """Notes on the person of a brain, as HTML."""
+    return of_features(pack, brain.features, brain.flags)
+
+
+def of_person(pack: Pack, person: _state.Person, skip: Collection[str] = ()) -> list[str]:
+    """Notes on a person without a brain; arguments as in `of_features`.
+
+    Raises:
+        TableError: unknown level, or a value of the wrong type.
+    """
+    features, flags = _encoded(pack.hash, tuple(person.items()), pack)
+    return of_features(pack, features, flags, skip)
+
+
+def of_scenarios(pack: Pack, brains: Mapping[str, Brain]) -> list[str]:
+    """Notes on several people, as HTML; what is the same for some of them is said once."""
+    whose: dict[str, list[str]] = {}
+    for name, brain in brains.items():
+        for note in of_brain(pack, brain):
+            whose.setdefault(note, []).append(escape(name))
+    return [f"{', '.join(names)}: {note}" for note, names in whose.items()]
+
+
+@st.cache_data(max_entries=64, show_spinner=False, scope="session")
+def _encoded(
+    pack_hash: str, person: tuple[tuple[str, Any], ...], _pack: Pack
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Natural values after filling in, and flags."""
+    encoded = encode(_pack, dict(person))
+    return {str(k): v for k, v in encoded.natural.iloc[0].items()}, encoded.flags_of(0)
+
+
+def _said(pack: Pack, name: str, value: Any) -> str:
+    one = pack.schema.feature(name)
+    return f"{value:.4g} {one.units}".strip() if one.is_numeric else one.levels[str(value)]
