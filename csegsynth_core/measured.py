@@ -13,6 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from csegsynth_core.substructures import REGIONS
+from csegsynth_core.tissue import ALL
+
 METRICS: Final[dict[str, tuple[str, str, str]]] = {
     "mape": ("MAPE, %", "lower", ".1f"),
     "mae_ml": ("MAE, mL", "lower", ".1f"),
@@ -20,11 +23,11 @@ METRICS: Final[dict[str, tuple[str, str, str]]] = {
     "pearson": ("Pearson r", "higher", ".2f"),
     "spearman": ("Spearman ρ", "higher", ".2f"),
     "kendall": ("Kendall τ", "higher", ".2f"),
-    "mmd": ("MMD (linear)", "lower", ".4f"),
-    "mmd_rbf": ("MMD (RBF)", "lower", ".4f"),
-    "fid_2d": ("2D-FID", "lower", ".4f"),
-    "fid_3d": ("3D-FID", "lower", ".4f"),
-    "delta_ssim": ("|ΔSSIM|", "lower", ".4f"),
+    "mmd": ("MMD (linear)", "lower", ".3g"),
+    "mmd_rbf": ("MMD (RBF)", "lower", ".3g"),
+    "fid_2d": ("2D-FID", "lower", ".3g"),
+    "fid_3d": ("3D-FID", "lower", ".3g"),
+    "delta_ssim": ("|ΔSSIM|", "lower", ".3g"),
     "dice": ("Dice", "higher", ".2f"),
     "nearest": ("Distance to the nearest training brain (RMS fraction)", "", ".4f"),
     "relative": ("The same over the median distance to all of them", "", ".3f"),
@@ -33,6 +36,9 @@ METRICS: Final[dict[str, tuple[str, str, str]]] = {
     "mae_ratio": ("MAE over the best achievable", "lower", ".2f"),
 }
 """Metric → name, which direction is better, format."""
+
+POWERS: Final[dict[str, int]] = {"mmd": -3, "mmd_rbf": -3, "delta_ssim": -3}
+"""Metric → power of ten that its numbers are shown in units of; others as they are."""
 
 METHODS: Final[dict[str, str]] = {
     "csegsynth": "CSegSynth",
@@ -80,6 +86,52 @@ SHORT: Final[dict[str, str]] = {
 
 REFERENCES: Final = frozenset({"floor", "real_kept_aside", "real_training", "best_achievable"})
 """Rows that no method competes with."""
+
+OWN: Final = "csegsynth"
+"""The method that all of this is about."""
+
+PARTS: Final[dict[str, str]] = {t.name: t.bids for t in ALL} | {r.name: r.title for r in REGIONS}
+"""Tissue or region → as people call it."""
+
+_WORDS: Final[dict[str, str]] = {
+    "people": "Training people",
+    "steps": "Steps of training",
+    "preset": "Networks",
+    "batch": "People in a batch",
+    "training_minutes": "Training, min",
+    "parameters": "Parameters",
+    "weights_mb": "Weights, MB",
+    "seconds_per_brain": "Time for a brain, s",
+    "pretraining_steps": "Steps of pre-training",
+    "pretraining_seconds": "Pre-training, s",
+    "components": "Principal components",
+    "variance": "Share of variance in them",
+    "penalty": "Penalty of the ridge regression",
+    "imputed": "Filled in, people",
+    "outside training range": "Outside training range, people",
+    "cohort": "Cohort",
+    "split": "Measured on",
+    "n": "People measured",
+    "n_train": "Training people",
+    "n_trained_on": "People measured whom training saw",
+    "draws": "Latent draws of each person",
+    "region_draws": "The same, for regions",
+    "inside_expected": "Share inside the 5–95 % range, of draws that spread as real people do",
+    "seconds": "Time to measure all of this, s",
+}
+"""Rows and columns of further measurements → as people call them."""
+_HEADS: Final[dict[str, tuple[str, str]]] = {
+    "models": ("Property", ""),
+    "extractors": ("Metric", "Features"),
+    "sharpness": ("Model", "Ratio"),
+    "spread_over_draws_ml": ("Model", ""),
+    "inside_90_percent_of_draws": ("Model", ""),
+    "mape_over_ridge": ("Tissue", "Ratio"),
+    "flagged_features": ("Feature", "People"),
+    "influence": ("Feature", "Change, mL"),
+}
+"""Further measurement → heads of its first column and of single values."""
+_SPLITS: Final = {"test": "people kept aside", "all": "everybody in the cohort"}
 
 TABLES: Final = ("volumes", "images", "regions", "achievable", "memorisation")
 """Tables by method, tissue or region, and metric."""
@@ -134,6 +186,139 @@ def others(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
             {"what": list(single), "value": [_said(v) for v in single.values()]}
         )
     return out
+
+
+def worded(key: str, table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """A further measurement in words, with units.
+
+    Args:
+        key: of the measurement.
+        table: as from `others`.
+        names: feature, or level of a feature → as people call it.
+
+    Returns:
+        Rows as in `table`, but the models' properties one below the other; columns of numbers alone are numbers,
+        except of the models.
+    """
+    head, value = _HEADS.get(key, ("What", "Value"))
+    if key == "models":
+        table = table.set_index("what").T.rename_axis(index="what", columns=None).reset_index()
+    ages = table[table["what"] == "ages"]
+    if key == "ageing" and len(ages) == 1:
+        head = f"{ages['value'].iloc[0]} years"
+        table = table.drop(index=ages.index, columns="value")
+    if key == "single numbers":
+        told = [_SPLITS.get(v, v) if w == "split" else v for w, v in table.itertuples(index=False)]
+        table = table.assign(value=told)
+    out = table.assign(what=[_word(str(w), names) for w in table["what"]])
+    out = out.rename(
+        columns={"what": head, "value": value} | {c: _word(c, {}) for c in table.columns[1:] if c != "value"}
+    )
+    for column in out.columns[1:] if key != "models" else ():  # of models, a column holds several quantities
+        numbers = pd.to_numeric(out[column], errors="coerce")
+        if numbers.notna().all():
+            out[column] = numbers
+    return out
+
+
+def summary(metrics: Mapping[str, Any]) -> list[str]:
+    """What the tables say of CSegSynth in a few sentences, and what it is not best at; empty without measurements.
+
+    Errors of volumes are means over draws; single draws and CSegSynth's other rows are not compared.
+    """
+    whole = tidy(metrics)
+    whole = whole[~whole["method"].isin(REFERENCES) & ~whole["method"].str.endswith("_single_draw")]
+    whole = whole[(whole["method"] == OWN) | ~whole["method"].str.startswith(f"{OWN}_")]
+    people = "people kept aside" if metrics.get("split") == "test" else "people"
+    count = metrics.get("n_validation", metrics.get("n"))
+    volumes = whole[(whole["table"] == "volumes") & (whole["metric"] == "mape")]
+    regions = whole[(whole["table"] == "regions") & (whole["metric"] == "mape")]
+    said = [
+        _over_ridge(volumes, f"{count} {people}" if count else people),
+        _placed(whole[whole["table"] == "images"], "Table I"),
+        _placed(regions, "Regions (MAPE)"),
+    ]
+    return [s for s in said if s]
+
+
+def _over_ridge(volumes: pd.DataFrame, people: str) -> str:
+    """Errors over ridge regression's, and whose errors are least."""
+    own, ridge = (volumes[volumes["method"] == m].set_index("part")["value"] for m in (OWN, "ridge"))
+    ratios = (own / ridge).dropna()
+    if ratios.empty:
+        return ""
+    shown = ", ".join(f"{PARTS.get(p, p)} {ratios[p]:.2f}" for p in own.index if p in ratios)
+    least: dict[str, list[str]] = {}
+    for (_, part), methods in _leaders(volumes).items():
+        for method in methods:
+            least.setdefault(name_of(method), []).append(PARTS.get(part, part))
+    whose = "; ".join(f"{name} in {', '.join(parts)}" for name, parts in least.items())
+    return (
+        f"Volumes, {people}: error (MAPE) of CSegSynth over ridge regression's: {shown}. "
+        f"Least error of all methods: {whose}."
+    )
+
+
+def _placed(rows: pd.DataFrame, title: str) -> str:
+    """In how many columns CSegSynth is the best model; of several metrics, those in which others are better."""
+    leaders, models = _leaders(rows), set(rows["method"])
+    if len(models) < 2 or OWN not in models:
+        return ""
+    better: dict[str, list[str]] = {}
+    lost = {key: methods for key, methods in leaders.items() if OWN not in methods}
+    for (metric, _), methods in lost.items():
+        names = better.setdefault(metric_of(metric)[0], [])
+        names += [name for name in map(name_of, methods) if name not in names]
+    whose = "; ".join(f"{', '.join(names)} in {metric}" for metric, names in better.items())
+    several = len(set(rows["metric"])) > 1
+    return (
+        f"{title}: best of {len(models)} generative models in {len(leaders) - len(lost)} of {len(leaders)} columns"
+        + (f"; better: {whose}." if whose and several else ".")
+    )
+
+
+def _leaders(rows: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
+    """Metric and part → the methods with the best value."""
+    out = {}
+    for (metric, part), own in rows.groupby(["metric", "part"], sort=False):
+        top = best(own["value"], metric_of(str(metric))[1])
+        if not math.isnan(top):
+            out[str(metric), str(part)] = [str(m) for m in own.loc[own["value"] == top, "method"]]
+    return out
+
+
+def number(value: float, metric: str) -> str:
+    """A value as it is printed below `headed`: in units of its power of ten, never a negative zero.
+
+    Metrics without fixed decimals have two significant digits, or all digits before the point.
+    """
+    if math.isnan(value):
+        return "n/a"
+    form = metric_of(metric)[2]
+    value = value / 10 ** POWERS.get(metric, 0)
+    if form.endswith("g"):
+        size = abs(float(f"{value:.1e}"))
+        digits = 1 - math.floor(math.log10(size)) if size else 0
+        form = f".{max(digits, 0)}f" if digits < 5 else ".1e"
+    text = f"{value:{form}}"
+    return text if float(text) else text.lstrip("-")
+
+
+def p_value(p: float) -> str:
+    """A p-value as papers print it."""
+    return "n/a" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def headed(metric: str) -> str:
+    """Name of a metric with the power of ten that its numbers are in units of."""
+    power = str(POWERS.get(metric, "")).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{metric_of(metric)[0]}, ×10{power}" if power else metric_of(metric)[0]
+
+
+def scaled(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of `tidy` in units of the metric's power of ten, for figures below `headed`."""
+    numbers = ["value", "low", "high"]
+    return table.assign(**{k: table[k] / 10 ** POWERS.get(metric, 0) for k in numbers})
 
 
 def name_of(method: str) -> str:
@@ -208,6 +393,18 @@ def _flat(value: Mapping[str, Any]) -> list[dict[str, Any]]:
         else:
             rows.append({"what": str(key), "value": _said(inner)})
     return rows
+
+
+def _word(text: str, names: Mapping[str, str]) -> str:
+    """A row's or column's key as people call it."""
+    if text in METRICS:
+        return METRICS[text][0]
+    known = names.get(text) or _WORDS.get(text) or PARTS.get(text)
+    if known:
+        return known
+    if text in METHODS or text.endswith("_single_draw"):
+        return name_of(text)
+    return text[:1].upper() + text[1:].replace("_", " ")
 
 
 def _said(value: Any) -> str:

@@ -95,18 +95,21 @@ COMPUTED: Final[tuple[tuple[str, str, str], ...]] = (
 )
 
 
-def methods_paragraph(pack: Pack, *, seed: int, draws: int | None = None) -> str:
+def methods_paragraph(pack: Pack, *, seed: int, draws: int | None = None, who: str = "") -> str:
     """A paragraph for a paper, with the settings of the moment.
 
     Args:
         seed: of the latent draw.
         draws: how many draws were averaged, where there were several.
+        who: whose brains these are: `female, 48 years`.
     """
     shape = "×".join(str(n) for n in grid.SHAPE)
     people = "simulated people" if pack.simulated else "people"
     preset = getattr(getattr(pack.model, "config", None), "preset", "")
     kept = pack.metrics.get("n") if pack.metrics.get("split") == "test" else None
-    used = f"{draws} latent draws (seed {seed})" if draws else f"one latent draw (seed {seed})"
+    one = f"one latent draw (seed {seed})" if seed else "the latent noise set to zero (seed 0)"
+    used = f"{draws} latent draws (seed {seed})" if draws else one
+    brains = f"Brains of a person ({who})" if who else "Brains"
     evaluated = f" and evaluated on {kept} people kept aside" if kept else ""
     return (
         f"Synthetic white-matter, grey-matter and cerebrospinal-fluid partial-volume maps ({shape} voxels of "
@@ -115,10 +118,20 @@ def methods_paragraph(pack: Pack, *, seed: int, draws: int | None = None) -> str
         f"{_network(preset)}, using the model pack “{pack.name}” (SHA-256 {pack.hash[:12]}…), trained on "
         f"{training_people(pack)} {people} ({pack.about.get('title', pack.name)}){evaluated}. The model was "
         f"conditioned on {len(pack.schema.names)} features ({_listed(pack)}); missing values were imputed from age "
-        f"and sex. Brains were generated with {used}. Tissue volumes are sums of voxel fractions times "
+        f"and sex. {brains} were generated with {used}. Tissue volumes are sums of voxel fractions times "
         f"{grid.VOXEL_ML:g} mL. The training data are cross-sectional: differences between generated brains "
         "describe associations among people, not effects or forecasts."
     )
+
+
+def licences(pack: Pack) -> str:
+    """Licences of code and pack, and whom the pack's data are from; a line each."""
+    lines = [
+        "Code: Apache-2.0.",
+        f"Model pack {pack.name}: {pack.about.get('licence', 'n/a')}.",
+        str(pack.about.get("attribution", "")),
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def bibtex(path: Path = CITATION) -> str:

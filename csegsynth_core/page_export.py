@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pandas as pd
@@ -12,9 +12,11 @@ import pandas as pd
 from csegsynth_core import figure_export, saliency
 from csegsynth_core.figure_export import ExportFigure, csv, people_csv
 from csegsynth_core.generate import Brain
-from csegsynth_core.methods_text import methods_paragraph
+from csegsynth_core.methods_text import licences, methods_paragraph
 from csegsynth_core.pack import Pack
 from csegsynth_core.page_figures import names_of
+from csegsynth_core.scenario_pages import Comparison
+from csegsynth_core.scenarios import Plan
 
 PERSON, BASELINE = "sub-synthetic", "sub-baseline"
 """Names of people in files."""
@@ -58,12 +60,21 @@ def person_zip(
     )
 
 
-def compare_commands(pack: Pack, seed: int, draws: int) -> list[str]:
+def compare_commands(pack: Pack, seed: int, draws: int, *, table: str = "people.csv") -> list[str]:
     """What makes the scenarios' volumes again (their mean over draws), and their brains."""
+    many: list[object] = ["--seed", seed, "--draws", draws, "--no-maps"]
     return [
-        command("generate", pack, "--seed", seed, "--draws", draws, "--no-maps", out="again_volumes"),
-        command("generate", pack, "--seed", seed, out="again_maps"),
+        command("generate", pack, *many, table=table, out="again_volumes"),
+        command("generate", pack, "--seed", seed, table=table, out="again_maps"),
     ]
+
+
+def compare_methods(names: Sequence[str], *, draws: int, seed: int) -> str:
+    """How scenarios were compared, in a sentence."""
+    return (
+        f"{len(names)} scenarios ({', '.join(names)}) were compared: they share {draws} latent draws (seed {seed}) "
+        "and differ by features alone; their volumes are means over draws."
+    )
 
 
 def compare_zip(
@@ -91,7 +102,9 @@ def compare_zip(
         pack,
         figures,
         commands=compare_commands(pack, seed, draws),
-        methods=methods_paragraph(pack, seed=seed, draws=draws),
+        methods=methods_paragraph(pack, seed=seed, draws=draws)
+        + " "
+        + compare_methods(list(names), draws=draws, seed=seed),
         scenario=scenario,
         files={
             "people.csv": people_csv({b.participant_id: b.features for b in own}),
@@ -107,10 +120,27 @@ INFLUENCE_GIVES: Final = "The table of gradients per SD"
 """What `influence_commands` give of the Feature influence page: neither contrasts between levels nor the map."""
 
 
-def influence_commands(pack: Pack, seed: int, draws: int, resolution: int) -> list[str]:
+def influence_commands(
+    pack: Pack, seed: int, draws: int, resolution: int, *, out: str = "again"
+) -> list[str]:
     """What makes the table of gradients again."""
     fast = ["--fast"] if resolution == 2 else []
-    return [command("saliency", pack, "--seed", seed, "--draws", draws, *fast)]
+    return [command("saliency", pack, "--seed", seed, "--draws", draws, *fast, out=out)]
+
+
+def influence_methods(people: str, several: bool, *, draws: int, resolution: int) -> str:
+    """How gradients were computed, in a sentence.
+
+    Args:
+        people: over whom: `12 people`.
+        several: whether they are more than one.
+    """
+    return (
+        "The influence of features was measured as the gradient of volumes with respect to standardised features, "
+        f"by back-propagation, averaged over {draws} latent draw{'s' * (draws > 1)} and {people}"
+        + (", with a 95 % bootstrap interval over people" if several else "")
+        + ("." if resolution == 1 else f"; {saliency.EVERY_SECOND} along each axis was summed.")
+    )
 
 
 def bars_table(
@@ -156,15 +186,22 @@ def influence_zip(
         "people.csv": people.to_csv(na_rep="n/a").encode(),
     }
     if contrasts is not None:
-        files["contrasts.csv"] = csv(contrasts)
+        files["contrasts.csv"] = csv(saliency.with_provenance(contrasts, found))
     if bars is not None:
         files["bars.csv"] = csv(bars)
-    methods = methods_paragraph(pack, seed=found.seed, draws=draws)
+    methods = methods_paragraph(pack, seed=found.seed, draws=draws if draws > 1 else None)
+    flagged = int(whole["flagged_people"].iloc[0])
+    whose = f"{flagged} of these people" if len(people) > 1 else "this person"
+    several = len(people) > 1
     methods += (
-        f" The influence of features was measured as the gradient of volumes with respect to standardised features, "
-        f"by back-propagation, averaged over {draws} latent draws and {len(people)} people"
-        + (", with a 95 % bootstrap interval over people" if len(people) > 1 else "")
-        + ("." if found.resolution == 1 else "; every second voxel along each axis was summed.")
+        " "
+        + influence_methods(
+            f"{len(people)} people" if several else "1 person",
+            several,
+            draws=draws,
+            resolution=found.resolution,
+        )
+        + (f" Some values of {whose} were imputed, out of the training range or rare." if flagged else "")
     )
     return figure_export.everything(
         pack,
@@ -219,4 +256,87 @@ def evaluation_zip(
         methods=methods_paragraph(pack, seed=0),
         files=files,
         **more,
+    )
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """Settings of the Feature influence page that its numbers depend on."""
+
+    people: str
+    """Over whom: `1 person`, `people drawn from the pack's statistics`."""
+    several: bool
+    draws: int
+    resolution: int
+    """1: every voxel; 2: every second one along each axis."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is set on all pages; None for analyses that are left out."""
+
+    person: Mapping[str, Any]
+    seed: int
+    sweep: Plan | None = None
+    comparison: Comparison | None = None
+    gradients: GradientSettings | None = None
+
+    def methods(self, pack: Pack) -> str:
+        """Paragraphs for a paper: the brains, then each analysis with its settings."""
+        from csegsynth_core.sweep_report import plan_methods  # imports nibabel
+
+        parts = [methods_paragraph(pack, seed=self.seed, who=pack.schema.describe(self.person))]
+        if self.sweep is not None and pack.schema.age is not None:
+            stats = pack.encoder.numeric[pack.schema.age.name]
+            parts.append(plan_methods(self.sweep, (stats.minimum, stats.maximum)))
+        if self.comparison is not None:
+            names = list(self.comparison.scenarios)
+            parts.append(compare_methods(names, draws=self.comparison.draws, seed=self.seed))
+        if self.gradients is not None:
+            one = self.gradients
+            parts.append(
+                influence_methods(one.people, one.several, draws=one.draws, resolution=one.resolution)
+            )
+        return "\n\n".join(parts)
+
+    def commands(self, pack: Pack) -> list[str]:
+        """What makes the numbers again, from the tables of `method_zip`; groups' gradients have none."""
+        from csegsynth_core.sweep_report import plan_command  # imports nibabel
+
+        lines = person_commands(pack, self.seed)
+        if self.sweep is not None:
+            lines.append(plan_command(self.sweep, pack.name, out="again_sweep"))
+        if self.comparison is not None:
+            lines += compare_commands(pack, self.seed, self.comparison.draws, table=SCENARIOS)
+        if self.gradients is not None and not self.gradients.several:
+            one = self.gradients
+            lines += influence_commands(pack, self.seed, one.draws, one.resolution, out="again_influence")
+        return lines
+
+
+SCENARIOS: Final = "scenarios.csv"
+"""The people of Compare among the files of `method_zip`."""
+METHOD_GIVES: Final = "What the methods tell (gradients of groups of people apart)"
+"""What `Session.commands` give."""
+
+
+def method_zip(pack: Pack, session: Session, *, scenario: str) -> bytes:
+    """Everything of the Method page: methods, citation, licences, people, and the commands of every analysis."""
+    files = {
+        "people.csv": people_csv({PERSON: session.person}),
+        "licences.txt": f"{licences(pack)}\n".encode(),
+    }
+    if session.comparison is not None:
+        people = session.comparison.people
+        names = names_of(list(people))
+        files[SCENARIOS] = people_csv({names[name]: one for name, one in people.items()})
+    return figure_export.everything(
+        pack,
+        [],
+        commands=session.commands(pack),
+        gives=METHOD_GIVES,
+        methods=session.methods(pack),
+        scenario=scenario,
+        files=files,
+        settings={"Seed": session.seed},
     )

@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from csegsynth_core import figures, measured
-from csegsynth_core.tissue import BY_NAME
 
 TITLES = {
     "volumes": "Volumes",
@@ -19,7 +18,7 @@ TITLES = {
 }
 _WORDS = {
     "volumes": "Tables II and III of the paper: volumes of generated maps against those of prepared maps. A model's "
-    "name alone is the mean over its latent draws.",
+    "name alone: mean over its latent draws.",
     "images": "Table I of the paper: one draw of each person against the same people's real maps.",
     "regions": "Read by the parcellation network off generated and off real maps.",
     "achievable": "Absolute error over that of the best predictor that the simulation allows.",
@@ -43,12 +42,16 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
     """
     part = whole[whole["table"] == name]
     metrics = list(dict.fromkeys(part["metric"]))
-    metric = st.segmented_control(
-        "Metric", metrics, default=metrics[0], required=True, key=f"metric-{name}",
-        format_func=lambda m: measured.short_of(m), label_visibility="collapsed",
-    )  # fmt: skip
+    single = part["method"].str.endswith("_single_draw")
+    with st.container(horizontal=True, vertical_alignment="center", key=f"bar-{name}"):
+        metric = st.segmented_control(
+            "Metric", metrics, default=metrics[0], required=True, key=f"metric-{name}",
+            format_func=lambda m: measured.short_of(m), label_visibility="collapsed",
+        )  # fmt: skip
+        if single.any() and not st.toggle("Single draws too", key=f"single-{name}"):
+            part = part[~single]
     own = part[part["metric"] == metric]
-    title, direction, _ = measured.metric_of(metric)
+    direction = measured.metric_of(metric)[1]
     names = {m: measured.name_of(m) for m in own["method"]}
     words = [_WORDS.get(name.rpartition("/")[2], "")]
     words += [f"{direction.capitalize()} is better." if direction else ""]
@@ -63,58 +66,46 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
     with left:
         _table(own, metric)
     right.plotly_chart(
-        figures.methods_figure(own, names, title, dark=st.context.theme.type == "dark"),
-        key=f"figure-{name}", config={"displayModeBar": False}, theme=None, alt=f"{title} of each method",
-    )  # fmt: skip
-
-
-def show_pairs(pairs: pd.DataFrame) -> None:
-    """Paired differences of absolute error to every other method."""
-    st.caption(
-        "Absolute error of CSegSynth minus that of the other method on the same people, mL; below 0: CSegSynth is "
-        "better. Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test."
-    )
-    st.dataframe(
-        pairs.drop(columns="table").assign(
-            method=pairs["method"].map(measured.name_of), part=[BY_NAME[p].bids for p in pairs["part"]]
+        figures.methods_figure(
+            measured.scaled(own, metric), names, measured.headed(metric), dark=st.context.theme.type == "dark"
         ),
-        hide_index=True,
-        key="paired",
-        column_config={
-            "part": "tissue",
-            **{
-                k: st.column_config.NumberColumn(label, format="%.1f")
-                for k, label in (("difference_ml", "difference, mL"), ("low", "from"), ("high", "to"))
-            },
-            "p": st.column_config.NumberColumn("p", format="%.3f"),
-        },
-    )
+        key=f"figure-{name}", config={"displayModeBar": False}, theme=None,
+        alt=f"{measured.metric_of(metric)[0]} of each method",
+    )  # fmt: skip
 
 
 def _table(part: pd.DataFrame, metric: str) -> None:
     """Methods × tissues, the best in bold, with intervals where there are any."""
-    _, direction, form = measured.metric_of(metric)
+    direction = measured.metric_of(metric)[1]
     parts = list(dict.fromkeys(part["part"]))
     real = part["method"].isin(measured.REFERENCES)
     best = {p: measured.best(part[(part["part"] == p) & ~real]["value"], direction) for p in parts}
     rows = []
     for method, own in part.groupby("method", sort=False):
-        cells = []
-        for one in parts:
-            found = own[own["part"] == one].to_dict("records")
-            cells.append(f"<td>{_cell(found[0], form, best[one]) if found else '–'}</td>")
-        name = "real against real (floor)" if method == "floor" else measured.name_of(str(method))
-        rows.append(f'<tr data-method="{escape(str(method))}"><th>{escape(name)}</th>{"".join(cells)}</tr>')
+        found = {str(one["part"]): one for one in own.to_dict("records")}
+        rows.append((str(method), [_cell(found[p], metric, best[p]) if p in found else "–" for p in parts]))
+    methods_table(measured.headed(metric), parts, rows)
+
+
+def methods_table(head: str, parts: list[str], rows: list[tuple[str, list[str]]]) -> None:
+    """A table of methods and what stands in their cells (HTML)."""
+    lines = []
+    for method, cells in rows:
+        name = "real against real (floor)" if method == "floor" else measured.name_of(method)
+        shown = "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f'<tr data-method="{escape(method)}"><th>{escape(name)}</th>{shown}</tr>')
     heads = "".join(f"<td>{escape(figures.named(p)[0])}</td>" for p in parts)
     st.html(
-        f'<table class="volumes measured"><thead><tr><th>{escape(measured.metric_of(metric)[0])}</th>{heads}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table>"
+        f'<table class="volumes measured"><thead><tr><th>{escape(head)}</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
     )
 
 
-def _cell(row: dict[str, float], form: str, best: float) -> str:
-    text = "n/a" if pd.isna(row["value"]) else f"{row['value']:{form}}"
+def _cell(row: dict[str, float], metric: str, best: float) -> str:
+    text = measured.number(row["value"], metric)
     text = f"<b>{text}</b>" if row["value"] == best else text
     if not pd.isna(row["low"]):
-        text += f"<small>{row['low']:{form}} to {row['high']:{form}}</small>"
+        text += (
+            f"<small>{measured.number(row['low'], metric)} to {measured.number(row['high'], metric)}</small>"
+        )
     return text.replace("-", "−")

@@ -12,6 +12,7 @@ from pages import (
     _about,
     _evaluation_brains,
     _evaluation_export,
+    _evaluation_more,
     _evaluation_tables,
     _figure_export,
     _link,
@@ -36,6 +37,9 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
         )
     )
     _evaluation_export.popover(pack)
+said = measured.summary(pack.metrics)
+if said:
+    st.html(f'<p class="notice summary">{escape(" ".join(said))}</p>')
 titles = [_evaluation_tables.title_of(t) for t in tables]
 titles += ["Paired"] if len(pairs) else []
 titles += ["One person, all models", "Real beside generated", "Further measurements", "Model card"]
@@ -45,25 +49,20 @@ for name, title in zip(tables, titles, strict=False):
         _evaluation_tables.show(whole, name, pack.metrics.get("extractors", {}))
 if len(pairs):
     with tabs["Paired"]:
-        _evaluation_tables.show_pairs(pairs)
+        _evaluation_more.show_pairs(pairs)
 with tabs["One person, all models"] as tab:
     if tab.open:
         _evaluation_brains.one_person(pack)
 with tabs["Real beside generated"] as tab:
     if tab.open:
         _evaluation_brains.groups(pack)
-with tabs["Further measurements"]:
+with tabs["Further measurements"] as tab:
     if not more:
         st.caption("None in this pack.")
-    columns = st.columns(2, gap="medium")
-    for n, (key, table) in enumerate(more.items()):
-        with columns[n % 2]:
-            st.html(f'<div class="panel-head">{escape(measured.title_of(key))}</div>')
-            st.dataframe(
-                table, hide_index=True, key=f"more-{key}", height="content" if len(table) < 10 else 320
-            )
+    elif tab.open:
+        _evaluation_more.show_more(more, pack)
 with tabs["Model card"]:
+    st.caption("The command that measures all of this again, on the cohort prepared as the README says:")
+    _figure_export.own_pack(pack)
+    st.code(f"python -m train evaluate --pack {quote(pack.name)} --cohort COHORT", language="sh")
     st.markdown(pack.card)
-st.caption("The command that measures all of this again, on the cohort prepared as the README says:")
-_figure_export.own_pack(pack)
-st.code(f"python -m train evaluate --pack {quote(pack.name)} --cohort COHORT", language="sh")

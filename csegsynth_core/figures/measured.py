@@ -63,6 +63,7 @@ def methods_figure(
             "zeroline": False,
             "fixedrange": True,
             "tickfont": {"size": 11},
+            "exponentformat": "power",
             "nticks": 5 if down == 1 else 4,
         }
         if n + across >= len(parts):

@@ -1,0 +1,71 @@
+"""What the Evaluation page tells besides the paper's tables: paired differences, further measurements."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from csegsynth_core import measured
+from csegsynth_core.pack import Pack
+from pages import _evaluation_tables
+
+_LONG, _FRAME_PX = 16, 480
+"""Rows beyond which a table scrolls in a frame, and that frame's height."""
+_SENTENCE = 40
+"""Characters beyond which a cell is text that runs on over lines."""
+
+
+def show_pairs(pairs: pd.DataFrame) -> None:
+    """Paired differences of absolute error to every other method."""
+    st.caption(
+        "Absolute error of CSegSynth minus that of the other method on the same people, mL; below 0: CSegSynth is "
+        "better. Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test."
+    )
+    parts = list(dict.fromkeys(pairs["part"]))
+    rows = []
+    for method, own in pairs.groupby("method", sort=False):
+        found = {str(one["part"]): one for one in own.to_dict("records")}
+        rows.append((str(method), [_pair(found[p]) if p in found else "–" for p in parts]))
+    _evaluation_tables.methods_table("Difference, mL", parts, rows)
+
+
+def show_more(more: dict[str, pd.DataFrame], pack: Pack) -> None:
+    """Further measurements (as from `measured.others`), one at a time."""
+    left, right = st.columns([30, 70], gap="medium")
+    key = left.radio("Measurement", list(more), format_func=measured.title_of, label_visibility="collapsed")
+    table = measured.worded(key, more[key], _names_of(pack))
+    with right:
+        st.html(f'<div class="panel-head">{escape(measured.title_of(key))}</div>')
+        if len(table) > _LONG:
+            st.dataframe(table, hide_index=True, key=f"more-{key}", height=_FRAME_PX)
+            return
+        heads = "".join(map(_value, table.columns[1:]))
+        lines = "".join(
+            f"<tr>{_value(what, 'th')}{''.join(map(_value, cells))}</tr>"
+            for what, *cells in table.itertuples(index=False)
+        )
+        st.html(
+            f'<table class="volumes measured"><thead><tr><th>'
+            f"{escape(str(table.columns[0]))}</th>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+        )
+
+
+def _names_of(pack: Pack) -> dict[str, str]:
+    """Feature, or level of sex → as people call it."""
+    levels = dict(pack.schema.sex.levels) if pack.schema.sex else {}
+    return levels | {f.name: f.label for f in pack.schema.features}
+
+
+def _pair(row: dict[str, float]) -> str:
+    value, low, high = (measured.number(row[k], "mae_ml") for k in ("difference_ml", "low", "high"))
+    p = escape(measured.p_value(row["p"]))
+    return f"{value}<small>{low} to {high}; p {p}</small>".replace("-", "−")
+
+
+def _value(value: object, tag: str = "td") -> str:
+    """A cell (HTML); text runs on over lines, what is short does not."""
+    text = str(value)
+    long = "white-space: normal; text-align: left"
+    return f'<{tag} style="{long if len(text) > _SENTENCE else "white-space: nowrap"}">{escape(text)}</{tag}>'
