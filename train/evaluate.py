@@ -33,7 +33,7 @@ from csegsynth_core.regions import region_table, region_volumes_ml
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
-from train import baselines, images
+from train import artefacts, baselines, images
 from train.extractors import OWN, Features
 from train.memorisation import Memory
 from train.people import person_key
@@ -49,6 +49,8 @@ FEWEST = 6
 """People: floors compare halves, and a metric needs three brains of each."""
 EVALUATION_SEED = 2026
 AGES = (25.0, 75.0)
+NOT_RECORDED = "not recorded"
+"""Minutes of calibration of packs that were made before they were counted."""
 
 
 def people_of(pack: Pack, cohort: Cohort, split: Literal["test", "all"]) -> Parsed:
@@ -195,8 +197,13 @@ def evaluate(
         `cohort`, `split`, `n`, `n_trained_on` (how many of these people training saw), `volumes`, `regions`,
         `paired`, `images`, `floors`, and beside them `memorisation` (where the cohort holds the training people),
         `achievable` (virtual cohorts), `models` (size and training of each), `extractors`, `ageing` (the same people
-        at two ages), `sharpness` (gradient energy of generated over real maps), `influence` (mL that each feature
-        can move), `spread_over_draws_ml`, `inside_90_percent_of_draws` beside `inside_expected`, `flagged_features`
+        at two ages), `sharpness` (gradient energy of generated over real maps), `energy_at_2_and_4_voxels` (of
+        repeating patterns, generated over real maps), `left_right_asymmetry` (also of the real maps),
+        `beats_training_mean` (generative models: paired difference of absolute error to that of predicting the
+        training people's mean, and whether it is below 0), `floor_people` (how many are compared with how many for
+        the floor), `floors_of_halves` (as measured, where `floors` are rescaled from halves to all people, see
+        `train.images.rescaled`), `influence` (mL that each feature can move), `spread_over_draws_ml`,
+        `inside_90_percent_of_draws` beside `inside_expected`, `flagged_features`
         (filled in, out of range or rare: feature → flag → people), `seconds` and `parameters`.
     """
     started = time.perf_counter()
@@ -208,7 +215,9 @@ def evaluate(
     predicted: dict[str, NDArray[np.float64]] = {}
     regions: dict[str, Any] = {}
     about: dict[str, Any] = {}
-    spread, inside, sharp = {}, {}, {}
+    spread, inside, sharp, repeating = {}, {}, {}, {}
+    real_energies = artefacts.energies(seen.real.maps)
+    halves = {"real": artefacts.asymmetry(seen.real.maps)}
     for name, one in models.items():
         drawn = draw_brains(one, people, draws=DRAWS, seed=seed, what=name, progress=progress)
         predicted[name] = drawn.volumes.mean(axis=1)
@@ -222,6 +231,8 @@ def evaluate(
         spread[name] = {t: float(drawn.volumes[:, :, k].std(axis=1).mean()) for k, t in enumerate(TISSUES)}
         inside[name] = _inside(drawn.volumes, true)
         sharp[name] = sharpness(drawn.maps, seen.real.maps)
+        repeating[name] = artefacts.spectrum(artefacts.energies(drawn.maps), real_energies)
+        halves[name] = artefacts.asymmetry(drawn.maps)
         about[name] = _told(one, drawn.seconds)
         seen.add(name, drawn.maps)
         logger.debug("%s measured after %.0f s", name, time.perf_counter() - started)
@@ -250,8 +261,17 @@ def evaluate(
             for method, ml in predicted.items()
             if not method.startswith("csegsynth") and not method.endswith("_single_draw")
         },
+        "beats_training_mean": {
+            name: {
+                t: _beaten(
+                    metrics.paired(predicted[name][:, k], predicted["training_mean"][:, k], true[:, k])
+                )
+                for k, t in enumerate(TISSUES)
+            }
+            for name in models
+        },
         "images": seen.tables,
-        "floors": seen.floors(),
+        **seen.floors(),
         "extractors": _eyes(seen.features, people),
         "memorisation": seen.memory.rows if seen.memory else {},
         "achievable": _achievable(cohort, people, predicted, true),
@@ -266,6 +286,8 @@ def evaluate(
         "flagged_features": _flagged(pack, people),
         "ageing": ageing(pack),
         "sharpness": sharp,
+        "energy_at_2_and_4_voxels": repeating,
+        "left_right_asymmetry": halves,
         "influence": influence(pack),
         "parameters": pack.model.generating_parameters(),
     }
@@ -295,19 +317,34 @@ class _Images:
             self.memory.add(name, maps)
 
     def floors(self) -> dict[str, Any]:
-        """Other real people against these: training people where there are enough, otherwise two halves."""
+        """Other real people against these: as many training people, or where there are too few one half against the
+        other, rescaled to as many people as models are compared on.
+
+        Returns:
+            `floors`, `floor_people` and, of halves, `floors_of_halves` as measured.
+        """
         count = len(self.real)
-        sets = []
-        for _ in range(images.FLOORS):
-            if len(self.others) >= count:
+        if len(self.others) >= count:
+            sets = []
+            for _ in range(images.FLOORS):
                 chosen = self.rng.choice(self.others, count, replace=False)
                 other = images.describe(images.packed_of(self.cohort, list(chosen)), self.features)
                 sets.append((other, self.real))
-            else:
-                order = self.rng.permutation(count)
-                half = count // 2
-                sets.append((self.real.some(order[:half]), self.real.some(order[half : 2 * half])))
-        return images.floors(sets)
+            return {"floors": images.floors(sets), "floor_people": [count, count]}
+        half, orders = count // 2, [self.rng.permutation(count) for _ in range(images.FLOORS)]
+        measured = images.floors(
+            [(self.real.some(order[:half]), self.real.some(order[half : 2 * half])) for order in orders]
+        )
+        return {
+            "floors": images.rescaled(measured, half, count),
+            "floor_people": [half, half],
+            "floors_of_halves": measured,
+        }
+
+
+def _beaten(difference: dict[str, Any]) -> dict[str, Any]:
+    """Whether a paired difference is below 0 with its whole interval."""
+    return difference | {"beats": difference["high"] is not None and difference["high"] < 0.0}
 
 
 def _eyes(features: Features, people: Parsed) -> dict[str, str]:
@@ -318,14 +355,30 @@ def _eyes(features: Features, people: Parsed) -> dict[str, str]:
 
 
 def _told(pack: Pack, seconds: float) -> dict[str, Any]:
-    """What a model is and how it was made, as its pack says, and seconds per brain here."""
+    """What a model is and how it was made, as its pack says, and seconds per brain here.
+
+    `steps` are those of both steps of training; `calibration_minutes` only where there was a calibration after it.
+    """
     said = dict(pack.about.get("training", {}))
     if "seconds" in said:
         said["training_minutes"] = round(said.pop("seconds") / 60, 1)
+    if "pretraining_seconds" in said:
+        said["pretraining_minutes"] = round(said.pop("pretraining_seconds") / 60, 1)
+    steps = said.pop("steps", pack.about.get("steps", ""))
+    if "pretraining_steps" in said:
+        said["finetuning_steps"] = steps
+        steps += said["pretraining_steps"]
+    else:  # both in one run, or no such steps at all
+        stages = pack.about.get("run", {}).get("stages", [])
+        before = sum(int(s["steps"]) for s in stages if s["kind"] == "pretrain")
+        if before and steps:
+            said |= {"pretraining_steps": min(before, steps), "finetuning_steps": max(steps - before, 0)}
+    if pack.model.family == "csegsynth" and pack.about.get("noise"):
+        said.setdefault("calibration_minutes", NOT_RECORDED)
     size = sum(p.stat().st_size for p in pack.folder.iterdir() if p.name == "weights.safetensors")
     return {
         "people": len(pack.about["people"]["train"]),
-        "steps": said.pop("steps", pack.about.get("steps", "")),
+        "steps": steps,
         **said,
         "parameters": pack.model.generating_parameters(),
         "weights_mb": round(size / 1e6, 1),

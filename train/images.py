@@ -35,6 +35,9 @@ WINDOW: Final = 7
 """Voxels along each edge of SSIM's window, which is put at every second voxel."""
 GROUPS: Final = 30
 """Most groups of people that the jackknife leaves out in turn."""
+BIASED: Final = ("fid_2d", "fid_3d")
+"""Metrics whose bias is in proportion to 1/people (Chong and Forsyth 2020, arXiv:1911.07023): of two sets of one
+population they are nothing else."""
 _WIDEST: Final = 256
 """Widest features whose FID is repeated for an interval."""
 
@@ -142,6 +145,25 @@ def floors(sets: Sequence[tuple[Described, Described]], pairs: int | None = None
             found = [e[tissue][name]["value"] for e in every]
             out[tissue][name] = _cell(float(np.mean(found)), min(found), max(found))
     return out
+
+
+def rescaled(found: dict[str, Any], compared: int, people: int) -> dict[str, Any]:
+    """Floors of two sets of `compared` people of one population, as two sets of `people` would score: FID times
+    `compared`/`people` (see `BIASED`), all else as it is.
+
+    Where features are wider than people are many FID falls more slowly, and the floor found is low: a strict bar.
+
+    Args:
+        found: tissue → metric → `{"value", "low", "high"}`.
+    """
+    share = compared / people
+    return {
+        tissue: {
+            name: {k: round(v * share, 6) for k, v in cell.items()} if name in BIASED else cell
+            for name, cell in by.items()
+        }
+        for tissue, by in found.items()
+    }
 
 
 def jackknife(

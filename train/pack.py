@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ from csegsynth_core.models.family import ConditionalModel, family
 from csegsynth_core.pack import COMPARISON, Pack, add_files, load_pack, save_pack
 from csegsynth_core.regions import region_table
 from csegsynth_core.tissue import ALL, TISSUES
-from train import baselines, checkpoint
+from train import baselines, checkpoint, report
 from train.calibrate import calibrate
 from train.evaluate import AGES, DRAWS, evaluate
 from train.people import gather, maps_of, person_key
@@ -159,8 +160,9 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     regional = pd.DataFrame([region_table(cohort.maps(person)) for person in training.ids])
     reference = {k: table[k].to_numpy(float) for table in (volumes[list(TISSUES)], regional) for k in table}
     fitted = baselines.fit(people.encoder.encode(training).x.astype(float), volumes.to_numpy(float))
-    noise = {}
+    noise, training_of = {}, _training_of(run, state, settings)
     if isinstance(model, CSegSynth):
+        began = time.perf_counter()
         noise = calibrate(
             model,
             lambda rows: maps_of(cohort, rows, model.region, 1),
@@ -168,12 +170,13 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
             people.features,
             people.volumes_ml[:, : len(TISSUES)],
         )
+        training_of["calibration_minutes"] = round((time.perf_counter() - began) / 60, 1)
     details = {
         "simulated": cohort.simulated,
         "created": datetime.now(UTC).date().isoformat(),
         "steps": int(state["done"]),
         "run": settings,
-        "training": _training_of(run, state, settings),
+        "training": training_of,
         **({"noise": noise} if noise else {}),
         "people": {
             "train": sorted(person_key(i) for i in training.ids),
@@ -361,7 +364,7 @@ def save_comparison(
         Folder of the comparison pack.
     """
     name = name or model.family
-    own = ("files", "format", "version", "software", "notes", "limits", "steps", "run", "training")
+    own = ("files", "format", "version", "software", "notes", "limits", "steps", "run", "training", "noise")
     about = {k: v for k, v in pack.about.items() if k not in own}
     about |= {
         "name": f"{pack.name}-{name}",
@@ -534,9 +537,9 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         if method != "best_achievable"
     ]
     told = [
-        f"| {measured.name_of(method)} | {by['steps'] or 'n/a'} | {by.get('training_minutes', 'n/a')} | "
-        f"{by['parameters'] / 1e6:.2f} | {by['weights_mb']:.1f} | {by['seconds_per_brain']:.2f} |"
-        for method, by in metrics["models"].items()
+        f"| {' | '.join(budget)} | {by['parameters'] / 1e6:.2f} | {by['weights_mb']:.1f} | "
+        f"{by['seconds_per_brain']:.2f} |"
+        for budget, by in zip(report.budgets(metrics), metrics["models"].values(), strict=True)
     ]
     ageing = []
     for sex, values in metrics["ageing"].items():
@@ -561,6 +564,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         else "that validated best: errors on the people kept aside are somewhat optimistic."
     )
     started = _start_and_calibration(pack.about, settings)
+    artefacts = report.artefacts_of(metrics)
     extractors = "; ".join(dict.fromkeys(metrics["extractors"].values()))
     lines = "\n".join
     memory, beside = "", ""
@@ -629,6 +633,8 @@ Absolute error of CSegSynth minus that of the other method on the same people, m
 |---|---|---|---|
 {lines(compared)}
 
+{_wrapped(report.beats_mean(metrics))}
+
 Ratio of MAPE to ridge's: {", ".join(f"{t.upper()} {metrics['mape_over_ridge'][t]:.2f}" for t in TISSUES)}.
 `typical` is the brain without noise (seed 0). Standard deviation over draws:
 {", ".join(f"{t.upper()} {sd:.1f} mL" for t, sd in spread.items())}. Of these people's own volumes
@@ -664,7 +670,7 @@ people's real maps.
 ## Images
 One draw of each person against the real maps, with 95 % jackknife intervals over people, and what other real people
 score (mean and range over choices of people). Lower is better.
-{textwrap.fill(f"FID looks through {extractors}.", 118)}
+{_wrapped(f"FID looks through {extractors}. {report.floor_said(metrics)}")}
 
 | metric | method | WM | GM | CSF |
 |---|---|---|---|---|
@@ -672,12 +678,18 @@ score (mean and range over choices of people). Lower is better.
 
 Gradient energy of generated maps over the same people's real maps:
 {", ".join(f"{measured.name_of(k)} {v:.2f}" for k, v in metrics["sharpness"].items())}.
+
+{_wrapped(report.ARTEFACTS)}
+
+| {" | ".join(artefacts.columns)} |
+|{"---|" * len(artefacts.columns)}
+{lines(f"| {' | '.join(row)} |" for row in artefacts.itertuples(index=False))}
 {memory}{beside}
 ## Models
-All were given the same people, features and maps. Minutes and seconds are of the machines that trained and measured.
+{_wrapped(report.budget_said(metrics))}
 
-| model | steps | minutes of training | parameters, M | weights, MB | s per brain |
-|---|---|---|---|---|---|
+| model | steps | minutes of training | minutes of calibration | parameters, M | weights, MB | s per brain |
+|---|---|---|---|---|---|---|
 {lines(told)}
 
 ## Limits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
@@ -14,7 +15,8 @@ from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.generate import encode
 from csegsynth_core.pack import Pack, models_of
 from csegsynth_core.tissue import BY_NAME, TISSUES
-from train.evaluate import EVALUATION_SEED, people_of
+from train.evaluate import EVALUATION_SEED, NOT_RECORDED, people_of
+from train.images import BIASED
 
 PARTS: Final[Sequence[tuple[str, str, tuple[str, ...]]]] = (
     ("Table I", "images", ("mmd", "mmd_rbf", "fid_2d", "fid_3d", "delta_ssim")),
@@ -37,6 +39,10 @@ _NOTES: Final = {
     "regions": "Read by the parcellation network off generated maps (mean over draws) and off the same people's real "
     "maps.",
 }
+
+_PAIRED: Final = (
+    "Absolute error of CSegSynth minus that of the other method on the same people, mL. Below 0: better."
+)
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #1B2530; }
@@ -65,21 +71,148 @@ def as_text(found: dict[str, Any]) -> str:
         for metric in dict.fromkeys(tidy[tidy["table"] == table]["metric"]):
             own = tidy[(tidy["table"] == table) & (tidy["metric"] == metric)]
             lines += ["", *_text_table(f"{table.capitalize()}: {_headed(metric)}", own, metric)]
-    pairs = measured.paired(found)
-    if len(pairs):
-        lines += [
-            "",
-            "CSegSynth's absolute error minus the other method's, mL (below 0: CSegSynth is better)",
-        ]
+    for key, title in (
+        ("paired", "CSegSynth's absolute error minus the other method's, mL (below 0: CSegSynth is better)"),
+        ("beats_training_mean", "Absolute error minus that of predicting the training people's mean, mL"),
+    ):
+        pairs = measured.paired({"paired": found.get(key)})
+        if len(pairs):
+            lines += ["", title]
         for method, rows in pairs.groupby("method", sort=False):
             cells = [
                 f"{r['difference_ml']:+7.1f} [{r['low']:+.1f}, {r['high']:+.1f}] p {_p(r['p'])}"
                 for r in rows.to_dict("records")
             ]
             lines.append(f"{measured.name_of(str(method)):40s}" + "".join(f"{c:>36s}" for c in cells))
+    for title, said in (
+        ("", beats_mean(found)),
+        ("", floor_said(found)),
+        ("Artefacts", ARTEFACTS if "left_right_asymmetry" in found else ""),
+        ("Budgets", budget_said(found)),
+    ):
+        if said:
+            lines += ["", *([title] if title else []), *textwrap.wrap(said, 118)]
+        if said and title == "Artefacts":
+            lines += artefacts_of(found).to_string(index=False).splitlines()
+    lines += [
+        f"{name:40s}steps {steps}; minutes of training {minutes}"
+        + (f", of calibration {calibration}" if calibration != "–" else "")
+        for name, steps, minutes, calibration in budgets(found)
+    ]
     if "seconds" in found:
         lines += ["", f"Measured in {found['seconds'] / 60:.1f} minutes."]
     return "\n".join(lines)
+
+
+def floor_said(found: dict[str, Any]) -> str:
+    """Who is compared with whom for the floor, and what was done where that is not as for the models."""
+    if "floor_people" not in found:
+        return ""
+    one, other = found["floor_people"]
+    if "floors_of_halves" not in found:
+        return f"Floor: {one} training people against these {other}, as many as models are compared on."
+    halves = "; ".join(
+        f"{measured.metric_of(m)[0]} "
+        + ", ".join(f"{t.upper()} {found['floors_of_halves'][t][m]['value']:.3g}" for t in TISSUES)
+        for m in BIASED
+    )
+    return (
+        f"Floor: the cohort lacks enough of the training people, so {one} of these {found['n']} people against "
+        f"{other} others of them; models are compared on all {found['n']}. FID of few people is too high, in "
+        "proportion to 1/people (Chong and Forsyth 2020): its floors are rescaled to "
+        f"{found['n']} against {found['n']}. As measured, which is no bar for the models: {halves}. |ΔSSIM| is that "
+        "of the halves, and somewhat high; MMD has no bias."
+    )
+
+
+def beats_mean(found: dict[str, Any]) -> str:
+    """Which generative models predict volumes better than the training people's mean does, and which do not."""
+    table = found.get("beats_training_mean", {})
+    if not table:
+        return ""
+    failing = [
+        f"{measured.name_of(method)} in {t.upper()} ({by[t]['difference_ml']:+.1f} mL "
+        f"[{by[t]['low']:+.1f}, {by[t]['high']:+.1f}]; R² {found['volumes'][method][t]['r2']['value']:.2f})"
+        for method, by in table.items()
+        for t in TISSUES
+        if not by[t]["beats"]
+    ]
+    said = (
+        "A generative model beats predicting the training people's mean where its mean absolute error is smaller, "
+        "with all of the paired 95 % bootstrap interval of the difference. "
+    )
+    if not failing:
+        return f"{said}Every model does, in every tissue."
+    return f"{said}NOT SO: {'; '.join(failing)}. All others do."
+
+
+ARTEFACTS: Final = (
+    "Energy of generated maps that repeats every 2 voxels (the Nyquist frequency) and every 4 along each axis, over "
+    "that of the same people's real maps: checkerboards would be far above 1. Asymmetry: left and right, "
+    "|L − R|/(L + R) of tissue volumes, mean over people, %, with 95 % jackknife intervals."
+)
+"""What `artefacts_of` holds."""
+
+
+def artefacts_of(found: dict[str, Any]) -> pd.DataFrame:
+    """Repeating patterns and unlike halves of the brains, in words; a row for each model and one for real people."""
+    rows = []
+    for method, halves in found.get("left_right_asymmetry", {}).items():
+        repeating = found["energy_at_2_and_4_voxels"].get(method, {})
+        rows.append(
+            {"brains": "Real people" if method == "real" else measured.name_of(method)}
+            | {
+                k.removesuffix("_voxels").replace("_", ", every "): _ratio(cell)
+                for k, cell in repeating.items()
+            }
+            | {f"asymmetry {t.upper()}": _percent(halves[t]) for t in TISSUES}
+        )
+    return pd.DataFrame(rows[1:] + rows[:1]).fillna("–")  # real people last, as floors are
+
+
+def _ratio(cell: dict[str, Any]) -> str:
+    return "n/a" if cell["value"] is None else f"{cell['value']:.2f}"
+
+
+def _percent(cell: dict[str, Any]) -> str:
+    low, high = cell["low"], cell["high"]
+    return f"{100 * cell['value']:.1f}" + (
+        "" if low is None else f" [{100 * max(low, 0.0):.1f}, {100 * high:.1f}]"
+    )
+
+
+def budget_said(found: dict[str, Any]) -> str:
+    """What the models were given, and which of them had a step more."""
+    models = found.get("models", {})
+    if not models:
+        return ""
+    said = (
+        "All models were given the same people, features and maps. Steps: of pre-training and of fine-tuning; "
+        "minutes are of both, on the machines that trained."
+    )
+    minutes = [by["calibration_minutes"] for by in models.values() if "calibration_minutes" in by]
+    if not minutes:
+        return said
+    names = " and ".join(measured.name_of(m) for m, by in models.items() if "calibration_minutes" in by)
+    time = f"took {minutes[0]} minutes" if minutes[0] != NOT_RECORDED else f"time: {NOT_RECORDED}"
+    return (
+        f"{said} {names} alone is calibrated on the training people afterwards ({time}; not within the minutes of "
+        "training); the models that it is compared with have no such step."
+    )
+
+
+def budgets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Each model's name, steps, minutes of training and minutes of calibration, in words."""
+    rows = []
+    for method, by in found.get("models", {}).items():
+        steps = f"{by['steps'] or 'n/a'}"
+        if "finetuning_steps" in by:
+            steps = f"{by['pretraining_steps']} + {by['finetuning_steps']}"
+        minutes = f"{by.get('training_minutes', NOT_RECORDED)}"
+        if "pretraining_minutes" in by:
+            minutes += f" ({by['pretraining_minutes']} of pre-training)"
+        rows.append((measured.name_of(method), steps, minutes, f"{by.get('calibration_minutes', '–')}"))
+    return rows
 
 
 def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
@@ -105,17 +238,35 @@ def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
         parts.append(f"<h2>{title}</h2><p>{_NOTES[title]}</p>")
         if table == "images":
             said = "; ".join(f"{measured.metric_of(k)[0]}: {v}" for k, v in found["extractors"].items())
-            parts.append(f"<p>{escape(said)}.</p>")
+            parts.append(f"<p>{escape(said)}. {escape(floor_said(found))}</p>")
         parts += [_html_table(tidy, table, metric) for metric in names]
-    parts += ["<h2>Paired tests</h2>", _paired(found)]
+    parts += ["<h2>Paired tests</h2>", _paired(found, "paired", _PAIRED)]
+    if "beats_training_mean" in found:
+        parts += ["<h2>Beside predicting the mean</h2>"]
+        parts += [_paired(found, "beats_training_mean", beats_mean(found))]
+    if "left_right_asymmetry" in found:
+        parts.append(f"<h2>Artefacts</h2><p>{escape(ARTEFACTS)}</p>")
+        parts.append(_frame_html(artefacts_of(found), "brains"))
     for table in ("achievable", "regions", "memorisation"):
         own = tidy[tidy["table"] == table]
         if len(own):
             parts.append(f"<h2>{_TITLES[table]}</h2><p>{_NOTES[table]}</p>")
             names = ("mape", "pearson") if table == "regions" else tuple(dict.fromkeys(own["metric"]))
             parts += [_html_table(tidy, table, metric) for metric in names]
-    parts.append("<h2>Models</h2><p>What each was given, as its pack tells; seconds are of this machine.</p>")
-    parts.append(_frame_html(measured.others(found)["models"], "what"))
+    parts.append(
+        f"<h2>Models</h2><p>What each was given, as its pack tells; seconds are of this machine. "
+        f"{escape(budget_said(found))}</p>"
+    )
+    parts.append(
+        _frame_html(
+            pd.DataFrame(
+                budgets(found), columns=["model", "steps", "minutes of training", "minutes of calibration"]
+            ),
+            "model",
+        )
+    )
+    told = measured.others(found)["models"]
+    parts.append(_frame_html(told.assign(what=told["what"].map(measured.name_of)), "what"))
     parts.append(f"<h2>Limits</h2><p>{escape(str(pack.about.get('limits', '')))}</p>")
     parts.append(f"<p>{escape(str(pack.about['attribution']))}</p>")
     command = f"python -m train evaluate --pack {escape(pack.name)} --cohort DIR --split {found['split']}"
@@ -231,9 +382,9 @@ def _html_table(tidy: pd.DataFrame, table: str, metric: str) -> str:
     )
 
 
-def _paired(found: dict[str, Any]) -> str:
+def _paired(found: dict[str, Any], key: str, note: str) -> str:
     rows = []
-    for method, group in measured.paired(found).groupby("method", sort=False):
+    for method, group in measured.paired({"paired": found[key]}).groupby("method", sort=False):
         cells = "".join(
             f"<td>{r['difference_ml']:+.1f}"
             f"<small>[{r['low']:+.1f}, {r['high']:+.1f}] p {escape(_p(r['p']))}</small></td>"
@@ -242,8 +393,7 @@ def _paired(found: dict[str, Any]) -> str:
         rows.append(f"<tr><td>{escape(measured.name_of(str(method)))}</td>{cells}</tr>")
     heads = "".join(f"<th>{BY_NAME[t].bids}</th>" for t in TISSUES)
     return (
-        "<p>Absolute error of CSegSynth minus that of the other method on the same people, mL; below 0: CSegSynth is "
-        "better. Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test.</p>"
+        f"<p>{escape(note)} Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test.</p>"
         f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
@@ -252,7 +402,7 @@ def _frame_html(table: pd.DataFrame, names: str) -> str:
     columns = [c for c in table.columns if c != names]
     heads = "".join(f"<th>{escape(str(c).replace('_', ' '))}</th>" for c in columns)
     rows = "".join(
-        f"<tr><td>{escape(measured.name_of(str(r[names])))}</td>"
+        f"<tr><td>{escape(str(r[names]))}</td>"
         + "".join(f"<td>{escape(str(r[c]))}</td>" for c in columns)
         + "</tr>"
         for r in table.to_dict("records")
