@@ -71,6 +71,11 @@ TITLES: Final[dict[str, str]] = {
     "sharpness": "Gradient energy over the same people's real maps",
     "ageing": "The typical person at two ages, all else equal, mL",
     "influence": "Largest change between a feature's values, all else typical, mL",
+    "beats_training_mean": "Error less that of predicting the training mean, mL (below 0: better)",
+    "energy_at_2_and_4_voxels": "Energy of patterns of 2 and 4 voxels over the same people's real maps",
+    "left_right_asymmetry": "Left-right asymmetry of volumes, |L − R|/(L + R)",
+    "floor_people": "Real people in the two groups of the floor",
+    "floors_of_halves": "Floor as measured between halves",
     "single numbers": "Single numbers",
 }
 """Other keys → what they are."""
@@ -103,7 +108,9 @@ _WORDS: Final[dict[str, str]] = {
     "weights_mb": "Weights, MB",
     "seconds_per_brain": "Time for a brain, s",
     "pretraining_steps": "Steps of pre-training",
-    "pretraining_seconds": "Pre-training, s",
+    "finetuning_steps": "Steps of fine-tuning",
+    "pretraining_minutes": "Pre-training, min",
+    "calibration_minutes": "Calibration after training, min",
     "components": "Principal components",
     "variance": "Share of variance in them",
     "penalty": "Penalty of the ridge regression",

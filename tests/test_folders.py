@@ -107,7 +107,9 @@ def test_the_mean_brain_is_the_mean_of_the_draws(pack):
     mean, draws = mean_brain(pack, person, draws=3, seed=4), list(generate(pack, person, draws=3, seed=4))
     assert np.allclose(mean.maps, np.mean([b.maps for b in draws], axis=0), atol=1e-6)
     for tissue in TISSUES:
-        assert mean.volumes_ml[tissue] == pytest.approx(np.mean([b.volumes_ml[tissue] for b in draws]), rel=1e-5)
+        assert mean.volumes_ml[tissue] == pytest.approx(
+            np.mean([b.volumes_ml[tissue] for b in draws]), rel=1e-5
+        )
     assert (mean.features, mean.seed) == (draws[0].features, 4)
 
 

@@ -215,7 +215,7 @@ class CSegSynthMethod(Method):
     def _conditional_terms(
         self, code: Tensor, batch: Batch
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        """Code, volume, triplet and code-regression terms of ẑ_cnd; the brain x̂_cnd; ẑ_rnd; ẑ_cnd.
+        """The terms of Eq. 13 in ẑ_cnd alone (code, volume, triplet; ours: code regression); x̂_cnd; ẑ_rnd; ẑ_cnd.
 
         Args:
             code: E(x) of the same people, without gradient.
@@ -260,10 +260,13 @@ class CSegSynthMethod(Method):
         return loss
 
     def code_discriminator_loss(self, batch: Batch, codes: list[Tensor], penalty: float) -> Tensor:
-        """Eq. 8 and 15: draws of the prior up, codes of brains and of features down."""
+        """Eq. 8 and 15: draws of the prior up, codes of brains and of features down.
+
+        In Eq. 15 the codes of features are judged against fresh draws, not those that were shifted to make them.
+        """
         critic, noise, made = self.model.code_discriminator, codes[-1], codes[:-1]
         loss = -float(len(made)) * critic(noise).mean()
-        if len(made) == 2:  # noise is the very draw that was shifted: judge against a fresh one
+        if len(made) == 2:
             noise = batch.normal_like(noise)
             loss = -2.0 * critic(noise).mean()
         for code in made:

@@ -77,7 +77,7 @@ class VaeMethod(Method):
         engine.restart_average("prior")
 
     def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
-        """KL and reconstruction; with features also the volume term."""
+        """Eq. 2: KL and reconstruction; Eq. 9: with features, KL to their prior and the volume term too."""
         w, model = self.config.weights, self.model
         mean, log_variance = model.encode(batch.real, batch.y)
         z = mean + (0.5 * log_variance).exp() * batch.normal_like(mean)
