@@ -59,7 +59,7 @@ def show(table: pd.DataFrame, regions: bool) -> None:
     )
     st.plotly_chart(
         figures.scenarios_figure(
-            table, row_px=36 // len(by_name) if many else 17, dark=st.context.theme.type == "dark"
+            table, row_px=28 // len(by_name) if many else 17, dark=st.context.theme.type == "dark"
         ),
         key="scenarios-chart",
         config={"displayModeBar": False},

@@ -14,16 +14,16 @@ from csegsynth_core.pack import Pack
 from pages import _state
 
 SHOWN = 5
-"""Notes that are seen at once; the rest opens on a click."""
+"""Notes that are seen at once where a page has room for them."""
 
 
-def strip(notes: Sequence[str]) -> None:
-    """Show notes (HTML); nothing where there are none."""
+def strip(notes: Sequence[str], shown: int = SHOWN) -> None:
+    """Show notes (HTML); nothing where there are none. Those after the first `shown` open on a click."""
     if not notes:
         return
-    said, rest = (" &ensp;·&ensp; ".join(part) for part in (notes[:SHOWN], notes[SHOWN:]))
+    said, rest = (" &ensp;·&ensp; ".join(part) for part in (notes[:shown], notes[shown:]))
     if rest:
-        said += f" <details><summary>and {len(notes) - SHOWN} more</summary> {rest}</details>"
+        said += f" <details><summary>and {len(notes) - shown} more</summary> {rest}</details>"
     st.html(f'<div class="notes" role="alert"><b>⚠</b> {said}</div>')
 
 

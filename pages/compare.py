@@ -39,7 +39,7 @@ with head:
         )
     )
     _compare_export.popover(pack, table, brains, people, draws=draws, seed=seed)
-_notes.strip(_notes.of_scenarios(pack, brains))
+_notes.strip(_notes.of_scenarios(pack, brains), shown=1)
 
 
 @st.fragment
@@ -84,7 +84,7 @@ def _slice(n, brain, other, mode, plane, at, shown, limit, smooth) -> None:  # t
     key = f"slice-{n}-{'difference' if other is not None else 'tissues'}"
     alt = f"{plane} plane of scenario {n + 1}"
     wide, high = figures.view(plane, shown).size_mm
-    height = min(178, LEAST_PX * high / wide) if len(brains) <= PER_ROW else 82
+    height = min(178, LEAST_PX * high / wide) if len(brains) <= PER_ROW else 76
     _planes.chart(figure.update_layout(height=int(height)), key, alt, plane=plane)
 
 

@@ -212,7 +212,7 @@ def test_evaluation_shows_and_saves_what_was_measured(page, pack) -> None:
     assert fits(page, "table.measured:visible")
     page.get_by_role("tab", name="Further measurements", exact=True).click()
     page.get_by_text("Models: training and size", exact=True).click()
-    row = page.locator("table.measured:visible tr").filter(has_text="Training, min")
+    row = page.locator("table.measured:visible tr").filter(has_text=re.compile("^Training, min"))
     row.wait_for(timeout=10_000 * PATIENCE)
     minutes = [one["training_minutes"] for one in pack.metrics["models"].values()]
     assert [float(t) for t in row.locator("td").all_inner_texts()] == pytest.approx(minutes, rel=1e-3)
