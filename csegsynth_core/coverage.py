@@ -18,8 +18,7 @@ from csegsynth_core.data.feature import Feature
 from csegsynth_core.generate import encode
 from csegsynth_core.pack import Pack
 
-PEOPLE: Final = {"female": "women", "male": "men"}
-"""What people of a sex are called."""
+_PEOPLE: Final = {"female": "women", "male": "men"}
 
 FAR_SD: Final = 3.0
 """Numbers farther than this from people of the same age and sex are unusual; standard deviations of the residuals."""
@@ -41,6 +40,11 @@ class Unusual:
     label: str
     words: str
     """`48 kg, 3.4 SD below men aged 81 in the training data`."""
+
+
+def people_called(label: str) -> str:
+    """What people of a sex are called: `women` where its label is `Female`; other labels as they are."""
+    return _PEOPLE.get(label.casefold(), label)
 
 
 def training_people(pack: Pack) -> int:
@@ -79,6 +83,7 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
             "units": one.units,
             "value": given,
             "used": used,
+            "said": one.said(used),
             "flag": str(flags[one.name]),
         }
         if one.is_numeric:
@@ -87,12 +92,11 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
             row |= {k: getattr(stats, k) for k in ("centile1", "centile99", "minimum", "maximum")}
             row |= {"known": stats.n, "range": span(one, stats.minimum, stats.maximum).replace("-", "−")}
             row["z"] = (float(used) - stats.mean) / stats.sd if stats.sd > 0 else np.nan
-            row["said"] = f"{float(used):.4g} {one.units}".strip()
             if pack.regressions is not None and age is not None and one != pack.schema.age:
                 row["z_at_age"] = _z_at_age(pack, one, float(used), age, sex)
         else:
             votes = pack.encoder.levels[one.name]
-            row |= {"known": votes.n, "said": one.levels[str(used)], "range": ""}
+            row |= {"known": votes.n, "range": ""}
             shares = level_shares(pack, one.name).set_index("level")["percent"]
             row["share_percent"] = float(shares[str(used)])
         row["missing_percent"] = 100.0 * max(total - row["known"], 0) / total if total else np.nan
@@ -140,7 +144,7 @@ def unusual(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ())
         if one in (age, pack.schema.sex) or one.name in skip:
             continue
         value = features[one.name]
-        said = f"{float(value):.4g} {one.units}".strip() if one.is_numeric else one.levels[str(value)]
+        said = one.said(value)
         if one.name in chances:
             chance = chances[one.name][str(value)]
             if chance < SELDOM:
@@ -184,8 +188,7 @@ def _alike(pack: Pack, one: Feature, age: float, sex: str | None) -> str:
     assert pack.regressions is not None  # noqa: S101 - the caller looked
     people = "people"
     if pack.schema.sex is not None and sex is not None and not pack.regressions.is_pooled(one.name, sex):
-        name = pack.schema.sex.levels[sex]
-        people = PEOPLE.get(name.casefold(), name)
+        people = people_called(pack.schema.sex.levels[sex])
     low, high = pack.regressions.curves(one.name, sex)[0].ages
     return f"{people} aged {min(max(age, low), high):.0f} in the training data"
 

@@ -74,7 +74,6 @@ TITLES: Final[dict[str, str]] = {
     "beats_training_mean": "Error less that of predicting the training mean, mL (below 0: better)",
     "energy_at_2_and_4_voxels": "Energy of patterns of 2 and 4 voxels over the same people's real maps",
     "left_right_asymmetry": "Left-right asymmetry of volumes, |L − R|/(L + R)",
-    "floor_people": "Real people in the two groups of the floor",
     "floors_of_halves": "Floor as measured between halves",
     "single numbers": "Single numbers",
 }

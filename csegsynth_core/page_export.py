@@ -190,9 +190,8 @@ def influence_zip(
     if bars is not None:
         files["bars.csv"] = csv(bars)
     methods = methods_paragraph(pack, seed=found.seed, draws=draws if draws > 1 else None)
-    flagged = int(whole["flagged_people"].iloc[0])
-    whose = f"{flagged} of these people" if len(people) > 1 else "this person"
-    several = len(people) > 1
+    several, flagged = len(people) > 1, int(whole["flagged_people"].iloc[0])
+    whose = f"{flagged} of these people" if several else "this person"
     methods += (
         " "
         + influence_methods(

@@ -74,7 +74,7 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     one = pack.schema.sex
     sex = str(person.features[one.name]) if one else None
     own = sex if sex in pack.centiles.sexes else None
-    people = coverage.PEOPLE.get(one.levels[own].casefold(), one.levels[own]) if one and own else "people"
+    people = coverage.people_called(one.levels[own]) if one and own else "people"
     nearest = _reference_age(pack, age, own)
     curves = f"curves of {pack.centiles.people(own)}"
     if nearest != age:
@@ -624,7 +624,7 @@ def _by_age(pack: Pack, person: Brain) -> ExportFigure:
 
     levels = dict(pack.schema.sex.levels) if pack.schema.sex else {}
     named = levels.get(sex or "", "people") if sex in pack.centiles.sexes else "people"
-    who = f"{pack.centiles.people(sex)} training {coverage.PEOPLE.get(named.casefold(), named)}"
+    who = f"{pack.centiles.people(sex)} training {coverage.people_called(named)}"
     return ExportFigure(
         "volumes_by_age",
         "Volumes by age",

@@ -32,7 +32,7 @@ from torch import Tensor
 from csegsynth_core.data.feature import suggestion
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError, TableError
-from csegsynth_core.generate import MAX_SEED, encode, latent_draws, sd_over_draws
+from csegsynth_core.generate import encode, latent_draws, sd_over_draws
 from csegsynth_core.natural_units import natural_step, per_step
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import each_region_ml
@@ -146,7 +146,7 @@ def gradients(
         TableError: see `generate.encode`.
         CSegSynthError: the resolution is not one of the generator's, or `draws` or `seed` cannot be used.
     """
-    _check(pack, draws, seed, resolution)
+    _check(pack, resolution)
     encoded = encode(pack, people, source=source)
     names = tuple(name for group in measures for name in group.names)
     z = latent_draws(pack, draws, seed)
@@ -354,7 +354,7 @@ def contrasts(
         Tidy, one row for each measure and contrast: `measure`, `feature`, `label` (`Sex: male − female`),
         `from_level`, `to_level`, `contrast_ml`, `low_ml`, `high_ml`, `sd_draws_ml`, `people`, `draws`.
     """
-    _check(pack, draws, seed, resolution)
+    _check(pack, resolution)
     encoded = encode(pack, people)
     keep = matching(pack, encoded.natural, where or {})
     if not keep.any():
@@ -511,7 +511,6 @@ def voxel_map(
     Raises:
         TableError: no such column, or see `generate.encode`.
     """
-    _check(pack, 1, seed, 1)
     if column not in pack.encoder.columns:
         raise TableError(
             f"no column {column!r}",
@@ -582,12 +581,8 @@ def _columns(pack: Pack, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _check(pack: Pack, draws: int, seed: int, resolution: int) -> None:
-    """Refuse settings that cannot work."""
-    if draws < 1:
-        raise CSegSynthError("unusable number of draws", expected="1 or more", got=repr(draws))
-    if not 0 <= seed <= MAX_SEED:
-        raise CSegSynthError("unusable seed", expected=f"a whole number from 0 to {MAX_SEED}", got=repr(seed))
+def _check(pack: Pack, resolution: int) -> None:
+    """Refuse a resolution that the generator does not have."""
     possible = pack.model.resolutions
     if resolution not in possible:
         raise CSegSynthError(

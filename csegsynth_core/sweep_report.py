@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from csegsynth_core import RESEARCH_USE, __version__
-from csegsynth_core.coverage import PEOPLE
+from csegsynth_core.coverage import people_called
 from csegsynth_core.data.encoder import span
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.export import bids_files
@@ -93,9 +93,7 @@ def _value_in_words(schema: Schema, name: str, value: Any) -> str:
     feature = schema.feature(name)
     if value is not None and feature in (schema.sex, schema.age):
         return schema.describe({name: value})
-    said = "unknown"
-    if value is not None:
-        said = f"{value:.4g} {feature.units}".strip() if feature.is_numeric else feature.levels[str(value)]
+    said = "unknown" if value is None else feature.said(value)
     label = feature.label
     return f"{label if label[1:2].isupper() else label[:1].lower() + label[1:]} {said}"
 
@@ -130,7 +128,7 @@ def reference_of(pack: Pack, one: Sweep) -> Reference:
     sex = pack.schema.sex
     own = str(one.person[sex.name]) if sex else None
     own = own if own in pack.centiles.sexes else None
-    people = PEOPLE.get(sex.levels[own].casefold(), sex.levels[own]) if sex and own else "people"
+    people = people_called(sex.levels[own]) if sex and own else "people"
     curves = [pack.centiles.curve(k, own, years).assign(volume=k) for k in pack.centiles.kinds]
     rows = pd.concat(curves, ignore_index=True)
     kind = "simulated training cohort" if pack.simulated else "training cohort"

@@ -45,7 +45,7 @@ def chosen(pack: Pack) -> Session:
 def _gradients(pack: Pack, view: InfluenceView) -> GradientSettings:
     one = view.whose == "person"
     draws = view.draws or _influence_filters.DRAWS[one]
-    resolution = 1 if view.every_voxel or 2 not in pack.model.resolutions else 2
+    resolution = _influence_filters.resolution_of(pack, view.every_voxel, one=one)
     among = [
         f"{pack.schema.feature(name).label} {_wanted(pack, name, wanted)}"
         for name, wanted in view.subgroup.items()

@@ -40,11 +40,12 @@ def of_features(
     told = {k: v for k, v in flags.items() if k not in skip}
     filled = [k for k, v in told.items() if v.startswith("imputed")]
     given = [k for k in told if k not in filled]
+    owners = [(k, pack.schema.feature(k)) for k in told]
     together = [(one.label, one.words) for one in coverage.unusual(pack, features, flags)]
     items = [
-        *((pack.schema.feature(k).label, f"{_said(pack, k, features[k])}, {told[k]}") for k in given),
+        *((one.label, f"{one.said(features[k])}, {told[k]}") for k, one in owners if k in given),
         *together,
-        *((pack.schema.feature(k).label, f"{told[k]}, {_said(pack, k, features[k])} used") for k in filled),
+        *((one.label, f"{told[k]}, {one.said(features[k])} used") for k, one in owners if k in filled),
     ]
     return [f"<b>{escape(label)}</b> {escape(words)}" for label, words in items]
 
@@ -80,8 +81,3 @@ def _encoded(
     """Natural values after filling in, and flags."""
     encoded = encode(_pack, dict(person))
     return {str(k): v for k, v in encoded.natural.iloc[0].items()}, encoded.flags_of(0)
-
-
-def _said(pack: Pack, name: str, value: Any) -> str:
-    one = pack.schema.feature(name)
-    return f"{value:.4g} {one.units}".strip() if one.is_numeric else one.levels[str(value)]

@@ -55,21 +55,21 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
             "Latent draws", *INFLUENCE_DRAWS, _influence_filters.DRAWS[whose == "person"],
             key=f"influence-draws-{whose == 'person'}-{own}", persist_state="session",
         )  # fmt: skip
-        every = whose == "person" or st.toggle(
+        every = whose != "person" and st.toggle(
             "All voxels", key=f"influence-every-{own}", persist_state="session", help=_influence_people.VOXELS
         )
         st.caption(_influence_people.EXPLAINED)
         where = _influence_filters.filters(pack) if whose != "person" else {}
 _state.memory(pack)["influence"] = InfluenceView(
     whose, measure, unit, int(count), {name: tuple(wanted) for name, wanted in where.items()},
-    None if draws == _influence_filters.DRAWS[whose == "person"] else int(draws), every and whose != "person",
+    None if draws == _influence_filters.DRAWS[whose == "person"] else int(draws), every,
 )  # fmt: skip
 _link.write_with(pack, INFLUENCE, "These settings are")
 
 slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
 try:
     people, about = _influence_people.people_of(pack, whose, person)
-    resolution = 1 if every or 2 not in pack.model.resolutions else 2
+    resolution = _influence_filters.resolution_of(pack, every, one=whose == "person")
     with slot:
         found = _influence_people.gradients_of(pack, people, int(draws), seed, resolution)
     whole = saliency.summarise(pack, found, where=where)

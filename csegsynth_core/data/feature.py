@@ -115,6 +115,10 @@ class Feature:
         shown = [k if k == label else f"{k} ({label})" for k, label in self.levels.items()]
         return "one of " + ", ".join(shown)
 
+    def said(self, value: Any) -> str:
+        """A natural value as people say it: `179 cm`, or the label of a level."""
+        return f"{float(value):.4g} {self.units}".strip() if self.is_numeric else self.levels[str(value)]
+
     def level_of(self, text: str) -> str | None:
         """Key of the level that `text` means, None when it means none or more than one.
 
