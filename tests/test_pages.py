@@ -1152,7 +1152,9 @@ def test_method_page_tells_the_sessions_settings(pack) -> None:
     ]
     app.button_group[0].set_value(["influence"]).run()
     assert app.code[0].value.split("\n\n") == [told[0], told[3]]
-    held["influence"] = InfluenceView()  # one person's gradients are of all voxels, whatever the switch of groups
+    held["influence"] = (
+        InfluenceView()
+    )  # one person's gradients are of all voxels, whatever the switch of groups
     app.run()
     assert app.code[0].value.split("\n\n")[1] == influence_methods("1 person", False, draws=4, resolution=1)
 
