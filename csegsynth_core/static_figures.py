@@ -391,7 +391,8 @@ def saved(
     said = wrapped(note, width_mm - 4 * EDGE_MM)
     below = lines_mm(said) + 2 * EDGE_MM if said else 0.0
     with _LOCK, mpl.rc_context(_RC):  # type: ignore[arg-type]
-        figure: Any = Figure(figsize=(width_mm / 25.4, (height_mm + below) / 25.4), layout=layout)
+        size = (width_mm / 25.4, (height_mm + below) / 25.4)
+        figure: Any = Figure(figsize=size, dpi=DPI, layout=layout)
         samples = draw(figure)
         key = 0.0
         if samples:
@@ -412,8 +413,21 @@ def saved(
         if layout is not None:
             taken = (below + key) / tall
             figure.get_layout_engine().set(rect=(0, taken, 1, 1 - taken))
+            _settle(figure)
         when = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(
             out, format=form, dpi=DPI, metadata={"Creator": "CSegSynth"} | when if form != "png" else {}
         )
     return out.getvalue()
+
+
+def _settle(figure: Any) -> None:
+    """Lay axes out once, to a millionth of the figure.
+
+    The layout's solver orders its constraints by their addresses in memory, so that its last
+    digits differ from call to call: with them, one figure in twenty would be another file.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position([round(v, 6) for v in ax.get_position(original=True).bounds])

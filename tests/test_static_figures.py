@@ -143,6 +143,22 @@ def test_the_same_figure_gives_the_same_file(drawn) -> None:
         static_figures.trajectory_file(*drawn, form="tiff")
 
 
+def test_axes_lie_where_the_layout_put_them_to_a_millionth() -> None:
+    """Its solver's last digits differ from call to call, and would get into the file."""
+    kept: list[Any] = []
+
+    def draw(figure: Any) -> list[Any]:
+        kept.append(figure)
+        for ax in figure.subplots(2, 2).ravel():
+            ax.set_ylabel("a label")
+        return []
+
+    static_figures.saved(draw, "svg", 88, 70, note="a note")
+    boxes = np.array([ax.get_position().bounds for ax in kept[0].axes])
+    assert boxes == pytest.approx(boxes.round(6), abs=1e-12)
+    assert boxes[:, 2:].std(axis=0) == pytest.approx(0, abs=1e-5) and boxes[:, 0].min() > 0.05
+
+
 def test_the_plotly_figure_draws_the_tables_numbers(drawn) -> None:
     lines, reference = drawn
     figure = figures.trajectory_figure(lines, reference, trained=(20, 82))
