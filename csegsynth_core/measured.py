@@ -1,8 +1,8 @@
 """What a pack's `metrics.json` says, as tidy tables, whichever of its shapes it has.
 
 Two are known: bare numbers by method, tissue and metric, and `{"value", "low", "high", "p"}` in the place of each
-number, with further tables `images`, `floors`, `regions` and `paired`. Keys that nobody knew when this was written
-are shown as they are rather than dropped.
+number, with further tables `images`, `floors`, `regions`, `paired` and `paired_regions`. Keys that nobody knew when
+this was written are shown as they are rather than dropped.
 """
 
 from __future__ import annotations
@@ -91,8 +91,14 @@ SHORT: Final[dict[str, str]] = {
 REFERENCES: Final = frozenset({"floor", "real_kept_aside", "real_training", "best_achievable"})
 """Rows that no method competes with."""
 
+REGRESSIONS: Final = ("linear", "polynomial", "svr", "ffn", "ridge", "training_mean")
+"""Methods that predict volumes without making brains."""
+
 OWN: Final = "csegsynth"
 """The method that all of this is about."""
+
+SIGNIFICANT: Final = 0.05
+"""p below which a difference is called significant."""
 
 PARTS: Final[dict[str, str]] = {t.name: t.bids for t in ALL} | {r.name: r.title for r in REGIONS}
 """Tissue or region → as people call it."""
@@ -164,22 +170,66 @@ def tidy(metrics: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def paired(metrics: Mapping[str, Any]) -> pd.DataFrame:
+def paired(metrics: Mapping[str, Any], key: str = "paired") -> pd.DataFrame:
     """Paired differences of absolute error to other methods: `table`, `method`, `part`, `difference_ml`, `low`,
-    `high`, `p`."""
+    `high`, `p`.
+
+    Args:
+        key: `paired`: of tissues; `paired_regions`: of regions. Empty where the pack has none.
+    """
     rows = []
     for prefix, found in _evaluations(metrics):
-        for method, parts in _items(found.get("paired")):
+        for method, parts in _items(found.get(key)):
             for part, numbers in _items(parts):
                 if isinstance(numbers, Mapping):
-                    own = {k: numbers.get(k, math.nan) for k in ("difference_ml", "low", "high", "p")}
-                    rows.append({"table": f"{prefix}paired", "method": method, "part": part} | own)
+                    own = {k: _number(numbers.get(k)) for k in ("difference_ml", "low", "high", "p")}
+                    rows.append({"table": f"{prefix}{key}", "method": method, "part": part} | own)
     return pd.DataFrame(rows, columns=["table", "method", "part", "difference_ml", "low", "high", "p"])
+
+
+def corrected(pairs: pd.DataFrame) -> pd.Series:
+    """p of paired differences after Holm's (1979) correction for the number of tests in each table of `pairs`.
+
+    Args:
+        pairs: as from `paired`.
+
+    Returns:
+        One for each row, in its index; NaN where there was no test.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    out = pd.Series(math.nan, index=pairs.index, dtype=float, name="p_holm")
+    for _, own in pairs.dropna(subset=["p"]).groupby("table", sort=False):
+        out.loc[own.index] = multipletests(own["p"].to_numpy(float), method="holm")[1]
+    return out
+
+
+def regions_said(metrics: Mapping[str, Any]) -> str:
+    """In how many regions CSegSynth's absolute error is smaller or larger than a regression's; empty without them."""
+    pairs = paired(metrics, "paired_regions")
+    pairs = pairs[pairs["table"] == "paired_regions"]
+    pairs = pairs.assign(p_holm=corrected(pairs))
+    shown = pairs[pairs["method"].isin(REGRESSIONS)]
+    if shown.empty:
+        return ""
+
+    def counts(rows: pd.DataFrame) -> str:
+        return f"{len(rows)} ({int((rows['p'] < SIGNIFICANT).sum())}; {int((rows['p_holm'] < SIGNIFICANT).sum())})"
+
+    told = [
+        f"{name_of(str(method))} in {counts(own[own['difference_ml'] > 0])} and worse in "
+        f"{counts(own[own['difference_ml'] < 0])}"
+        for method, own in shown.groupby("method", sort=False)
+    ]
+    return (
+        f"Regions (MAE), of {shown['part'].nunique()}, better than CSegSynth (of these with p < {SIGNIFICANT}; also "
+        f"after Holm's correction for {int(pairs['p'].notna().sum())} tests): {', '.join(told)}."
+    )
 
 
 def others(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Everything else by its key: one table each, of rows `what` and one column for each inner key."""
-    known = {*TABLES, "floors", "paired"}
+    known = {*TABLES, "floors", "paired", "paired_regions"}
     nested = {prefix.rstrip("/") for prefix, _ in _evaluations(metrics) if prefix}
     out = {}
     for key, value in metrics.items():
@@ -230,7 +280,8 @@ def worded(key: str, table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFr
 def summary(metrics: Mapping[str, Any]) -> list[str]:
     """What the tables say of CSegSynth in a few sentences, and what it is not best at; empty without measurements.
 
-    Errors of volumes are means over draws; single draws and CSegSynth's other rows are not compared.
+    Errors of volumes are means over draws; single draws and CSegSynth's other rows are not compared. Of regions, the
+    generative models are ranked, and regressions are told of by `regions_said`.
     """
     whole = tidy(metrics)
     whole = whole[~whole["method"].isin(REFERENCES) & ~whole["method"].str.endswith("_single_draw")]
@@ -238,11 +289,14 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
     people = "people kept aside" if metrics.get("split") == "test" else "people"
     count = metrics.get("n_validation", metrics.get("n"))
     volumes = whole[(whole["table"] == "volumes") & (whole["metric"] == "mape")]
-    regions = whole[(whole["table"] == "regions") & (whole["metric"] == "mape")]
+    regions = whole[
+        (whole["table"] == "regions") & (whole["metric"] == "mape") & ~whole["method"].isin(REGRESSIONS)
+    ]
     said = [
         _over_ridge(volumes, f"{count} {people}" if count else people),
         _placed(whole[whole["table"] == "images"], "Table I"),
         _placed(regions, "Regions (MAPE)"),
+        regions_said(metrics),
     ]
     return [s for s in said if s]
 

@@ -8,7 +8,7 @@
 | `features.json` | feature schema, training statistics, regressions on age, volume centiles, cohort summary |
 | `metrics.json` | what `python -m train pack` measured on people that training never saw |
 | `card.md` | the model card |
-| `regressions.safetensors` | plain regressions on the same people, for comparison |
+| `regressions.safetensors` | plain regressions of tissues and regions on the same people, for comparison |
 | `comparison/MODEL/` | packs of other models trained on the same people, for comparison |
 """
 

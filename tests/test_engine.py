@@ -469,6 +469,27 @@ def test_best_weights_are_kept_and_patience_ends_a_run(cohort, tmp_path, monkeyp
     assert any(not torch.equal(state["averaged"][k], state["averaging"][k]) for k in state["averaged"])
 
 
+def test_no_other_stage_than_the_last_is_judged(cohort, tmp_path, monkeypatch):
+    """A stage's last validation is of its own weights; a last stage without steps does not hide the one before."""
+    for steps, scores, best in (("2,2", [0.9, 0.95, 0.3, 0.2], 0.3), ("3,0", [0.5, 0.8, 0.7], 0.8)):
+        config = config_of("c_vae", f"steps={steps}", validate_every=1, select="best")
+        left = iter(scores)
+        monkeypatch.setattr(Engine, "validate", lambda self, left=left: {"validation_r_gm": next(left)})
+        train(cohort, tmp_path / steps, config, progress=False)
+        state = checkpoint.read(tmp_path / steps / "checkpoint.safetensors")
+        assert (state["done"], state["best"][0]) == (len(scores), best)
+
+
+def test_parts_of_odd_size_are_warned_of(cohort, caplog):
+    """They mix other people than the whole batch does; even ones, and whole batches, say nothing."""
+    for batch, accumulate, warned in ((3, 2, True), (2, 2, False), (3, 1, False)):
+        caplog.clear()
+        config = config_of("csegsynth", batch=batch, accumulate=accumulate).only("finetune")
+        engine = build(open_people(cohort, config), config)
+        engine.method.begin_stage(engine, config.stages[0])
+        assert ("batch=3 is odd" in caplog.text) == warned
+
+
 def test_mixed_precision_trains(cohort):
     """bfloat16 on a CPU: losses near those of full precision."""
     found = []

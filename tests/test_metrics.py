@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from csegsynth_core import grid, metrics
+from csegsynth_core import grid, measured, metrics
 from csegsynth_core.errors import PackError
 from train import artefacts, baselines, images, report
 from train.extractors import PLANES, Features, load_resnet
@@ -68,6 +68,63 @@ def test_regressions_recover_what_is_there_and_travel(rng):
     assert errors["polynomial"][2] < 5 < errors["linear"][2]  # only powers see the parabola
     with pytest.raises(KeyError, match="expected one of linear"):
         baselines.predict("magic", {}, x)
+
+
+def test_regressions_of_regions_travel_beside_those_of_tissues(rng):
+    x = rng.normal(size=(40, 3))
+    ml = np.stack([20 + 4 * x[:, 0], 600 - 30 * x[:, 1], np.full(40, 5.0), 60 + x[:, 2]], axis=1)
+    tissues, regions = baselines.fit(x, ml[:, :3]), baselines.fit_regions(x, ml)
+    whole = baselines.to_tensors(tissues) | baselines.to_tensors(regions, baselines.REGIONS_KIND)
+    assert set(baselines.from_tensors(whole)) == set(baselines.METHODS)
+    found = baselines.from_tensors(whole, baselines.REGIONS_KIND)
+    assert tuple(found) == (*baselines.METHODS, baselines.MEAN) == measured.REGRESSIONS
+    for method, coefficients in found.items():
+        predicted = baselines.predict(method, coefficients, x)
+        assert predicted.shape == (40, 4) and np.allclose(predicted[:, 2], 5.0, atol=0.1), method
+    assert np.allclose(baselines.predict("linear", found["linear"], x), ml, atol=1e-3)
+    assert np.allclose(baselines.predict(baselines.MEAN, found[baselines.MEAN], x[:2]), ml.mean(axis=0))
+    assert baselines.from_tensors(baselines.to_tensors(tissues), baselines.REGIONS_KIND) == {}
+
+
+def _pair(difference, p):
+    return {"difference_ml": difference, "low": difference - 1, "high": difference + 1, "p": p}
+
+
+def test_tests_of_regions_are_told_with_holms_correction():
+    """Of four tests the least p counts four times, the next three times; a test that was not made does not count."""
+    found = {
+        "n": 30,
+        "regions": {
+            "csegsynth": {"ventricles": {"mape": {"value": 9.0}}, "deep_gm": {"mape": {"value": 5.0}}},
+            "ridge": {"ventricles": {"mape": {"value": 7.0}}, "deep_gm": {"mape": {"value": 6.0}}},
+            "c_vae": {"ventricles": {"mape": {"value": 12.0}}, "deep_gm": {"mape": {"value": 6.0}}},
+        },
+        "paired_regions": {
+            "ridge": {"ventricles": _pair(2.0, 0.01), "deep_gm": _pair(-0.4, 0.03)},
+            "training_mean": {"ventricles": _pair(-3.0, 0.02), "deep_gm": _pair(0.0, None)},
+            "c_vae": {"ventricles": _pair(-2.5, 0.2)},
+        },
+    }
+    pairs = measured.paired(found, "paired_regions")
+    assert set(pairs["table"]) == {"paired_regions"} and measured.paired(found).empty
+    holm = measured.corrected(pairs).tolist()
+    assert (
+        holm[:3] == pytest.approx([0.04, 0.06, 0.06]) and np.isnan(holm[3]) and holm[4] == pytest.approx(0.2)
+    )
+    said = measured.regions_said(found)
+    assert said == (
+        "Regions (MAE), of 2, better than CSegSynth (of these with p < 0.05; also after Holm's correction for 4 "
+        "tests): Ridge regression in 1 (1; 1) and worse in 1 (1; 0), Mean of training people in 0 (0; 0) and worse "
+        "in 1 (1; 0)."
+    )
+    ranks = "Regions (MAPE): best of 2 generative models in 2 of 2 columns."
+    assert measured.summary(found) == [ranks, said] and "paired_regions" not in measured.others(found)
+    shown = report.regions_compared(found)
+    assert shown.loc["Ridge regression"].to_dict() == {"Ventricles": "+2.00**", "Deep GM": "-0.40*"}
+    assert shown.loc["C-VAE"].to_dict() == {"Ventricles": "-2.50", "Deep GM": "–"}
+    assert report.regions_scored(found).loc["CSegSynth"].to_dict() == {"Ventricles": "9.0", "Deep GM": "5.0"}
+    older = {"n": 30, "regions": {"csegsynth": found["regions"]["csegsynth"]}}
+    assert measured.regions_said(older) == "" and report.regions_compared(older).empty
 
 
 def test_resamples_are_scored_as_one_by_one(rng):

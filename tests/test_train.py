@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 from csegsynth_core import metrics
 from csegsynth_core.data.cohort import Cohort
@@ -16,7 +16,8 @@ from csegsynth_core.errors import CSegSynthError, PackError
 from csegsynth_core.export import bids_files
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.models.linear_gaussian import LinearGaussian
-from csegsynth_core.pack import VERSION, load_pack, models_of
+from csegsynth_core.pack import VERSION, add_files, load_pack, models_of
+from csegsynth_core.regions import region_table
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
@@ -252,7 +253,12 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
             assert set(cells) == {"mmd", "mmd_rbf", "fid_2d", "fid_3d", "delta_ssim"}
             assert all(np.isfinite(c["value"]) for c in cells.values())
     assert set(found["paired"]["ridge"]["gm"]) == {"difference_ml", "low", "high", "p"}
-    assert set(found["regions"]["csegsynth"]) == {r.name for r in REGIONS}
+    assert (
+        set(found["regions"]) == regressions | {"csegsynth"} and set(found["paired_regions"]) == regressions
+    )
+    for cells in (*found["regions"].values(), *found["paired_regions"].values()):
+        assert list(cells) == [r.name for r in REGIONS]
+    assert set(found["paired_regions"]["svr"]["ventricles"]) == {"difference_ml", "low", "high", "p"}
     assert found["floor_people"] == [6, 6] and "floors_of_halves" not in found
     assert set(found["beats_training_mean"]["csegsynth"]) == {"wm", "gm", "csf"}
     mean = found["paired"]["training_mean"]["gm"]
@@ -268,6 +274,10 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
     true = opened.volumes_ml.loc[kept.ids].to_numpy(float)
     shown = found["volumes"]["ridge"]["gm"]["mape"]["value"]
     assert metrics.mape(ridge[:, 1], true[:, 1]) == pytest.approx(shown, abs=2e-6)
+    parts = baselines.predict("ridge", regressions_of(pack, baselines.REGIONS_KIND)["ridge"], x)
+    real = np.asarray([list(region_table(opened.maps(i)).values()) for i in kept.ids])
+    shown = found["regions"]["ridge"]["cortical_gm"]["mae_ml"]["value"]
+    assert metrics.mae(parts[:, 1], real[:, 1]) == pytest.approx(shown, abs=2e-6)
     everybody = people_of(pack, opened, "all")
     assert len(everybody) == 30
     with pytest.MonkeyPatch.context() as patch:  # nobody is left to compare with: halves
@@ -332,6 +342,7 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     text = as_text(found)
     assert "Table III: Kendall" in text
     for said in (
+        "better than CSegSynth (of these with p",
         "alone is calibrated",
         "beats predicting",
         "Nyquist",
@@ -344,6 +355,37 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     (folder / "comparison" / "linear_gaussian" / "pack.json").write_text(json.dumps(about))
     with pytest.raises(PackError, match="trained on other people"):
         models_of(again)
+
+
+def test_regressions_of_regions_are_added_to_an_older_pack(pack_folder, cohort, tmp_path):
+    """A pack without them is still measured; the command fits what `train pack` fits, and changes nothing else."""
+    folder, opened = tmp_path / "toy", Cohort.open(cohort)
+    shutil.copytree(pack_folder, folder)
+    whole = load(load_pack(folder).payload("regressions.safetensors"))
+    tissues = {k: v for k, v in whole.items() if not k.startswith("regions.")}
+    assert 0 < len(tissues) < len(whole)
+    add_files(folder, {"regressions.safetensors": save(tissues)})
+    older = load_pack(folder)
+    assert regressions_of(older, baselines.REGIONS_KIND) == {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "DRAWS", 2)
+        patch.setattr(images, "FLOORS", 1)
+        found = evaluate.evaluate(older, opened)
+    assert set(found["regions"]) == {"csegsynth"} and "paired_regions" not in found
+    assert "ridge" in found["volumes"] and "Regions (MAE)" not in as_text(found)
+    command = ["regressions", "--pack", str(folder), "--cohort", str(cohort), "--quiet"]
+    assert main(command) == 0
+    again = load(load_pack(folder).payload("regressions.safetensors"))
+    assert again.keys() == whole.keys()
+    assert all(torch.equal(again[k], v) for k, v in tissues.items())
+    assert all(torch.allclose(again[k], v, rtol=1e-4, atol=1e-4) for k, v in whole.items())
+    apart = (
+        json.loads((folder / "pack.json").read_text()),
+        json.loads((pack_folder / "pack.json").read_text()),
+    )
+    for about in apart:
+        about["files"].pop("regressions.safetensors")
+    assert apart[0] == apart[1]
 
 
 def _prose(card):

@@ -75,6 +75,15 @@ def build_parser() -> argparse.ArgumentParser:
     means.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
     means.add_argument("--cohort", type=Path, required=True, help="the cohort that the pack was trained on")
     means.set_defaults(run=_group_means)
+    plain = commands.add_parser(
+        "regressions",
+        help="fit regressions of regional volumes to a pack's training people and put them into the pack; "
+        "`measure` then scores them",
+    )
+    plain.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
+    plain.add_argument("--cohort", type=Path, required=True, help="the cohort that the pack was trained on")
+    plain.add_argument("--quiet", action="store_true", help="no progress bar")
+    plain.set_defaults(run=_regressions)
     again = commands.add_parser("measure", help="measure a pack again and write its measurements and card")
     again.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
     again.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
@@ -201,6 +210,15 @@ def _group_means(args: argparse.Namespace) -> int:
     add_files(pack.folder, found.files())
     for group in found.groups:
         print(f"{group.label}: {group.people} people")
+    return 0
+
+
+def _regressions(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.cohort import Cohort
+    from csegsynth_core.pack import find
+    from train.pack import add_regional_regressions
+
+    print(add_regional_regressions(find(args.pack), Cohort.open(args.cohort), progress=not args.quiet))
     return 0
 
 

@@ -1,8 +1,8 @@
 """Regressions from features to volumes, the paper's and ridge: what a generative model has to match.
 
-They are fitted to the training people of a pack and travel with it as coefficients, so that they can be scored on
-people that nobody has seen. No training person is in them: support-vector regression is linear for that reason
-(a kernel would keep people's features as support vectors).
+They are fitted to the training people of a pack, to volumes of tissues and of regions, and travel with it as
+coefficients, so that they can be scored on people that nobody has seen. No training person is in them:
+support-vector regression is linear for that reason (a kernel would keep people's features as support vectors).
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVR
 
-from csegsynth_core.tissue import TISSUES
-
 METHODS: Final = ("linear", "polynomial", "svr", "ffn", "ridge")
+REGIONS_KIND: Final = "regions"
+"""Kind, in the file that a pack holds, of regressions of regional volumes; those of tissues have none."""
+MEAN: Final = "training_mean"
+"""What predicts the training people's mean of everybody."""
 DEGREE: Final = 3
 FOLDS: Final = 5
 
@@ -38,9 +40,10 @@ def fit(x: Floats, ml: Floats, *, seed: int = 0) -> dict[str, Coefficients]:
 
     Args:
         x: (people, width) encoded features.
-        ml: (people, 3) volumes of WM, GM and CSF in mL.
+        ml: (people, volumes) in mL: of WM, GM and CSF, or of regions.
     """
     mean, sd = ml.mean(axis=0), ml.std(axis=0)
+    sd = np.where(sd > 0.0, sd, 1.0)  # everybody has the same volume
     y = (ml - mean) / sd
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
 
@@ -61,7 +64,7 @@ def fit(x: Floats, ml: Floats, *, seed: int = 0) -> dict[str, Coefficients]:
             )
             .fit(x, y[:, k])
             .best_estimator_
-            for k in range(len(TISSUES))
+            for k in range(y.shape[1])
         ]
         ffn = (
             GridSearchCV(
@@ -86,11 +89,16 @@ def fit(x: Floats, ml: Floats, *, seed: int = 0) -> dict[str, Coefficients]:
 
 
 def predict(method: str, coefficients: Mapping[str, Floats], x: Floats) -> Floats:
-    """Volumes in mL, (people, 3), of encoded features (people, width).
+    """Volumes in mL, (people, volumes), of encoded features (people, width).
+
+    Args:
+        method: one of `METHODS`, or `MEAN`, whose only coefficient is `bias`.
 
     Raises:
         KeyError: no such method.
     """
+    if method == MEAN:
+        return np.repeat(coefficients["bias"][None], len(x), axis=0)
     if method not in METHODS:
         raise KeyError(f"no regression {method!r}: expected one of {', '.join(METHODS)}")
     if method == "polynomial":
@@ -100,23 +108,37 @@ def predict(method: str, coefficients: Mapping[str, Floats], x: Floats) -> Float
     return np.asarray(x @ coefficients["weight"].T + coefficients["bias"], float)
 
 
-def to_tensors(fitted: Mapping[str, Coefficients]) -> dict[str, Any]:
-    """`method/part` → tensor, for safetensors."""
+def fit_regions(x: Floats, ml: Floats, *, seed: int = 0) -> dict[str, Coefficients]:
+    """Every method of `fit`, and `MEAN`, for the volumes of regions.
+
+    Args:
+        x: (people, width) encoded features.
+        ml: (people, regions) volumes in mL, in the order of `csegsynth_core.substructures.REGIONS`, as the
+            parcellation network reads them off these people's own maps.
+    """
+    return fit(x, ml, seed=seed) | {MEAN: {"bias": ml.mean(axis=0)}}
+
+
+def to_tensors(fitted: Mapping[str, Coefficients], kind: str = "") -> dict[str, Any]:
+    """`method/part` → tensor, for safetensors; `kind.method/part` where there is a kind."""
     import torch
 
+    before = f"{kind}." if kind else ""
     return {
-        f"{m}/{k}": torch.from_numpy(np.ascontiguousarray(v)).float()
+        f"{before}{m}/{k}": torch.from_numpy(np.ascontiguousarray(v)).float()
         for m, c in fitted.items()
         for k, v in c.items()
     }
 
 
-def from_tensors(tensors: Mapping[str, Any]) -> dict[str, Coefficients]:
-    """Inverse of `to_tensors`."""
+def from_tensors(tensors: Mapping[str, Any], kind: str = "") -> dict[str, Coefficients]:
+    """Inverse of `to_tensors`; empty where there are none of this kind."""
     out: dict[str, Coefficients] = {}
     for name, value in tensors.items():
-        method, part = name.split("/")
-        out.setdefault(method, {})[part] = value.double().numpy()
+        whose, part = name.split("/")
+        found, _, method = whose.rpartition(".")
+        if found == kind:
+            out.setdefault(method, {})[part] = value.double().numpy()
     return out
 
 

@@ -39,7 +39,7 @@ def neighbours(n: int) -> Int[Tensor, " n"]:
     """Whom each of n people is mixed with: 0 with 1, 2 with 3 and so on; the last of an odd number with nobody else.
 
     A step's people are in random order. Parts and processes that see an even number of people each split no pair, so
-    that they mix whom one process with the whole batch mixes; with odd numbers they do not.
+    that they mix whom one process with the whole batch mixes; with odd numbers they do not, which training warns of.
     """
     order = torch.arange(n)
     return (order ^ 1).where((order ^ 1) < n, order)
@@ -142,6 +142,17 @@ class CSegSynthMethod(Method):
         engine.restart_average("prior")
 
     # ------------------------------------------------------------- one step
+
+    def begin_stage(self, engine: Engine, stage: Stage) -> None:
+        """Warn where parts of a batch mix other people than the whole batch would (`neighbours`)."""
+        batch, parts = self.config.batch, self.config.accumulate * engine.fabric.world_size
+        mixes = self.config.mixup and stage.kind in ("finetune", "prior")
+        if mixes and batch % 2 and parts > 1 and engine.fabric.is_global_zero:
+            logger.warning(
+                "batch=%d is odd: one person of each of a step's %d parts is mixed with nobody, and the rest with "
+                "others than in one batch of %d; set an even batch to train as that would, or mixup=false",
+                batch, parts, batch * parts,
+            )  # fmt: skip
 
     def before_step(self, engine: Engine, stage: Stage, within: int) -> None:
         """Start the prior network, keep its noise at what features leave, and fix what a stage does not train."""

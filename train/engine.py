@@ -386,8 +386,13 @@ class Engine:
 
     def stage_before(self) -> Stage:
         """The stage of the last step."""
-        index = self.stage_index - (self.within == 0 and self.stage_index > 0)
-        return self.config.stages[min(index, len(self.config.stages) - 1)]
+        return self.config.stages[self._index_before()]
+
+    def _index_before(self) -> int:
+        """Which stage the last step was of; at a stage's end the next one is already due."""
+        if self.within:
+            return self.stage_index
+        return max((k for k, s in enumerate(self.config.stages[: self.stage_index]) if s.steps), default=0)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -436,14 +441,17 @@ class Engine:
         return float(np.mean(found))
 
     def judge(self, report: dict[str, float]) -> bool:
-        """Remember the best averaged weights; False when `patience` validations brought nothing better.
+        """Remember the best averaged weights of the last stage; False when `patience` validations brought nothing
+        better.
 
         The score is the mean validation correlation of the three volumes, as in the reference, or for models
         without features minus the mean error.
         """
         values = [v for k, v in report.items() if k.startswith("validation_r_")]
         values = values or [-v for k, v in report.items() if k.startswith("validation_")]
-        last_stage = self.stage_index >= len(self.config.stages) - 1
+        last_stage = self._index_before() == max(
+            (k for k, s in enumerate(self.config.stages) if s.steps), default=0
+        )
         if not values or not last_stage or not all(math.isfinite(v) for v in values):
             return True
         score = sum(values) / len(values)

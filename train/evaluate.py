@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -106,13 +106,28 @@ def expected_inside(draws: int = DRAWS, people: int = 20_000, seed: int = 0) -> 
     return float(np.mean((own >= low) & (own <= high)))
 
 
-def regressions_of(pack: Pack) -> dict[str, baselines.Coefficients]:
+def regressions_of(pack: Pack, kind: str = "") -> dict[str, baselines.Coefficients]:
     """The regressions that travel with the pack.
 
+    Args:
+        kind: default those of tissues; `baselines.REGIONS_KIND`: of regions, empty in packs that lack them.
+
     Raises:
-        PackError: they are missing or damaged.
+        PackError: the file is missing or damaged.
     """
-    return baselines.from_tensors(load(pack.payload("regressions.safetensors")))
+    return baselines.from_tensors(load(pack.payload("regressions.safetensors")), kind)
+
+
+def real_regions(
+    cohort: Cohort, ids: Sequence[str], *, what: str = "real regions", progress: bool = False
+) -> NDArray[np.float64]:
+    """Volumes of regions of real people, (people, regions) in mL, a brain at a time.
+
+    The parcellation network reads them off the people's prepared maps, as it reads generated ones; they are not the
+    volumes of anatomical labels.
+    """
+    bar = tqdm(ids, desc=what, unit="person", disable=not progress)
+    return np.asarray([list(region_table(cohort.maps(i)).values()) for i in bar])
 
 
 @dataclass(frozen=True)
@@ -187,15 +202,19 @@ def evaluate(
 
     Volumes: a generative model's name alone is the mean over `DRAWS` latent draws; `…_single_draw` one draw;
     `csegsynth_typical` the brain without noise. Regions are read off generated maps (means over `REGION_DRAWS`) and
-    compared with the same network's reading of the real maps. Images: one draw of each person against the same
+    compared with the same network's reading of the real maps (`real_regions`); regressions of regions were fitted to
+    this network's reading of the training people's real maps, and packs without them have generative models alone
+    there. Images: one draw of each person against the same
     people's real maps; `floors` says what real people score against other real people.
 
     Args:
         features: what FID looks at; default our own extractor.
 
     Returns:
-        `cohort`, `split`, `n`, `n_trained_on` (how many of these people training saw), `volumes`, `regions`,
-        `paired`, `images`, `floors`, and beside them `memorisation` (where the cohort holds the training people),
+        `cohort`, `split`, `n`, `n_trained_on` (how many of these people training saw, recognised by their ids
+        alone), `volumes`, `regions`, `paired`, `paired_regions` (as `paired`, for regions: method → region →
+        `difference_ml`, `low`, `high`, `p`, not corrected for their number), `images`, `floors`, and beside them
+        `memorisation` (where the cohort holds the training people),
         `achievable` (virtual cohorts), `models` (size and training of each), `extractors`, `ageing` (the same people
         at two ages), `sharpness` (gradient energy of generated over real maps), `energy_at_2_and_4_voxels` (of
         repeating patterns, generated over real maps), `left_right_asymmetry` (also of the real maps),
@@ -209,11 +228,11 @@ def evaluate(
     started = time.perf_counter()
     people = people_of(pack, cohort, split)
     true = cohort.volumes_ml.loc[people.ids].to_numpy(float)
-    real_parts = np.asarray([list(region_table(cohort.maps(i)).values()) for i in people.ids])
+    real_parts = real_regions(cohort, people.ids, progress=progress)
     models = models_of(pack)
     seen = _Images(pack, cohort, people, features or Features(), seed)
     predicted: dict[str, NDArray[np.float64]] = {}
-    regions: dict[str, Any] = {}
+    predicted_parts: dict[str, NDArray[np.float64]] = {}
     about: dict[str, Any] = {}
     spread, inside, sharp, repeating = {}, {}, {}, {}
     real_energies = artefacts.energies(seen.real.maps)
@@ -224,10 +243,7 @@ def evaluate(
         if name == "csegsynth":
             predicted[f"{name}_typical"] = drawn.typical
         predicted[f"{name}_single_draw"] = drawn.volumes[:, 0]
-        mean_parts = drawn.regions.mean(axis=1)
-        regions[name] = {
-            r.name: metrics.scored(mean_parts[:, k], real_parts[:, k]) for k, r in enumerate(REGIONS)
-        }
+        predicted_parts[name] = drawn.regions.mean(axis=1)
         spread[name] = {t: float(drawn.volumes[:, :, k].std(axis=1).mean()) for k, t in enumerate(TISSUES)}
         inside[name] = _inside(drawn.volumes, true)
         sharp[name] = sharpness(drawn.maps, seen.real.maps)
@@ -241,11 +257,14 @@ def evaluate(
     mean = np.asarray([pack.about["people"]["mean_ml"][t] for t in TISSUES])
     predicted |= {m: baselines.predict(m, fitted[m], x) for m in baselines.METHODS}
     predicted["training_mean"] = np.repeat(mean[None], len(true), axis=0)
+    predicted_parts |= {
+        m: baselines.predict(m, found, x) for m, found in regressions_of(pack, baselines.REGIONS_KIND).items()
+    }
     volumes = {
         method: {t: metrics.scored(ml[:, k], true[:, k]) for k, t in enumerate(TISSUES)}
         for method, ml in predicted.items()
     }
-    own = predicted["csegsynth"]
+    own, own_parts = predicted["csegsynth"], predicted_parts["csegsynth"]
     out = {
         "cohort": cohort.name,
         "split": split,
@@ -255,11 +274,22 @@ def evaluate(
         "draws": DRAWS,
         "region_draws": min(DRAWS, REGION_DRAWS),
         "volumes": volumes,
-        "regions": regions,
+        "regions": {
+            method: {r.name: metrics.scored(ml[:, k], real_parts[:, k]) for k, r in enumerate(REGIONS)}
+            for method, ml in predicted_parts.items()
+        },
         "paired": {
             method: {t: metrics.paired(own[:, k], ml[:, k], true[:, k]) for k, t in enumerate(TISSUES)}
             for method, ml in predicted.items()
             if not method.startswith("csegsynth") and not method.endswith("_single_draw")
+        },
+        "paired_regions": {
+            method: {
+                r.name: metrics.paired(own_parts[:, k], ml[:, k], real_parts[:, k])
+                for k, r in enumerate(REGIONS)
+            }
+            for method, ml in predicted_parts.items()
+            if method != "csegsynth"
         },
         "beats_training_mean": {
             name: {

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import save
 from tqdm import tqdm
@@ -29,11 +28,11 @@ from csegsynth_core.group_means import FEWEST, PICTURE, Group, GroupMeans
 from csegsynth_core.models.csegsynth import CSegSynth
 from csegsynth_core.models.family import ConditionalModel, family
 from csegsynth_core.pack import COMPARISON, Pack, add_files, load_pack, save_pack
-from csegsynth_core.regions import region_table
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import ALL, TISSUES
 from train import baselines, checkpoint, report
 from train.calibrate import calibrate
-from train.evaluate import AGES, DRAWS, evaluate
+from train.evaluate import AGES, DRAWS, evaluate, real_regions, regressions_of
 from train.people import gather, maps_of, person_key
 
 _MATCHED = (
@@ -157,9 +156,12 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     volumes = cohort.volumes_ml.loc[training.ids]
     ages = training.data[schema.age.name].to_numpy(float)
     sexes = list(training.data[schema.sex.name]) if schema.sex else None
-    regional = pd.DataFrame([region_table(cohort.maps(person)) for person in training.ids])
-    reference = {k: table[k].to_numpy(float) for table in (volumes[list(TISSUES)], regional) for k in table}
-    fitted = baselines.fit(people.encoder.encode(training).x.astype(float), volumes.to_numpy(float))
+    regional = real_regions(cohort, training.ids)
+    reference = {t: volumes[t].to_numpy(float) for t in TISSUES}
+    reference |= {r.name: regional[:, k] for k, r in enumerate(REGIONS)}
+    x = people.encoder.encode(training).x.astype(float)
+    fitted = baselines.to_tensors(baselines.fit(x, volumes.to_numpy(float)))
+    fitted |= baselines.to_tensors(baselines.fit_regions(x, regional), baselines.REGIONS_KIND)
     noise, training_of = {}, _training_of(run, state, settings)
     if isinstance(model, CSegSynth):
         began = time.perf_counter()
@@ -191,7 +193,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         if not AgeRegressions.unavailable(schema)
         else None,
         "summary": CohortSummary.fit(training, volumes),
-        "extras": {"regressions.safetensors": save(baselines.to_tensors(fitted))},
+        "extras": {"regressions.safetensors": save(fitted)},
         "centiles": VolumeCentiles.fit(ages, sexes, reference),
     }
     # Measure what is shipped: written once without measurements, loaded, measured, written again.
@@ -330,6 +332,28 @@ def measure(
     files = {"metrics.json": json.dumps(metrics, indent=1) + "\n", "card.md": card(pack, metrics, settings)}
     add_files(folder, {name: text.encode() for name, text in files.items()})
     return metrics
+
+
+def add_regional_regressions(folder: Path, cohort: Cohort, *, progress: bool = True) -> Path:
+    """Fit regressions of regional volumes to a pack's training people and put them beside those of tissues.
+
+    Nothing is trained, calibrated or measured, and the regressions of tissues stay as they are.
+
+    Args:
+        folder: of the pack.
+        cohort: the one it was trained on; regions are read off its maps (`train.evaluate.real_regions`).
+
+    Raises:
+        TableError: the cohort lacks some of the training people.
+        PackError: the pack has no regressions of tissues.
+    """
+    pack = load_pack(folder)
+    tissues = baselines.to_tensors(regressions_of(pack))
+    people = training_people(pack, cohort)
+    x = pack.encoder.encode(people).x.astype(float)
+    regional = real_regions(cohort, people.ids, what="regions of training people", progress=progress)
+    found = baselines.to_tensors(baselines.fit_regions(x, regional), baselines.REGIONS_KIND)
+    return add_files(folder, {"regressions.safetensors": save(tissues | found)})
 
 
 def training_people(pack: Pack, cohort: Cohort) -> Parsed:
@@ -481,6 +505,20 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
     if noise:
         said.append((_NOISE + _NARROWED * (noise.get("excess", 0.0) > 1.0)).format(**noise))
     return " ".join(said)
+
+
+def _regions_by_method(metrics: dict[str, Any]) -> str:
+    """All methods in all regions for the card, Markdown, and what it comes to."""
+    said = [_wrapped(measured.regions_said(metrics))]
+    for head, table in (
+        ("MAPE, %, of every method:", report.regions_scored(metrics)),
+        (f"{report.PAIRED} {report.MARKS}", report.regions_compared(metrics)),
+    ):
+        if len(table):
+            rows = [f"| {name} | {' | '.join(cells)} |" for name, *cells in table.itertuples()]
+            columns = f"| method | {' | '.join(table.columns)} |\n|{'---|' * (len(table.columns) + 1)}"
+            said += [_wrapped(head), "\n".join([columns, *rows])]
+    return "".join(f"\n{one}\n" for one in said if one)
 
 
 def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -661,12 +699,12 @@ levels; the 20 strongest of {len(metrics["influence"])} (all in metrics.json), t
 
 ## Regions
 Read by the parcellation network off generated maps (mean of {metrics["region_draws"]} draws) and off the same
-people's real maps.
+people's real maps. Regressions were fitted to its reading of the training people's real maps. CSegSynth:
 
 | region | MAPE % | R² | Pearson r |
 |---|---|---|---|
 {lines(region_rows)}
-
+{_regions_by_method(metrics)}
 ## Images
 One draw of each person against the real maps, with 95 % jackknife intervals over people, and what other real people
 score (mean and range over choices of people). Lower is better.

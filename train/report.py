@@ -37,12 +37,19 @@ _NOTES: Final = {
     "brain. A model that copies training people lies nearer to them, relative to its median distance, than real "
     "people do.",
     "regions": "Read by the parcellation network off generated maps (mean over draws) and off the same people's real "
-    "maps.",
+    "maps. The regressions were fitted to its reading of the training people's real maps.",
 }
 
-_PAIRED: Final = (
+PAIRED: Final = (
     "Absolute error of CSegSynth minus that of the other method on the same people, mL. Below 0: better."
 )
+"""What paired differences are."""
+
+MARKS: Final = (
+    f"*: p < {measured.SIGNIFICANT}, Wilcoxon's signed-rank test; **: also after Holm's correction for all of this "
+    "table's tests."
+)
+"""What the marks of `regions_compared` mean."""
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #1B2530; }
@@ -84,7 +91,14 @@ def as_text(found: dict[str, Any]) -> str:
                 for r in rows.to_dict("records")
             ]
             lines.append(f"{measured.name_of(str(method)):40s}" + "".join(f"{c:>36s}" for c in cells))
+    for title, shown in (
+        ("Regions: MAPE, % (lower is better)", regions_scored(found)),
+        (f"Regions: {PAIRED[0].lower()}{PAIRED[1:]} {MARKS}", regions_compared(found)),
+    ):
+        if len(shown):
+            lines += ["", *textwrap.wrap(title, 118), *shown.to_string().splitlines()]
     for title, said in (
+        ("", measured.regions_said(found)),
         ("", beats_mean(found)),
         ("", floor_said(found)),
         ("Artefacts", ARTEFACTS if "left_right_asymmetry" in found else ""),
@@ -102,6 +116,36 @@ def as_text(found: dict[str, Any]) -> str:
     if "seconds" in found:
         lines += ["", f"Measured in {found['seconds'] / 60:.1f} minutes."]
     return "\n".join(lines)
+
+
+def regions_scored(found: dict[str, Any], metric: str = "mape") -> pd.DataFrame:
+    """A metric of every method (rows) in every region (columns), in words."""
+    tidy = measured.tidy(found)
+    own = tidy[(tidy["table"] == "regions") & (tidy["metric"] == metric)]
+    return _in_words(own.assign(said=[measured.number(v, metric) for v in own["value"]]))
+
+
+def regions_compared(found: dict[str, Any]) -> pd.DataFrame:
+    """Paired differences of absolute error, mL, to every other method (rows) in every region (columns), in words.
+
+    Significant ones have one or two asterisks, see `MARKS`.
+    """
+    pairs = measured.paired({"paired_regions": found.get("paired_regions")}, "paired_regions")
+    marks = [
+        "**" if holm < measured.SIGNIFICANT else "*" if p < measured.SIGNIFICANT else ""
+        for p, holm in zip(pairs["p"], measured.corrected(pairs), strict=True)
+    ]
+    return _in_words(
+        pairs.assign(said=[f"{d:+.2f}{m}" for d, m in zip(pairs["difference_ml"], marks, strict=True)])
+    )
+
+
+def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """What is `said` by method and part, in their order, with their names."""
+    if rows.empty:
+        return pd.DataFrame()
+    table = rows.set_index(["method", "part"])["said"].unstack(sort=False).fillna("–")  # noqa: PD010 - no numbers
+    return table.rename(index=measured.name_of, columns=measured.PARTS).rename_axis(index=None, columns=None)
 
 
 def floor_said(found: dict[str, Any]) -> str:
@@ -240,7 +284,7 @@ def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
             said = "; ".join(f"{measured.metric_of(k)[0]}: {v}" for k, v in found["extractors"].items())
             parts.append(f"<p>{escape(said)}. {escape(floor_said(found))}</p>")
         parts += [_html_table(tidy, table, metric) for metric in names]
-    parts += ["<h2>Paired tests</h2>", _paired(found, "paired", _PAIRED)]
+    parts += ["<h2>Paired tests</h2>", _paired(found, "paired", PAIRED)]
     if "beats_training_mean" in found:
         parts += ["<h2>Beside predicting the mean</h2>"]
         parts += [_paired(found, "beats_training_mean", beats_mean(found))]
@@ -253,6 +297,8 @@ def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
             parts.append(f"<h2>{_TITLES[table]}</h2><p>{_NOTES[table]}</p>")
             names = ("mape", "pearson") if table == "regions" else tuple(dict.fromkeys(own["metric"]))
             parts += [_html_table(tidy, table, metric) for metric in names]
+        if table == "regions" and found.get("paired_regions"):
+            parts.append(_paired(found, "paired_regions", f"{PAIRED} {measured.regions_said(found)}"))
     parts.append(
         f"<h2>Models</h2><p>What each was given, as its pack tells; seconds are of this machine. "
         f"{escape(budget_said(found))}</p>"
@@ -383,15 +429,16 @@ def _html_table(tidy: pd.DataFrame, table: str, metric: str) -> str:
 
 
 def _paired(found: dict[str, Any], key: str, note: str) -> str:
-    rows = []
-    for method, group in measured.paired({"paired": found[key]}).groupby("method", sort=False):
+    rows, pairs = [], measured.paired({"paired": found[key]})
+    digits = 2 if key == "paired_regions" else 1  # regions are small
+    for method, group in pairs.groupby("method", sort=False):
         cells = "".join(
-            f"<td>{r['difference_ml']:+.1f}"
-            f"<small>[{r['low']:+.1f}, {r['high']:+.1f}] p {escape(_p(r['p']))}</small></td>"
+            f"<td>{r['difference_ml']:+.{digits}f}"
+            f"<small>[{r['low']:+.{digits}f}, {r['high']:+.{digits}f}] p {escape(_p(r['p']))}</small></td>"
             for r in group.to_dict("records")
         )
         rows.append(f"<tr><td>{escape(measured.name_of(str(method)))}</td>{cells}</tr>")
-    heads = "".join(f"<th>{BY_NAME[t].bids}</th>" for t in TISSUES)
+    heads = "".join(f"<th>{escape(measured.PARTS.get(p, p))}</th>" for p in dict.fromkeys(pairs["part"]))
     return (
         f"<p>{escape(note)} Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test.</p>"
         f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
