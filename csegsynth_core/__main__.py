@@ -8,8 +8,9 @@ import json
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from csegsynth_core import __version__
 from csegsynth_core.errors import CSegSynthError, SourceError
@@ -18,7 +19,11 @@ from csegsynth_core.memory import keep_freed_memory
 if TYPE_CHECKING:
     import pandas as pd
 
+    from csegsynth_core.data.encoder import Encoded
     from csegsynth_core.pack import Pack
+
+
+_PAGES = ("individual", "ageing", "influence", "compare", "cohort", "evaluation", "method")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,10 +101,55 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="regressed: keep each person's distance from the regression",
     )
+    path.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        metavar="FEATURE=VALUE@AGE",
+        help="set a feature to a value from an age on, in every scenario, for everybody; may be repeated",
+    )
     path.add_argument("--exact", action="store_true", help="decode every age and draw (slower)")
     path.add_argument("--quiet", action="store_true", help="no progress bar")
     path.set_defaults(run=_sweep)
+    _add_show(commands)
     return parser
+
+
+def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The grammar of `show`; what pages show by default is in `page_views.View`."""
+    one = commands.add_parser(
+        "show",
+        help="everything of a page of the app from a saved scenario: figures, tables, maps, methods",
+        description="What the zip of a page holds, from a scenario file alone. Options say what the page shows that "
+        "no scenario holds; without them it is as the page starts. The line in a zip's README.txt has them.",
+    )
+    one.add_argument("scenario", type=Path, help="file saved in the app, or scenario.json of a page's zip")
+    one.add_argument("--page", required=True, choices=_PAGES, help="which page")
+    place = one.add_mutually_exclusive_group(required=True)
+    place.add_argument("--out", type=Path, metavar="DIR", help="new or empty folder")
+    place.add_argument("--zip", type=Path, metavar="FILE", help="new file, as the app saves it")
+    one.add_argument(
+        "--pack", metavar="PACK", help="name or folder of the model pack (default: the scenario's)"
+    )
+    one.add_argument(
+        "--table", type=Path, help="table of yours that the page shows: scenarios of Compare, or the people of "
+        "Feature influence",
+    )  # fmt: skip
+    one.add_argument("--at", type=_natural, nargs=3, metavar="N", help="voxel that planes go through: x y z")
+    one.add_argument("--mode", choices=["tissues", "wm", "gm", "csf"], help="Individual: planes show")
+    one.add_argument("--tissue", choices=["wm", "gm", "csf"], help="whose difference or map is shown")
+    one.add_argument("--plane", choices=["sagittal", "coronal", "axial"], help="Compare: of the slices")
+    one.add_argument("--label", metavar="TEXT", help="Individual: what the baseline is called")
+    one.add_argument("--regions", action="store_true", default=None, help="Compare: volumes of regions, too")
+    one.add_argument("--unit", choices=["ml", "percent"], help="Ageing: of volumes")
+    one.add_argument("--maps", action="store_true", default=None, help="Ageing: the filmstrip's maps, too")
+    one.add_argument("--column", metavar="NAME", help="Feature influence: encoded column whose map is shown")
+    one.add_argument("--feature", metavar="NAME", help="Cohort: whose distribution is shown")
+    one.add_argument(
+        "--told", nargs="*", choices=["sweep", "compare", "influence"], help="Method: analyses told"
+    )
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+    one.set_defaults(run=_show)
 
 
 def _add_saliency(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -123,22 +173,27 @@ def _add_saliency(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _people(pack: Pack, args: argparse.Namespace) -> pd.DataFrame:
-    """The table of a command; what is to be known about it goes to stderr.
+    """The table of a command; columns that are left out go to stderr.
 
     Raises:
-        TableError: it cannot be used.
+        TableError: it cannot be read.
     """
     from csegsynth_core.data.tables import ID, read_table
-    from csegsynth_core.generate import encode
 
     table = read_table(args.table)
     unknown = [str(c) for c in table if c != ID and c not in pack.schema.names]
     if args.ignore_unknown and unknown:
         table = table.drop(columns=unknown)
         print(f"Columns that {pack.name} does not know, left out: {', '.join(unknown)}", file=sys.stderr)
-    for line in encode(pack, table, source=str(args.table)).remarks():
-        print(line, file=sys.stderr)
     return table
+
+
+def _remark(encoded: Encoded) -> None:
+    """What is to be known about the people of a table goes to stderr, above a progress bar."""
+    from tqdm import tqdm
+
+    for line in encoded.remarks():
+        tqdm.write(line, file=sys.stderr)
 
 
 def _add_people(command: argparse.ArgumentParser) -> None:
@@ -210,6 +265,7 @@ def _generate(args: argparse.Namespace) -> int:
             maps=not args.no_maps,
             regions=not args.no_regions,
             source=str(args.table),
+            told=_remark,
             done=bar.update,
         )
     print(f"{made * args.draws} synthetic brains of {made} people, {kept} already there, in {args.out}.")
@@ -252,10 +308,10 @@ def _saliency(args: argparse.Namespace) -> int:
     settings = {"draws": args.draws, "seed": args.seed, "resolution": 2 if args.fast else 1}
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
 
-        def told(done: int, _: int) -> None:
+        def progress(done: int, _: int) -> None:
             bar.update(done - bar.n)
 
-        made, reused = write_tables(pack, table, args.out, progress=told, **settings)
+        made, reused = write_tables(pack, table, args.out, told=_remark, progress=progress, **settings)
     print(f"{made} computed, {reused} already there; summary in {args.out / 'summary.tsv'}.")
     return 0
 
@@ -265,6 +321,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from csegsynth_core.changes import changes_of_texts
     from csegsynth_core.pack import load_pack
     from csegsynth_core.scenarios import Plan
     from csegsynth_core.sweep_folder import sweep_folder
@@ -282,11 +339,43 @@ def _sweep(args: argparse.Namespace) -> int:
         draws=args.draws,
         seed=args.seed,
         exact=args.exact,
+        changes=changes_of_texts(args.change, pack.schema),
     )
     table = _people(pack, args)
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
-        made, kept = sweep_folder(pack, table, plan, args.out, source=str(args.table), done=bar.update)
+        made, kept = sweep_folder(
+            pack, table, plan, args.out, source=str(args.table), told=_remark, done=bar.update
+        )
     print(f"{made} people swept, {kept} already there, in {args.out}.")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from csegsynth_core import show
+    from csegsynth_core.page_views import View
+
+    show.check_free(args.out, args.zip)
+    pack, scenario, notes = show.opened(args.scenario, args.pack)
+    for note in notes:
+        print(f"Note: {note}.", file=sys.stderr)
+    asked: dict[str, Any] = {name: getattr(args, name) for name in vars(View())}
+    asked |= {name: tuple(value) for name, value in asked.items() if isinstance(value, list)}
+    view = replace(View(), **{name: value for name, value in asked.items() if value is not None})
+    with tqdm(total=100, disable=args.quiet, bar_format="{percentage:3.0f}% |{bar}| {desc}") as bar:
+
+        def tell(share: float, what: str) -> None:
+            bar.set_description_str(what, refresh=False)
+            bar.update(round(100 * share) - bar.n)
+
+        payload = show.page_zip(pack, scenario, args.page, view, table=args.table, tell=tell)
+        bar.update(100 - bar.n)
+    if args.zip is not None:
+        show.save(payload, args.zip)
+        print(f"Everything of the page in {args.zip}.")
+    else:
+        print(f"{show.unpack(payload, args.out)} files in {args.out}.")
     return 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from csegsynth_core.data.feature import Feature
 from csegsynth_core.data.tables import ID, read_table
 from csegsynth_core.data.volume_centiles import KINDS
 from csegsynth_core.errors import TableError
-from csegsynth_core.generate import over_draws, sd_over_draws
+from csegsynth_core.generate import draw_by_draw, over_draws, sd_over_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
 from csegsynth_core.scenario_checks import MAX_NAME, check_name, made_name, shortened
@@ -180,12 +181,21 @@ def volumes_of_draws(
     Raises:
         TableError: see `csegsynth_core.generate.encode`.
     """
+    return over_draws(pack, person, partial(_volumes_of, regions=regions), draws=draws, seed=seed)[0]
 
-    def measure(maps: Tensor) -> Tensor:
-        ml = volumes_ml(maps)[:, : len(TISSUES)]
-        return torch.cat([ml, region_volumes_ml(maps)], dim=1) if regions else ml
 
-    return over_draws(pack, person, measure, draws=draws, seed=seed)[0]
+def volumes_draw_by_draw(
+    pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0, regions: bool = False, start: int = 0
+) -> Iterator[NDArray[np.float32]]:
+    """Rows of `volumes_of_draws`, one after the other, from the draw `start` on; see `generate.draw_by_draw`."""
+    measure = partial(_volumes_of, regions=regions)
+    return draw_by_draw(pack, person, measure, draws=draws, seed=seed, start=start)
+
+
+def _volumes_of(maps: Tensor, *, regions: bool) -> Tensor:
+    """Tissues, and where wanted regions, of maps inside the model's region: mL, (n, 3 or 3 + regions)."""
+    ml = volumes_ml(maps)[:, : len(TISSUES)]
+    return torch.cat([ml, region_volumes_ml(maps)], dim=1) if regions else ml
 
 
 def compared(names: Sequence[str], volumes: NDArray[np.floating[Any]]) -> pd.DataFrame:

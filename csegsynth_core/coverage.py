@@ -5,12 +5,13 @@ All from the summary statistics and the regressions on age that a pack holds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from csegsynth_core.data.cohort_summary import withheld
 from csegsynth_core.data.encoder import span
@@ -40,6 +41,16 @@ class Unusual:
     label: str
     words: str
     """`48 kg, 3.4 SD below men aged 81 in the training data`."""
+
+
+@dataclass(frozen=True)
+class UnusualAges:
+    """Ages of a path at which a value is one that few or no training people of the same age and sex have."""
+
+    feature: str
+    label: str
+    words: str
+    """`Retired, unusual among women of 20–44 years`."""
 
 
 def people_called(label: str) -> str:
@@ -93,7 +104,9 @@ def placed(pack: Pack, person: Mapping[str, Any]) -> pd.DataFrame:
             row |= {"known": stats.n, "range": span(one, stats.minimum, stats.maximum).replace("-", "−")}
             row["z"] = (float(used) - stats.mean) / stats.sd if stats.sd > 0 else np.nan
             if pack.regressions is not None and age is not None and one != pack.schema.age:
-                row["z_at_age"] = _z_at_age(pack, one, float(used), age, sex)
+                row["z_at_age"] = float(
+                    _z_at_age(pack, one, np.array([used], float), np.array([age]), sex)[0]
+                )
         else:
             votes = pack.encoder.levels[one.name]
             row |= {"known": votes.n, "range": ""}
@@ -138,59 +151,178 @@ def unusual(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ())
         return []
     sex = str(features[pack.schema.sex.name]) if pack.schema.sex else None
     years = float(features[age.name])
-    chances = _chances(pack, years, sex)
     found: list[tuple[float, Unusual]] = []
     for one in pack.schema.features:
         if one in (age, pack.schema.sex) or one.name in skip:
             continue
         value = features[one.name]
-        said = one.said(value)
-        if one.name in chances:
-            chance = chances[one.name][str(value)]
-            if chance < SELDOM:
-                words = f"{said}, fewer than {100 * SELDOM:.0f} % of {_alike(pack, one, years, sex)}"
-                found.append((chance - 1.0, Unusual(one.name, one.label, words)))
+        odd, measures = _judged(pack, one, [value], np.array([years]), sex)
+        if not odd[0]:
             continue
-        stats = pack.encoder.numeric[one.name] if one.is_numeric else pack.encoder.levels[one.name]
-        number = float(value) if one.is_numeric else float(list(one.levels).index(str(value)))
-        z, of_all = _z_at_age(pack, one, number, years, sex), abs(number - stats.mean) / (stats.sd or np.inf)
-        if abs(z) > max(FAR_SD, of_all + AGE_COUNTS_SD):
-            side = "above" if z > 0 else "below"
-            words = f"{said}, {abs(z):.1f} SD {side} {_alike(pack, one, years, sex)}"
-            found.append((1.0 / abs(z), Unusual(one.name, one.label, words)))
+        measure, alike = float(measures[0]), _alike(pack, one, years, sex)
+        if _has_chances(one):
+            words = f"{one.said(value)}, fewer than {100 * SELDOM:.0f} % of {alike}"
+            found.append((measure - 1.0, Unusual(one.name, one.label, words)))
+        else:
+            side = "above" if measure > 0 else "below"
+            words = f"{one.said(value)}, {abs(measure):.1f} SD {side} {alike}"
+            found.append((1.0 / abs(measure), Unusual(one.name, one.label, words)))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
-def _z_at_age(pack: Pack, one: Feature, number: float, age: float, sex: str | None) -> float:
-    """Residuals' standard deviations between a number and its regression on age; NaN where nobody differs."""
+def extreme(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ()) -> list[Unusual]:
+    """Values that are extreme among all training people, whatever their age and sex, though within their range.
+
+    Numbers more than `FAR_SD` standard deviations from the mean, and levels that a share below `SELDOM` has.
+
+    Args:
+        features: natural value of every feature, as in `Brain.features`.
+        skip: features to leave out: those flagged by themselves, and those that `unusual` tells.
+
+    Returns:
+        Levels first, the least frequent before others, then numbers, the farthest first.
+    """
+    found: list[tuple[float, Unusual]] = []
+    for one in pack.schema.features:
+        if one.name in skip:
+            continue
+        value = features[one.name]
+        if one.is_numeric:
+            stats = pack.encoder.numeric[one.name]
+            z = (float(value) - stats.mean) / (stats.sd or np.inf)
+            if abs(z) > FAR_SD:
+                where = f"{abs(z):.1f} SD {'above' if z > 0 else 'below'}"
+                beyond = float(value) > stats.centile99 if z > 0 else float(value) < stats.centile1
+                words = f"{where} the mean of the training people"
+                if beyond:
+                    words = f"{'higher' if z > 0 else 'lower'} than 99 % of the training people ({where} their mean)"
+                found.append((1.0 / abs(z), Unusual(one.name, one.label, f"{one.said(value)}, {words}")))
+            continue
+        votes = pack.encoder.levels[one.name]
+        share = votes.counts[str(value)] / max(votes.n, 1)
+        if share < SELDOM:
+            words = f"{one.said(value)}, fewer than {100 * SELDOM:.0f} % of the training people"
+            found.append((share - 1.0, Unusual(one.name, one.label, words)))
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def unusual_features(pack: Pack, path: pd.DataFrame) -> list[list[str]]:
+    """Features whose values do not go with the age and sex at each age of a path, by the rule of `unusual`.
+
+    Args:
+        path: natural features of one person at rising ages, one row for each, as from `scenarios.path`.
+
+    Returns:
+        For each row names of features in the order of the schema. Empty lists where the pack has no regressions.
+    """
+    found = _along(pack, path)
+    return [[name for name, odd in found.items() if odd[row]] for row in range(len(path))]
+
+
+def unusual_ages(pack: Pack, path: pd.DataFrame) -> list[UnusualAges]:
+    """The same in words: for each such feature, and each of its levels, the ages at which it is unusual."""
+    age, out = pack.schema.age, []
+    for name, odd in _along(pack, path).items():
+        assert age is not None  # noqa: S101 - nothing is found without
+        one, ages, values = pack.schema.feature(name), path[age.name].to_numpy(float), path[name]
+        alike = _people(pack, one, _sex_of(pack, path))
+        for said, some in _grouped(one, values, odd):
+            words = f"{said}, unusual among {alike} of {_spans(ages, some)} {age.units}".rstrip()
+            out.append(UnusualAges(name, one.label, words))
+    return out
+
+
+def _along(pack: Pack, path: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Features that are unusual at some age of a path → at which rows; in the order of the schema."""
+    age = pack.schema.age
+    if pack.regressions is None or age is None:
+        return {}
+    ages, sex = path[age.name].to_numpy(float), _sex_of(pack, path)
+    judged = {
+        one.name: _judged(pack, one, path[one.name].to_list(), ages, sex)[0]
+        for one in pack.schema.features
+        if one not in (age, pack.schema.sex)
+    }
+    return {name: odd for name, odd in judged.items() if odd.any()}
+
+
+def _sex_of(pack: Pack, path: pd.DataFrame) -> str | None:
+    return str(path[pack.schema.sex.name].iloc[0]) if pack.schema.sex else None
+
+
+def _grouped(one: Feature, values: pd.Series, odd: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Unusual values in words, and their rows: each level by itself, numbers together."""
+    if not one.is_numeric:
+        levels = dict.fromkeys(map(str, values[odd]))
+        return [(one.said(level), odd & (values.astype(str) == level).to_numpy()) for level in levels]
+    low, high = float(values[odd].min()), float(values[odd].max())
+    said = one.said(high)
+    return [(said if one.said(low) == said else f"{low:.4g}–{said}", odd)]
+
+
+def _spans(ages: NDArray[np.float64], some: NDArray[np.bool_]) -> str:
+    """`20–44 and 70`: the chosen of rising ages."""
+    starts = np.flatnonzero(some & ~np.r_[False, some[:-1]])
+    ends = np.flatnonzero(some & ~np.r_[some[1:], False])
+    said = [
+        f"{ages[a]:g}" if a == b else f"{ages[a]:g}–{ages[b]:g}" for a, b in zip(starts, ends, strict=True)
+    ]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+
+
+def _has_chances(one: Feature) -> bool:
+    """Whether a feature's levels are judged by their probabilities."""
+    return one.kind in ("binary", "nominal")
+
+
+def _judged(
+    pack: Pack, one: Feature, values: Sequence[Any], ages: NDArray[np.float64], sex: str | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether values of a feature are unusual at ages, and what they are judged by: their levels' probabilities, or
+    their distances from people of that age and sex in standard deviations; all of shape (ages,)."""
+    keys = {key: n for n, key in enumerate(one.levels)}
+    if _has_chances(one):
+        chances = _chances(pack, one, ages, sex)[[keys[str(v)] for v in values], np.arange(len(ages))]
+        return chances < SELDOM, chances
+    stats = pack.encoder.numeric[one.name] if one.is_numeric else pack.encoder.levels[one.name]
+    numbers = np.array([float(v) if one.is_numeric else float(keys[str(v)]) for v in values])
+    z, of_all = _z_at_age(pack, one, numbers, ages, sex), np.abs(numbers - stats.mean) / (stats.sd or np.inf)
+    return np.abs(z) > np.maximum(FAR_SD, of_all + AGE_COUNTS_SD), z
+
+
+def _z_at_age(
+    pack: Pack, one: Feature, numbers: NDArray[np.float64], ages: NDArray[np.float64], sex: str | None
+) -> NDArray[np.float64]:
+    """Residuals' standard deviations between numbers and their regression on age; NaN where nobody differs."""
     assert pack.regressions is not None  # noqa: S101 - the callers looked
     curve = pack.regressions.curves(one.name, sex)[0]
-    return (number - curve.at(age)) / curve.residual_sd if curve.residual_sd > 0 else np.nan
+    return (numbers - curve.along(ages)) / (curve.residual_sd if curve.residual_sd > 0 else np.nan)
 
 
-def _chances(pack: Pack, age: float, sex: str | None) -> dict[str, dict[str, float]]:
-    """Probability of each level at an age; near an end of the training ages, the smallest from there inwards."""
-    assert pack.regressions is not None and pack.schema.age is not None  # noqa: S101 - the caller looked
+def _chances(pack: Pack, one: Feature, ages: NDArray[np.float64], sex: str | None) -> NDArray[np.float64]:
+    """Probability of each level at ages, (levels, ages); near an end of the training ages, the smallest from there
+    inwards."""
+    assert pack.regressions is not None and pack.schema.age is not None  # noqa: S101 - the callers looked
     stats = pack.encoder.numeric[pack.schema.age.name]
     end = _ENDS * (stats.maximum - stats.minimum)
-    inner = min(max(age, stats.minimum + end), stats.maximum - end)
-    nearest = min(max(age, stats.minimum), stats.maximum)
-    ages = np.linspace(nearest, inner, 1 if nearest == inner else 5).tolist()
-    found = [pack.regressions.probabilities(a, sex) for a in ages]
-    return {
-        name: {level: min(f[name][level] for f in found) for level in levels}
-        for name, levels in found[0].items()
-    }
+    inner = np.clip(ages, stats.minimum + end, stats.maximum - end)
+    nearest = np.clip(ages, stats.minimum, stats.maximum)
+    return pack.regressions.chances(one.name, np.linspace(nearest, inner, 5), sex).min(axis=1)
 
 
 def _alike(pack: Pack, one: Feature, age: float, sex: str | None) -> str:
     """`men aged 81 in the training data`: whom a feature's regression describes."""
     assert pack.regressions is not None  # noqa: S101 - the caller looked
-    people = "people"
-    if pack.schema.sex is not None and sex is not None and not pack.regressions.is_pooled(one.name, sex):
-        people = people_called(pack.schema.sex.levels[sex])
     low, high = pack.regressions.curves(one.name, sex)[0].ages
-    return f"{people} aged {min(max(age, low), high):.0f} in the training data"
+    return f"{_people(pack, one, sex)} aged {min(max(age, low), high):.0f} in the training data"
+
+
+def _people(pack: Pack, one: Feature, sex: str | None) -> str:
+    """`men`, or `people` where those of all sexes stand in for them."""
+    assert pack.regressions is not None  # noqa: S101 - the callers looked
+    if pack.schema.sex is None or sex is None or pack.regressions.is_pooled(one.name, sex):
+        return "people"
+    return people_called(pack.schema.sex.levels[sex])
 
 
 def _place(row: Mapping[Any, Any]) -> str:

@@ -9,6 +9,7 @@ import textwrap
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from typing import Any, Final
 
@@ -17,11 +18,18 @@ import pandas as pd
 from csegsynth_core import RESEARCH_USE, __version__
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack, found_by_name
-from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
+from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, every_form
 
 WIDTHS: Final[dict[float, str]] = {COLUMN_MM: "", PAGE_MM: "_wide"}
 """Width in mm → what is added to the name of a file."""
 PLOTLY_JS: Final = "plotly.min.js"
+
+Tell = Callable[[float, str], object]
+"""Is told the share of the work that is done, in [0, 1], and what is made now."""
+
+
+def untold(share: float, what: str) -> None:
+    """Where nobody is told."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class ExportFigure:
                 `plotly.min.js` beside it.
         """
         figure = self.html()
-        figure.update_layout(paper_bgcolor=self.background, plot_bgcolor=self.background)
+        figure.update_layout(template=template(), paper_bgcolor=self.background, plot_bgcolor=self.background)
         _head(figure, self.title, self.note)
         page = figure.to_html(include_plotlyjs=plotly_js, full_html=True, div_id=self.name)
         return page.replace("<head>", f"<head><title>{escape(self.title)}</title>", 1).encode()
@@ -78,9 +86,22 @@ def _head(figure: Any, title: str, note: str) -> None:
     )
 
 
+@cache
+def template() -> dict[str, Any]:
+    """Look of interactive figures that are saved: Plotly's own, since the app's has colours that only its pages know.
+    Keys are in one order, so that the same figure is the same file."""
+    import plotly.io as pio
+
+    look = pio.templates["plotly"].to_plotly_json()
+    return dict(json.loads(json.dumps(look, sort_keys=True)))
+
+
 SAME: Final = "The same numbers"
 """What a command gives that repeats all numbers of a page."""
 
+
+ALL_AGAIN: Final = "All files again, figures too"
+"""What `show` gives."""
 
 OWN_PACK: Final = "First, for this pack of your own: `export CSEGSYNTH_PACKS=` the folder that holds it."
 """Said before commands that would not find a pack by its name (`pack.found_by_name`)."""
@@ -106,13 +127,15 @@ def people_csv(people: Mapping[str, Mapping[str, Any]]) -> bytes:
     return pd.DataFrame(rows).to_csv(index=False, na_rep="n/a").encode()
 
 
-def figure_files(figures: Sequence[ExportFigure]) -> dict[str, bytes]:
+def figure_files(figures: Sequence[ExportFigure], tell: Tell = untold) -> dict[str, bytes]:
     """Every figure in every form, for a column and for a page, with its table; in the folder `figures`."""
     out: dict[str, bytes] = {}
-    for one in figures:
+    for n, one in enumerate(figures):
+        tell(n / len(figures), one.title)
         for width, suffix in WIDTHS.items():
-            for form in FORMATS:
-                out[f"figures/{one.name}{suffix}.{form}"] = one.file(form, width)
+            with every_form() as made:
+                one.file(next(iter(FORMATS)), width)
+            out |= {f"figures/{one.name}{suffix}.{form}": made[form] for form in FORMATS}
         out[f"figures/{one.name}.html"] = one.page("directory")
         out[f"figures/{one.name}.csv"] = one.csv()
     if figures:
@@ -133,6 +156,8 @@ def everything(
     files: Mapping[str, bytes] | None = None,
     maps: Iterable[tuple[str, bytes]] = (),
     settings: Mapping[str, Any] | None = None,
+    show: str = "",
+    tell: Tell = untold,
 ) -> bytes:
     """One zip: figures in every form, tables, maps, scenario, methods, citation, and the commands that repeat it.
 
@@ -146,6 +171,8 @@ def everything(
         files: further files by name, such as `people.csv`.
         maps: path and content of a BIDS derivative's files; in the folder `maps`.
         settings: further fields of `settings.json`.
+        show: a line for a shell that makes the whole zip again.
+        tell: told what is made.
     """
     about = {
         "Synthetic": True,
@@ -154,13 +181,14 @@ def everything(
         "SimulatedTrainingData": pack.simulated,
         "SoftwareVersion": __version__,
     } | dict(settings or {})
-    out = dict(files or {}) | figure_files(figures)
+    out = dict(files or {}) | figure_files(figures, lambda share, what: tell(0.9 * share, what))
+    tell(0.9, "Maps and tables")
     out["methods.txt"] = (methods + "\n").encode()
     out["citation.bib"] = (bibtex() + "\n").encode()
     out["settings.json"] = json.dumps(about, indent=1, ensure_ascii=False, default=float).encode()
     if scenario:
         out["scenario.json"] = scenario.encode()
-    out["README.txt"] = _readme(pack, figures, commands, gives, scenario).encode()
+    out["README.txt"] = _readme(pack, figures, commands, gives, scenario, show).encode()
     return zipped(itertools.chain(out.items(), ((f"maps/{n}", c) for n, c in maps)))
 
 
@@ -177,7 +205,12 @@ def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def _readme(
-    pack: Pack, figures: Sequence[ExportFigure], commands: Sequence[str], gives: str, scenario: str
+    pack: Pack,
+    figures: Sequence[ExportFigure],
+    commands: Sequence[str],
+    gives: str,
+    scenario: str,
+    show: str,
 ) -> str:
     """What is in the zip."""
     parts = [f"{note(pack)}.\nSamples of a generative model; not scans of anybody. {RESEARCH_USE}"]
@@ -189,12 +222,14 @@ def _readme(
         )
     if scenario:
         parts.append('scenario.json opens the same view: "Save or open a scenario" in the app\'s sidebar.')
+    if (commands or show) and not found_by_name(pack):
+        parts.append(OWN_PACK)
     if commands:
-        if not found_by_name(pack):
-            parts.append(OWN_PACK)
         parts.append(
             f"{gives} from the command line, in this folder:\n\n"
             + "\n".join(f"    {line}" for line in commands)
         )
+    if show:
+        parts.append(f"{ALL_AGAIN}:\n\n    {show}")
     parts.append(str(pack.about.get("attribution", "")))
     return "\n\n".join(p for p in parts if p) + "\n"

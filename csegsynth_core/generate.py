@@ -225,16 +225,38 @@ def over_draws(
     """
     encoded = encode(pack, people)
     z = latent_draws(pack, draws, seed)
-    out = []
-    with torch.inference_mode():
-        for x in encoded.x:
-            y = torch.from_numpy(x[None])
-            found = []
-            for d in range(draws):
-                with TURN:
-                    found.append(measure(pack.model(y, z[d : d + 1]))[0].numpy())
-            out.append(found)
-    return np.asarray(out, np.float32)
+    return np.asarray([list(_each_draw(pack, x, z, measure)) for x in encoded.x], np.float32)
+
+
+def draw_by_draw(
+    pack: Pack,
+    person: Mapping[str, Any],
+    measure: Callable[[Tensor], Tensor],
+    *,
+    draws: int = 8,
+    seed: int = 0,
+    start: int = 0,
+) -> Iterator[NDArray[np.float32]]:
+    """`over_draws` of one person, one draw after the other, (numbers,) each; whoever stops asking stops the work.
+
+    Args:
+        start: the first draw wanted; those before it are known already.
+    """
+    yield from _each_draw(pack, encode(pack, person).x[0], latent_draws(pack, draws, seed)[start:], measure)
+
+
+def _each_draw(
+    pack: Pack,
+    x: NDArray[np.float32],
+    z: Float[Tensor, "draws latent"],
+    measure: Callable[[Tensor], Tensor],
+) -> Iterator[NDArray[np.float32]]:
+    """Something measured on the brain of each draw, for encoded features (columns,)."""
+    y = torch.from_numpy(x[None])
+    for d in range(len(z)):
+        with TURN, torch.inference_mode():
+            found = measure(pack.model(y, z[d : d + 1]))[0].numpy()
+        yield found
 
 
 def _checked_seed(seed: int) -> int:

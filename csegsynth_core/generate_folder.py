@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from csegsynth_core.data import bids
+from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.data.nifti import write_bytes, write_text
 from csegsynth_core.export import (
     dataset_files,
@@ -37,6 +38,7 @@ def generate_folder(
     maps: bool = True,
     regions: bool = True,
     source: str = "table",
+    told: Callable[[Encoded], object] = lambda _: None,
     done: Callable[[int], object] = lambda _: None,
 ) -> tuple[int, int]:
     """Generate everybody of a table, into a new folder or one that holds people with the same settings.
@@ -51,6 +53,7 @@ def generate_folder(
         seed, draws: latent draws of each person, see `generate.generate`.
         maps: write NIfTI maps; without, tables only.
         regions: measure volumes of regions, too.
+        told: given the encoded people before anything is written, see `Encoded.remarks`.
         done: told 1 after each person.
 
     Returns:
@@ -62,6 +65,7 @@ def generate_folder(
         CSegSynthError: `seed` or `draws` cannot be used.
     """
     encoded = encode(pack, people, source=source)
+    told(encoded)
     latent_draws(pack, draws, seed)  # refused before anything is written
     settings = {
         "Synthetic": True,

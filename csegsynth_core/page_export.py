@@ -10,7 +10,9 @@ from typing import Any, Final
 import pandas as pd
 
 from csegsynth_core import figure_export, saliency
-from csegsynth_core.figure_export import ExportFigure, csv, people_csv
+from csegsynth_core.data.tables import ID
+from csegsynth_core.data.volume_centiles import TOTAL
+from csegsynth_core.figure_export import ExportFigure, Tell, csv, people_csv, untold
 from csegsynth_core.generate import Brain
 from csegsynth_core.methods_text import licences, methods_paragraph
 from csegsynth_core.pack import Pack
@@ -34,16 +36,25 @@ def person_commands(pack: Pack, seed: int) -> list[str]:
 
 
 def person_zip(
-    pack: Pack, figures: Sequence[ExportFigure], person: Brain, baseline: Brain, *, scenario: str
+    pack: Pack,
+    figures: Sequence[ExportFigure],
+    person: Brain,
+    baseline: Brain,
+    *,
+    scenario: str,
+    show: str = "",
+    tell: Tell = untold,
 ) -> bytes:
-    """Everything of the Individual page: figures, maps of person and baseline, regions, scenario, methods."""
+    """Everything of the Individual page: figures, maps of person and baseline, regions, scenario, methods.
+
+    Args:
+        scenario, show, tell: here and below, see `figure_export.everything`.
+    """
     from csegsynth_core.export import bids_files  # imports nibabel
 
     brains = [replace(person, participant_id=PERSON), replace(baseline, participant_id=BASELINE)]
     regions = pd.DataFrame([{"participant_id": b.participant_id} | b.regions_ml for b in brains])
-    volumes = [
-        {"participant_id": b.participant_id} | b.volumes_ml | {"wm_gm_csf": b.total_ml} for b in brains
-    ]
+    volumes = [{"participant_id": b.participant_id} | b.volumes_ml | {TOTAL: b.total_ml} for b in brains]
     return figure_export.everything(
         pack,
         figures,
@@ -57,6 +68,8 @@ def person_zip(
         },
         maps=bids_files(brains, pack),
         settings={"Seed": person.seed},
+        show=show,
+        tell=tell,
     )
 
 
@@ -86,18 +99,23 @@ def compare_zip(
     draws: int,
     seed: int,
     scenario: str,
+    given: Mapping[str, Mapping[str, Any]] | None = None,
+    show: str = "",
+    tell: Tell = untold,
 ) -> bytes:
     """Everything of the Compare page; maps of every scenario.
 
     Args:
         table: as from `compare.compared`.
         brains: scenario → brain.
+        given: features by scenario where these are of a table of the user's.
     """
     from csegsynth_core.export import bids_files  # imports nibabel
 
     names = names_of(list(brains))
     own = [replace(b, participant_id=names[n]) for n, b in brains.items()]
     told = table.assign(participant_id=table["scenario"].map(names))
+    more = {} if given is None else {OWN_TABLE: _own_table("scenario", given.keys(), given.values())}
     return figure_export.everything(
         pack,
         figures,
@@ -110,10 +128,23 @@ def compare_zip(
             "people.csv": people_csv({b.participant_id: b.features for b in own}),
             "volumes.csv": csv(told),
             "scenarios.csv": csv(pd.DataFrame({"participant_id": names.values(), "scenario": names.keys()})),
-        },
+        }
+        | more,
         maps=bids_files(own, pack),
         settings={"Seed": seed, "Draws": draws},
+        show=show,
+        tell=tell,
     )
+
+
+OWN_TABLE: Final = "table.csv"
+"""A table of the user's among the files of a zip, as the page and the command `show` take it."""
+
+
+def _own_table(first: str, names: Iterable[str], rows: Iterable[Mapping[Any, Any]]) -> bytes:
+    """Rows as CSV; `first` is the column of their names."""
+    named = [{first: name} | dict(row) for name, row in zip(names, rows, strict=True)]
+    return pd.DataFrame(named).to_csv(index=False, na_rep="n/a").encode()
 
 
 INFLUENCE_GIVES: Final = "The table of gradients per SD"
@@ -169,7 +200,10 @@ def influence_zip(
     maps: Iterable[tuple[str, bytes]] = (),
     contrasts: pd.DataFrame | None = None,
     bars: pd.DataFrame | None = None,
+    given: pd.DataFrame | None = None,
     scenario: str,
+    show: str = "",
+    tell: Tell = untold,
 ) -> bytes:
     """Everything of the Feature influence page; `people.csv` holds those of the subgroup.
 
@@ -178,8 +212,10 @@ def influence_zip(
         maps: as from `page_figures.map_files`.
         contrasts: as from `saliency.contrasts`.
         bars: as from `bars_table`.
+        given: people of a table of the user's, as it says them; those of the subgroup are saved.
     """
-    people = found.natural[saliency.matching(pack, found.natural, where)]
+    kept = saliency.matching(pack, found.natural, where)
+    people = found.natural[kept]
     people = people.rename(index={"row-1": PERSON}) if len(found.natural) == 1 else people
     files = {
         "influence.csv": csv(saliency.with_provenance(whole, found)),
@@ -189,6 +225,8 @@ def influence_zip(
         files["contrasts.csv"] = csv(saliency.with_provenance(contrasts, found))
     if bars is not None:
         files["bars.csv"] = csv(bars)
+    if given is not None:
+        files[OWN_TABLE] = _own_table(ID, given.index[kept], given[kept].to_dict("records"))
     methods = methods_paragraph(pack, seed=found.seed, draws=draws if draws > 1 else None)
     several, flagged = len(people) > 1, int(whole["flagged_people"].iloc[0])
     whose = f"{flagged} of these people" if several else "this person"
@@ -212,6 +250,8 @@ def influence_zip(
         files=files,
         maps=maps,
         settings={"Seed": found.seed, "Draws": draws, "Resolution": found.resolution},
+        show=show,
+        tell=tell,
     )
 
 
@@ -220,7 +260,14 @@ COHORT_GIVES: Final = "This person's volumes (the other numbers of the page are 
 
 
 def cohort_zip(
-    pack: Pack, figures: Sequence[ExportFigure], places: pd.DataFrame, person: Brain, *, scenario: str
+    pack: Pack,
+    figures: Sequence[ExportFigure],
+    places: pd.DataFrame,
+    person: Brain,
+    *,
+    scenario: str,
+    show: str = "",
+    tell: Tell = untold,
 ) -> bytes:
     """Everything of the Cohort page."""
     return figure_export.everything(
@@ -233,13 +280,13 @@ def cohort_zip(
         files={
             "people.csv": people_csv({PERSON: person.features}),
             "volumes.csv": csv(
-                pd.DataFrame(
-                    [{"participant_id": PERSON} | person.volumes_ml | {"wm_gm_csf": person.total_ml}]
-                )
+                pd.DataFrame([{"participant_id": PERSON} | person.volumes_ml | {TOTAL: person.total_ml}])
             ),
             "features.csv": csv(places),
         },
         settings={"Seed": person.seed},
+        show=show,
+        tell=tell,
     )
 
 
@@ -287,7 +334,7 @@ class Session:
         parts = [methods_paragraph(pack, seed=self.seed, who=pack.schema.describe(self.person))]
         if self.sweep is not None and pack.schema.age is not None:
             stats = pack.encoder.numeric[pack.schema.age.name]
-            parts.append(plan_methods(self.sweep, (stats.minimum, stats.maximum)))
+            parts.append(plan_methods(self.sweep, (stats.minimum, stats.maximum), schema=pack.schema))
         if self.comparison is not None:
             names = list(self.comparison.scenarios)
             parts.append(compare_methods(names, draws=self.comparison.draws, seed=self.seed))
@@ -319,7 +366,7 @@ METHOD_GIVES: Final = "What the methods tell (gradients of groups of people apar
 """What `Session.commands` give."""
 
 
-def method_zip(pack: Pack, session: Session, *, scenario: str) -> bytes:
+def method_zip(pack: Pack, session: Session, *, scenario: str, show: str = "", tell: Tell = untold) -> bytes:
     """Everything of the Method page: methods, citation, licences, people, and the commands of every analysis."""
     files = {
         "people.csv": people_csv({PERSON: session.person}),
@@ -338,4 +385,6 @@ def method_zip(pack: Pack, session: Session, *, scenario: str) -> bytes:
         scenario=scenario,
         files=files,
         settings={"Seed": session.seed},
+        show=show,
+        tell=tell,
     )

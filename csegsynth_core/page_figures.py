@@ -37,10 +37,12 @@ from csegsynth_core.static_charts import (
     volumes_by_age_file,
     volumes_file,
 )
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
 
 if TYPE_CHECKING:
     from csegsynth_core.surface import Surface
+    from csegsynth_core.uncertainty import PairedSpread
 
 BLACK: Final = "#000000"
 NAMES: Final = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
@@ -96,25 +98,31 @@ def volume_ml(brain: Brain, volume: str) -> float:
 
 
 def volume_table(
-    pack: Pack, person: Brain, baseline: Brain, spread: Mapping[str, tuple[float, float]] | None = None
+    pack: Pack, person: Brain, baseline: Brain, spread: PairedSpread | None = None
 ) -> pd.DataFrame:
     """Volumes of a person, tidy.
 
     Args:
-        spread: volume → 5th and 95th percentile over latent draws, mL.
+        spread: over latent draws, of the person's volumes and of their differences to the baseline's.
 
     Returns:
-        A row for each volume of tissues, their sum and regions: `volume`, `person_ml`, `baseline_ml`, `change_ml`,
-        `draws_low_ml`, `draws_high_ml`, `centile`, and the reference centiles `c5_ml` … `c95_ml` of people of the
-        same sex, aged `reference_age` (the same age, or the nearest with reference people).
+        A row for each volume of tissues, their sum and regions: `volume`, `person_ml`, `draws_low_ml`,
+        `draws_high_ml` (5th and 95th percentile over `draws` latent draws), `baseline_ml`, `change_ml`,
+        `change_draws_low_ml`, `change_draws_high_ml` (of the difference, draw by draw), `draws`, `centile`, and the
+        reference centiles `c5_ml` … `c95_ml` of people of the same sex, aged `reference_age` (the same age, or the
+        nearest with reference people). Draws are empty where their spread is not known.
     """
     age, sex, _ = alike(pack, person)
+    unknown = (np.nan, np.nan)
     rows = []
     for key in (*KINDS, *person.regions_ml):
         ml, base = (volume_ml(b, key) for b in (person, baseline))
-        low, high = (spread or {}).get(key, (np.nan, np.nan))
-        row: dict[str, Any] = {"volume": key, "person_ml": ml, "baseline_ml": base, "change_ml": ml - base}
-        row |= {"draws_low_ml": low, "draws_high_ml": high}
+        own, paired = (spread.person, spread.change) if spread else ({}, {})
+        (low, high), (less, more) = own.get(key, unknown), paired.get(key, unknown)
+        row: dict[str, Any] = {"volume": key, "person_ml": ml, "draws_low_ml": low, "draws_high_ml": high}
+        row |= {"baseline_ml": base, "change_ml": ml - base}
+        row |= {"change_draws_low_ml": less, "change_draws_high_ml": more}
+        row["draws"] = spread.draws if spread and key in own else None
         if age is not None and key in pack.centiles.kinds:
             row["reference_age"] = _reference_age(pack, age, sex)
             row["centile"] = pack.centiles.centile_of(key, age, sex, ml)
@@ -135,18 +143,19 @@ def person_figures(
     mode: str = "tissues",
     tissue: str = "gm",
     smooth: bool = True,
-    spread: Callable[[], Mapping[str, tuple[float, float]]] | None = None,
+    spread: Callable[[], PairedSpread] | None = None,
     draws: int = 0,
     behind: Callable[[], Maps] | None = None,
     meshes: Callable[[], tuple[Surface, Maps, Surface]] | None = None,
 ) -> list[ExportFigure]:
-    """Figures of the Individual page: planes, contours, difference to the baseline, surface, volumes and centiles.
+    """Figures of the Individual page: planes, contours, difference to the baseline, surface, volumes and centiles,
+    volumes and regions less the baseline's.
 
     Args:
         label: who the baseline is.
         mode: what the planes show, one of `figures.MODES`.
         tissue: whose difference is shown.
-        spread: gives the spread of each volume over `draws` latent draws, mL.
+        spread: gives the spread over `draws` latent draws of volumes and of their differences to the baseline.
         behind: gives the maps of the average brain that contours are drawn over.
         meshes: gives the cortex, the depth of its folds in mm, and the ventricles.
     """
@@ -167,6 +176,7 @@ def person_figures(
         out += [_surface(name, person, baseline, meshes, said) for name in ("folds", "moved", "inside")]
     if pack.schema.age is not None:
         out.append(_volumes(pack, person, baseline, label, spread, draws))
+    out.append(_changes(pack, person, baseline, spread, draws))
     return _told(
         pack, out, f"This person: {_whose(pack, person)}. Baseline: {label} ({_whose(pack, baseline)})."
     )
@@ -256,12 +266,16 @@ def _planes(
     )
 
 
+def _spread_name(draws: int) -> str:
+    return f"5–95 % of {draws} latent draws of this person"
+
+
 def _volumes(
     pack: Pack,
     person: Brain,
     baseline: Brain,
     label: str,
-    spread: Callable[[], Mapping[str, tuple[float, float]]] | None,
+    spread: Callable[[], PairedSpread] | None,
     draws: int,
 ) -> ExportFigure:
     _, _, who = alike(pack, person)
@@ -269,35 +283,72 @@ def _volumes(
     def table() -> pd.DataFrame:
         return volume_table(pack, person, baseline, spread() if spread else None)
 
-    def rows() -> tuple[list[VolumeRow], dict[str, tuple[float, float]]]:
-        found = [r for r in table().to_dict("records") if r["volume"] in KINDS]
-        drawn = [
+    def rows() -> list[VolumeRow]:
+        return [
             VolumeRow(
                 NAMES[r["volume"]],
                 figures.SUM_COLOUR if r["volume"] == TOTAL else BY_NAME[r["volume"]].colour,
                 *(r["person_ml"], r["baseline_ml"]),
                 tuple(r[f"c{c}_ml"] for c in CENTILES),  # type: ignore[arg-type]
+                (r["draws_low_ml"], r["draws_high_ml"]) if spread else None,
             )
-            for r in found
+            for r in table().to_dict("records")
+            if r["volume"] in KINDS
         ]
-        ends = {NAMES[r["volume"]]: (r["draws_low_ml"], r["draws_high_ml"]) for r in found}
-        return drawn, ends if spread else {}
 
     def file(form: str, width: float) -> bytes:
-        drawn, ends = rows()
         return volumes_file(
-            drawn, spread=ends, spread_name=f"5–95 % of {draws} latent draws of this person", baseline=label,
-            who=f"of {who}", form=form, width_mm=width, note=note(pack),
+            rows(), spread_name=_spread_name(draws), baseline=label, who=f"of {who}", form=form, width_mm=width,
+            note=note(pack),
         )  # fmt: skip
 
+    said = f"● this person, ○ baseline; bands and line: centiles 5–95, 25–75 and median of {who}"
     return ExportFigure(
         "volumes",
         "Volumes among centiles",
         file,
         table,
-        lambda: figures.centile_figure(rows()[0], row_px=76, alone=True),
-        note=f"● this person, ○ baseline; bands and line: centiles 5–95, 25–75 and median of {who}",
+        lambda: figures.centile_figure(rows(), row_px=76, alone=True),
+        note=said + (f"; line below: {_spread_name(draws)}" if spread else ""),
     )
+
+
+def _changes(
+    pack: Pack,
+    person: Brain,
+    baseline: Brain,
+    spread: Callable[[], PairedSpread] | None,
+    draws: int,
+) -> ExportFigure:
+    """Volumes of tissues and regions less the baseline's, as bars."""
+    titles = NAMES | {r.name: r.title for r in REGIONS}
+    band = (
+        f"5–95 % of the differences of {draws} latent draws, each the same for both people" if spread else ""
+    )
+    axis = "Difference to the baseline (mL)"
+
+    def table() -> pd.DataFrame:
+        return volume_table(pack, person, baseline, spread() if spread else None)
+
+    def bars() -> list[figures.InfluenceBar]:
+        return [
+            figures.InfluenceBar(
+                titles[r["volume"]], r["change_ml"], r["change_draws_low_ml"], r["change_draws_high_ml"], "mL"
+            )
+            for r in table().to_dict("records")
+        ]
+
+    return ExportFigure(
+        "volumes_change",
+        "Volumes, difference to the baseline",
+        lambda form, width: influence_file(
+            bars(), colour=figures.SUM_COLOUR, axis=axis, band=band, title="Volumes less the baseline's",
+            form=form, width_mm=width, note=note(pack),
+        ),
+        table,
+        lambda: figures.influence_figure(bars(), colour=figures.SUM_COLOUR, axis=axis, band=band),
+        note=f"Whiskers: {band}" if band else "",
+    )  # fmt: skip
 
 
 def influence_figures(
@@ -348,26 +399,36 @@ def map_figure(
     at: Voxel = figures.CENTRE,
     display: Display = NEUROLOGICAL,
     smooth: bool = True,
+    whose: str = "",
+    anatomy: Callable[[], Maps] | None = None,
 ) -> ExportFigure:
-    """Where in the brain a feature acts; `change` gives what `saliency.voxel_map` does."""
+    """Where in the brain a feature acts; `change` gives what `saliency.voxel_map` does.
+
+    Args:
+        whose: what it is a mean of (`saliency.averaged_words`); empty: it is of this brain.
+        anatomy: gives the maps below a mean; by default the brain's.
+    """
+
+    def beneath() -> Maps:
+        return brain.maps if anatomy is None else anatomy()
 
     def drawn() -> ExportFigure:
+        maps = beneath()
         return _planes(
-            "", "", brain.maps, note(pack), mode=tissue, at=at, display=display, smooth=smooth,
-            baseline=brain.maps - change(), change=f"change of fraction for 1 SD of {label}",
+            "", "", maps, f"{note(pack)}; {whose}" if whose else note(pack), mode=tissue, at=at, display=display,
+            smooth=smooth, baseline=maps - change(), change=f"change of fraction for 1 SD of {label}",
         )  # fmt: skip
 
     one = ExportFigure(
         f"map_{_plain(column)}_{tissue}",
-        f"Where {label} acts, {BY_NAME[tissue].bids}",
+        f"Where {label} acts, {BY_NAME[tissue].bids}" + (f": {whose}" if whose else ""),
         lambda form, width: drawn().file(form, width),
-        lambda: _map_table(brain.maps, change(), at),
+        lambda: _map_table(beneath(), change(), at),
         lambda: drawn().html(),
         BLACK,
     )
-    return _told(
-        pack, [one], f"Derivative in one person: {_whose(pack, brain)}. An association, not an effect."
-    )[0]
+    of = f"Derivative, {whose}" if whose else f"Derivative in one person: {_whose(pack, brain)}"
+    return _told(pack, [one], f"{of}. An association, not an effect.")[0]
 
 
 def _map_table(maps: Maps, change: Maps, at: Voxel) -> pd.DataFrame:
@@ -376,19 +437,39 @@ def _map_table(maps: Maps, change: Maps, at: Voxel) -> pd.DataFrame:
 
 
 def map_files(
-    pack: Pack, brain: Brain, change: Maps, column: str, step: float = saliency.STEP_SD
+    pack: Pack,
+    brain: Brain,
+    change: Maps,
+    column: str,
+    step: float = saliency.STEP_SD,
+    *,
+    mean: saliency.MeanMap | None = None,
 ) -> Iterator[tuple[str, bytes]]:
-    """A voxel map of influence as a BIDS derivative: an image with its sidecar for each tissue, and what they are."""
+    """A voxel map of influence as a BIDS derivative: an image with its sidecar for each tissue, and what they are.
+
+    Args:
+        brain: whose map it is.
+        mean: where `change` is that of a mean, whose: then the files tell of these people.
+    """
     from csegsynth_core import export
     from csegsynth_core.data import bids
     from csegsynth_core.data.nifti import nifti_gz_bytes
 
-    who = export.participant_label(brain)
+    who = export.participant_label(brain) if mean is None else "sub-mean"
     said = (
         "Derivative of generated tissue fractions with respect to one standardised feature; an association that a "
         "model learned from cross-sectional data, not an effect"
     )
-    fields = export.sidecar_fields(brain, pack) | {
+    fields = export.sidecar_fields(brain, pack)
+    people = {who: brain.features}
+    if mean is not None:
+        rows = zip(mean.natural.index, mean.natural.to_dict("records"), strict=True)
+        people = {export.participant_label(str(k)): {str(n): v for n, v in row.items()} for k, row in rows}
+        said = f"{_mean_said(mean)}. {said}"
+        fields = {k: v for k, v in fields.items() if k not in _OF_ONE}
+        fields |= {"Seed": mean.seed, "People": len(people), "PeopleInAll": mean.of, "Draws": mean.draws}
+        fields |= {"Participants": list(people)}
+    fields |= {
         "Description": said,
         "EncodedColumn": column,
         "Units": "fraction per standard deviation of the feature",
@@ -403,6 +484,8 @@ def map_files(
         )
         yield f"{stem}.json", bids.sidecar(fields | {"Label": tissue.bids}).encode()
     title = f"Influence of {column} in a synthetic brain, CSegSynth pack {pack.name}"
+    if mean is not None:
+        title = f"Influence of {column} in synthetic brains ({_mean_said(mean)}), CSegSynth pack {pack.name}"
     licence = str(pack.about.get("licence", ""))
     yield (
         "dataset_description.json",
@@ -410,7 +493,20 @@ def map_files(
     )
     readme = f"{note(pack)}.\n{said}.\n{RESEARCH_USE}\n\n{pack.about.get('attribution', '')}\n"
     yield "README.md", readme.encode()
-    yield from export.participants_files(pack, {who: brain.features})
+    yield from export.participants_files(pack, people)
+
+
+_OF_ONE: Final = ("Draw", "Draws", "Features", "FeatureFlags", "VolumesML")
+"""What a sidecar says of one brain alone."""
+
+
+def _mean_said(mean: saliency.MeanMap) -> str:
+    """`Mean over 32 of 50 people and 1 latent draw of each`."""
+    count = len(mean.natural)
+    people = (
+        f"{count} of {mean.of} people" if count < mean.of else f"{count} people" if count > 1 else "1 person"
+    )
+    return f"Mean over {people} and {mean.draws} latent draw{'s' * (mean.draws > 1)} of each"
 
 
 def compare_figures(

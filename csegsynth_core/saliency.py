@@ -46,6 +46,9 @@ BOOTSTRAPS: Final = 2000
 STEP_SD: Final = 0.1
 """Half the distance of the two points of a finite difference, in standard deviations."""
 
+MAPS: Final = 32
+"""Voxel maps that a mean is taken of, at most."""
+
 _NAMED: Final = 4
 """Features that `flag_words` names."""
 
@@ -511,20 +514,119 @@ def voxel_map(
     Raises:
         TableError: no such column, or see `generate.encode`.
     """
+    shift = _shift(pack, column, step)
+    y, z = torch.from_numpy(encode(pack, person).x[:1]), latent_draws(pack, 1, seed)
+    with TURN, torch.inference_mode():
+        above, below = _beside(pack, y, z, shift)
+        return ((above - below) / (2 * step)).contiguous().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class MeanMap:
+    """Where a feature acts, on average over people and latent draws."""
+
+    change: NDArray[np.float32]
+    """(3, 80, 128, 128) mean change of tissue fraction for each standard deviation, in the order of `TISSUES`."""
+    anatomy: NDArray[np.float32]
+    """(3, 80, 128, 128) mean tissue fractions of the same brains, with the step of the difference on either side."""
+    natural: pd.DataFrame
+    """(people, features): whose mean it is, the values that the model saw, index participant_id."""
+    of: int
+    """How many people there are in all."""
+    draws: int
+    seed: int
+
+
+def mean_map(
+    pack: Pack,
+    people: pd.DataFrame | Mapping[str, Any],
+    column: str,
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    most: int = MAPS,
+    step: float = STEP_SD,
+    progress: Progress | None = None,
+) -> MeanMap:
+    """The mean of `voxel_map` over people and draws, from running sums: one person's brains at a time are in memory.
+
+    Args:
+        people: as for `gradients`.
+        draws: of each person, the first of `latent_draws`, the same for everybody.
+        most: maps that are averaged at most; see `averaged`.
+        progress: told after every map.
+
+    Raises:
+        TableError: no such column, or see `generate.encode`.
+        CSegSynthError: see `generate.latent_draws`.
+    """
+    shift, encoded = _shift(pack, column, step), encode(pack, people)
+    rows, draws = averaged(len(encoded.x), draws, most)
+    z = latent_draws(pack, draws, seed)
+    change, middle = torch.zeros(()), torch.zeros(())
+    for n, row in enumerate(rows):
+        y = torch.from_numpy(encoded.x[row : row + 1])
+        for d in range(draws):
+            with TURN, torch.inference_mode():
+                above, below = _beside(pack, y, z[d : d + 1], shift)
+                change, middle = change + (above - below), middle + (above + below)
+            if progress is not None:
+                progress(n * draws + d + 1, len(rows) * draws)
+    maps = 2 * len(rows) * draws
+    return MeanMap(
+        change=(change / (maps * step)).numpy(),
+        anatomy=(middle / maps).numpy(),
+        natural=encoded.natural.iloc[rows],
+        of=len(encoded.x),
+        draws=draws,
+        seed=seed,
+    )
+
+
+def averaged(people: int, draws: int, most: int = MAPS) -> tuple[list[int], int]:
+    """Which of so many people a mean map is of, and how many draws of each: `most` maps at most.
+
+    People come before draws; of more than `most` people, as many are taken at even distances.
+    """
+    count = min(people, most)
+    rows = [n * people // count for n in range(count)]
+    return rows, max(1, min(draws, most // max(count, 1)))
+
+
+def averaged_words(people: int, draws: int, most: int = MAPS) -> str:
+    """`mean of 32 of 50 people, 1 draw each`: what a mean map is of."""
+    rows, used = averaged(people, draws, most)
+    of_draws = f"{used} of {draws} draws" if used < draws else f"{used} draw{'s' * (used > 1)}"
+    if people == 1:
+        return f"mean of {of_draws} of one person"
+    of_people = f"{len(rows)} of {people}" if len(rows) < people else f"{people}"
+    return f"mean of {of_people} people, {of_draws} each"
+
+
+def _shift(pack: Pack, column: str, step: float) -> Float[Tensor, "1 columns"]:
+    """A step of one encoded column, in its standard deviations.
+
+    Raises:
+        TableError: there is no such column.
+    """
     if column not in pack.encoder.columns:
         raise TableError(
             f"no column {column!r}",
             expected=f"one of {', '.join(pack.encoder.columns[:12])}",
             fix=suggestion(column, pack.encoder.columns),
         )
-    y = torch.from_numpy(encode(pack, person).x[:1])
-    shift = torch.zeros_like(y)
     place = pack.encoder.columns.index(column)
-    shift[0, place] = step * float(pack.encoder.column_sd()[place])
-    z = latent_draws(pack, 1, seed)
-    with torch.inference_mode():
-        ends = [pack.model.on_grid(pack.model(y + s, z))[0, : len(TISSUES)] for s in (shift, -shift)]
-        return ((ends[0] - ends[1]) / (2 * step)).contiguous().numpy()
+    out = torch.zeros(1, pack.encoder.width)
+    out[0, place] = step * float(pack.encoder.column_sd()[place])
+    return out
+
+
+def _beside(
+    pack: Pack, y: Float[Tensor, "1 columns"], z: Float[Tensor, "1 latent"], shift: Float[Tensor, "1 columns"]
+) -> tuple[Float[Tensor, "3 i j k"], Float[Tensor, "3 i j k"]]:
+    """Tissue maps on the whole grid of a person with a feature a step above, and a step below."""
+    above, below = (pack.model.on_grid(pack.model(y + s, z))[0, : len(TISSUES)] for s in (shift, -shift))
+    return above, below
 
 
 def _with_total(values: NDArray[Any], names: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from csegsynth_core import saliency
+from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.generate import encode
 from csegsynth_core.pack import Pack
@@ -59,6 +61,7 @@ def write_tables(
     draws: int = saliency.DRAWS,
     seed: int = 0,
     resolution: int = 1,
+    told: Callable[[Encoded], object] = lambda _: None,
     progress: saliency.Progress | None = None,
 ) -> tuple[int, int]:
     """Write `people/sub-X_saliency.tsv` for everybody, `summary.tsv` and `summary.csv`, and `settings.json`.
@@ -71,6 +74,7 @@ def write_tables(
     Args:
         people: as from `read_table`.
         out: folder; made when it is not there.
+        told: given the encoded people before anything is written, see `Encoded.remarks`.
         progress: told after each person.
 
     Returns:
@@ -81,6 +85,7 @@ def write_tables(
         SourceError: `out` holds tables made with other settings.
     """
     encoded = encode(pack, people, source=str(people.attrs.get("source", "people")))
+    told(encoded)
     settings = {
         "ModelPack": pack.name,
         "ModelHash": pack.hash,
@@ -123,9 +128,9 @@ def write_tables(
         )
     together = replace(last, slopes=np.concatenate(slopes), natural=encoded.natural, flags=encoded.flags)
     whole = saliency.summarise(pack, together).assign(draws=draws).drop(columns="sd_draws_ml")
-    told = saliency.with_provenance(whole, together)
+    summary = saliency.with_provenance(whole, together)
     for ending, mark in (("tsv", "\t"), ("csv", ",")):
-        text = told.to_csv(sep=mark, index=False, na_rep="n/a", float_format="%.6g")
+        text = summary.to_csv(sep=mark, index=False, na_rep="n/a", float_format="%.6g")
         write_text(out / f"summary.{ending}", text)
     return made, len(names) - made
 

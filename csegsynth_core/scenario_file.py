@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from csegsynth_core import __version__
+from csegsynth_core.changes import Change, changes_of, changes_of_link, to_link
 from csegsynth_core.data.feature import number_of
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import CSegSynthError, ScenarioError
@@ -35,10 +36,10 @@ from csegsynth_core.scenario_pages import COMPARE, INFLUENCE, Comparison, Influe
 from csegsynth_core.scenarios import SCENARIOS, Plan
 
 FORMAT: Final = "csegsynth-scenario"
-VERSION: Final = 3
-READABLE: Final = (1, 2, 3)
-"""Versions that are read; files of version 1 have no overlays, those of version 2 neither `compare` nor `influence`.
-Links say their version since 3."""
+VERSION: Final = 4
+READABLE: Final = (1, 2, 3, 4)
+"""Versions that are read; files of version 1 have no overlays, those of version 2 neither `compare` nor `influence`,
+those of version 3 no `changes`. Links say their version since 3."""
 MAX_BYTES: Final = 1_000_000
 """Largest file that is read; a person with 198 features needs about ten thousand."""
 
@@ -50,6 +51,9 @@ BASELINE: Final = "b."
 
 OVERLAY: Final = "overlay"
 """Start of an overlay's key in a link; a number follows."""
+
+CHANGES: Final = "change"
+"""A link's and its overlays' key of what changes at an age."""
 
 MAX_LINK: Final = 4000
 """Characters of a link's parameters: more are cut by some mail programs and servers."""
@@ -64,7 +68,7 @@ THIS_PERSON: Final = "this person"
 """What the current person is called in legends; no overlay may be."""
 
 _AGES: Final = (0.0, 1000.0)
-_SWEEP: Final = "start, stop, step, scenarios, keep_distance and draws"
+_SWEEP: Final = "start, stop, step, scenarios, keep_distance, draws and changes"
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Overlay:
     seed: int = 0
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     keep_distance: bool = False
+    changes: tuple[Change, ...] = ()
+    """What changes at an age; the current person may have other changes."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -87,6 +93,7 @@ class Overlay:
             "draw": self.seed,
             "scenarios": list(self.scenarios),
             "keep_distance": self.keep_distance,
+            "changes": [one.to_dict() for one in self.changes],
         }
 
 
@@ -130,6 +137,7 @@ class Scenario:
                 "scenarios": list(plan.scenarios),
                 "keep_distance": plan.keep_distance,
                 "draws": plan.draws,
+                "changes": [one.to_dict() for one in plan.changes],
             },
             "overlays": [one.to_dict() for one in self.overlays],
             "compare": None if self.compare is None else self.compare.to_dict(),
@@ -226,7 +234,7 @@ def from_dict(data: Mapping[str, Any], pack: Pack) -> tuple[Scenario, list[str]]
         seed=seed,
         display={k: display.get(k) is True for k in DISPLAY},
         baseline=None if baseline is None else person_of(baseline, pack.schema, "baseline"),
-        sweep=_plan(data.get("sweep"), seed),
+        sweep=_plan(data.get("sweep"), pack.schema, seed),
         overlays=_overlays(data.get("overlays", []), pack.schema),
         compare=Comparison.from_dict(data.get("compare"), pack.schema),
         influence=InfluenceView.from_dict(data.get("influence"), pack),
@@ -259,10 +267,12 @@ def to_query(
         out |= {"from": f"{plan.start:.10g}", "to": f"{plan.stop:.10g}", "step": f"{plan.step:.10g}"}
         out |= {"scenario": "both" if len(plan.scenarios) > 1 else plan.scenarios[0]}
         out |= {"draws": str(plan.draws)} | ({"keep": "1"} if plan.keep_distance else {})
+        out |= {CHANGES: to_link(plan.changes)} if plan.changes else {}
     for n, one in enumerate(scenario.overlays):
         said = {"name": one.name, "draw": str(one.seed)}
         said["scenario"] = "both" if len(one.scenarios) > 1 else one.scenarios[0]
         said |= {"keep": "1"} if one.keep_distance else {}
+        said |= {CHANGES: to_link(one.changes)} if one.changes else {}
         for name, value in one.person.items():
             if value != scenario.person.get(name):
                 said[PERSON + name] = text_of(value)
@@ -322,7 +332,7 @@ def overlays_of_query(
     keys = sorted(k for k in query if re.fullmatch(rf"{OVERLAY}[0-9]+", k))
     _check_overlays(len(keys))
     out = []
-    for key in keys:
+    for n, key in enumerate(keys):
         said = dict(parse_qsl(query[key], keep_blank_values=True))
         chosen = said.get("scenario", "both")
         one = {
@@ -332,6 +342,8 @@ def overlays_of_query(
         }
         one["scenarios"] = list(SCENARIOS) if chosen == "both" else [chosen]
         one["person"] = {**person, **person_of_query(said, schema)}
+        changes = changes_of_link(said.get(CHANGES, ""), schema, f"overlay {n + 1}")
+        one["changes"] = [change.to_dict() for change in changes]
         out.append(one)
     return _overlays(out, schema)
 
@@ -356,13 +368,17 @@ def display_of_query(query: Mapping[str, str]) -> dict[str, bool]:
     return {k: letter in query.get("view", "") for k, letter in DISPLAY.items()}
 
 
-def plan_of_query(query: Mapping[str, str], seed: int = 0) -> Plan | None:
+def plan_of_query(query: Mapping[str, str], schema: Schema, seed: int = 0) -> Plan | None:
     """Sweep that a link gives, None without one.
 
     Raises:
-        ScenarioError: a number that makes no sense, or an unknown scenario.
+        ScenarioError: a number that makes no sense, an unknown scenario, or a change at an age that cannot be.
     """
     if not {"from", "to"} <= set(query):
+        if CHANGES in query:
+            raise ScenarioError(
+                "the link has changes at an age but no sweep", expected="from and to, ages in years", fix=MEND
+            )
         return None
     chosen = query.get("scenario", "both")
     return _plan(
@@ -373,12 +389,16 @@ def plan_of_query(query: Mapping[str, str], seed: int = 0) -> Plan | None:
             "scenarios": list(SCENARIOS) if chosen == "both" else [chosen],
             "keep_distance": query.get("keep") == "1",
             "draws": number_of(query.get("draws", "10")),
+            "changes": [
+                one.to_dict() for one in changes_of_link(query.get(CHANGES, ""), schema, "the sweep")
+            ],
         },
+        schema,
         seed,
     )
 
 
-def _plan(data: Any, seed: int) -> Plan | None:
+def _plan(data: Any, schema: Schema, seed: int) -> Plan | None:
     if data is None:
         return None
     if not isinstance(data, Mapping):
@@ -401,6 +421,7 @@ def _plan(data: Any, seed: int) -> Plan | None:
             got=f"{numbers['start']:g} to {numbers['stop']:g}",
             fix=MEND,
         )
+    changes = changes_of(data.get("changes"), schema, "the sweep")
     try:
         return Plan(
             start=numbers["start"],
@@ -410,6 +431,7 @@ def _plan(data: Any, seed: int) -> Plan | None:
             keep_distance=data.get("keep_distance") is True,
             draws=int(numbers["draws"]),
             seed=seed,
+            changes=changes,
         )
     except CSegSynthError as error:
         raise ScenarioError(
@@ -471,6 +493,7 @@ def _overlays(data: Any, schema: Schema) -> tuple[Overlay, ...]:
                 seed=seed_of(one.get("draw", 0)),
                 scenarios=tuple(scenarios),
                 keep_distance=one.get("keep_distance") is True,
+                changes=changes_of(one.get("changes"), schema, what),
             )
         )
     lines = sum(len(one.scenarios) for one in out)

@@ -50,6 +50,8 @@ MEASURES: Final = (*TISSUES, TOTAL, *(r.name for r in WHOLE_REGIONS))
 UNITS: Final = ("sd", "natural")
 TOP: Final = (3, 60)
 INFLUENCE_DRAWS: Final = (1, 32)
+_MAP: Final = {True: "mean", False: "one"}
+"""What a link says of the map: a mean, or of one brain."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,14 @@ class InfluenceView:
     """Latent draws of each person; None: 4 of one person, 1 of a group."""
     every_voxel: bool = False
     """All voxels of a group's brains, not every second one. One person's gradients are of all of them in any case."""
+    mean_map: bool | None = None
+    """Whether the map of where a feature acts is the mean over these people and draws, or of the current person's
+    brain; None: a group's mean, one person's brain."""
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the map is a mean."""
+        return self.whose != "person" if self.mean_map is None else self.mean_map
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -195,6 +205,7 @@ class InfluenceView:
             "subgroup": {name: list(wanted) for name, wanted in self.subgroup.items()},
             "draws": self.draws,
             "every_voxel": self.every_voxel,
+            "mean_map": self.mean_map,
         }
 
     @classmethod
@@ -222,13 +233,14 @@ class InfluenceView:
                     got=brief(given[name]),
                     fix=MEND,
                 )
-        if not isinstance(given["every_voxel"], bool):
-            raise ScenarioError(
-                "Feature influence: unusable every_voxel",
-                expected="true or false",
-                got=brief(given["every_voxel"]),
-                fix=MEND,
-            )
+        for name, possible in {"every_voxel": (True, False), "mean_map": (True, False, None)}.items():
+            if not any(given[name] is one for one in possible):
+                raise ScenarioError(
+                    f"Feature influence: unusable {name}",
+                    expected="true or false" + (", or null for the usual" if None in possible else ""),
+                    got=brief(given[name]),
+                    fix=MEND,
+                )
         draws = given["draws"]
         if draws is not None:
             draws = _whole(draws, INFLUENCE_DRAWS, "draws of the Feature influence page")
@@ -240,6 +252,7 @@ class InfluenceView:
             subgroup=_subgroup(given["subgroup"], given["whose"], pack),
             draws=draws,
             every_voxel=given["every_voxel"],
+            mean_map=given["mean_map"],
         )
 
     def to_query(self) -> dict[str, str]:
@@ -251,6 +264,7 @@ class InfluenceView:
             if getattr(self, name) != getattr(usual, name)
         }
         said |= {"all": "1"} if self.every_voxel else {}
+        said |= {} if self.mean_map is None else {"map": _MAP[self.mean_map]}
         # Numbers with every digit: an end of the training range has to stay within it.
         for name, wanted in self.subgroup.items():
             said[SUBGROUP + name] = [v if isinstance(v, str) else repr(float(v)) for v in wanted]
@@ -269,6 +283,8 @@ class InfluenceView:
             if name in said:
                 data[name] = _integer(number_of(said[name][0]), said[name][0])
         data["every_voxel"] = said.get("all") == ["1"]
+        if "map" in said:
+            data["mean_map"] = {v: k for k, v in _MAP.items()}.get(said["map"][0], said["map"][0])
         data["subgroup"] = {}
         for key, wanted in said.items():
             if key.startswith(SUBGROUP):

@@ -2,7 +2,8 @@
 
 *ideal*: only age changes. *regressed*: every feature but age and sex follows its cubic regression on age
 among the training people of the same sex, either at the regression's value (the paper's reading) or keeping
-the person's own distance from it. Numbers stay within the training range and levels stay levels.
+the person's own distance from it. Numbers stay within the training range and levels stay levels. In both, a feature
+can change at an age (`csegsynth_core.changes`): from there on it has the value given.
 
 Volumes of tissues and regions are exact sums over all voxels at some ages of a sweep; at the others they are read
 off a smooth surface over the model's codes (`csegsynth_core.code_surface`), both scenarios together. For the
@@ -16,7 +17,7 @@ that (`tests/benchmarks/sweep.py`; a test holds them).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,12 +28,15 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from csegsynth_core.changes import Change, check_together, checked, value_at
 from csegsynth_core.code_surface import BATCH, CodeSurface, Decode
+from csegsynth_core.coverage import unusual_features
 from csegsynth_core.data.age_regression import AgeRegressions
 from csegsynth_core.data.feature import Feature
+from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.volume_centiles import TOTAL
 from csegsynth_core.errors import CSegSynthError
-from csegsynth_core.generate import MAX_SEED, encode, latent_draws, numbered_draws
+from csegsynth_core.generate import MAX_SEED, encode, numbered_draws
 from csegsynth_core.pack import Pack
 from csegsynth_core.regions import region_volumes_ml
 from csegsynth_core.side_by_side import TURN, side_by_side
@@ -91,9 +95,13 @@ class Plan:
     seed: int = 0
     exact: bool = False
     """Decode every age and draw (slower)."""
+    changes: tuple[Change, ...] = ()
+    """Features that change at an age, in every scenario; of several changes of one feature, the last that is not
+    after an age holds there."""
 
     def __post_init__(self) -> None:
         """Check that the parts agree."""
+        check_together(self.changes)
         numbers = {"start": self.start, "stop": self.stop, "step": self.step}
         for name, value in numbers.items():
             if not math.isfinite(value):
@@ -134,6 +142,11 @@ class Plan:
         last = [self.stop] if self.stop - ages[-1] > 1e-6 else []
         return np.asarray([*ages, *last], np.float64)
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Ages at which features change, in the order of `changes`."""
+        return tuple(one.age for one in self.changes)
+
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
@@ -150,9 +163,12 @@ class Sweep:
     """One row for each scenario, age and draw: `scenario`, `age` (years), `draw` (as in `generate`; −1: without
     noise), `trained` (whether the age is within the training range), and every volume of `MEASURES` (mL)."""
     features: pd.DataFrame
-    """One row for each scenario and age: `scenario`, `age`, `trained`, every feature's natural value."""
+    """One row for each scenario and age: `scenario`, `trained`, `unusual` (names of the features whose values are
+    unusual at that age, see `csegsynth_core.coverage.unusual_features`; None for none), every feature's value."""
     trained_ages: tuple[float, float]
     """Youngest and oldest training person, years."""
+    schema: Schema
+    """Of the features."""
 
 
 def check_plausible(age: Feature, ages: NDArray[np.float64]) -> None:
@@ -178,6 +194,7 @@ def path(
     ages: NDArray[np.float64],
     *,
     keep_distance: bool = False,
+    changes: Sequence[Change] = (),
 ) -> pd.DataFrame:
     """Natural features along a scenario.
 
@@ -185,19 +202,21 @@ def path(
     *ideal*. With `keep_distance` a number, or the index of an ordinal level, is moved by the change of its
     regression since the person's own age; a binary or nominal level stays until the regressed probability of
     another one has gained enough (the same rule for each level's indicator: own indicator plus the change of
-    its regression, the largest wins). At the person's own age nothing changes then.
+    its regression, the largest wins). At the person's own age nothing changes then, but for `changes`.
 
     Args:
         person: natural values by feature.
         scenario: `ideal` or `regressed`.
         ages: years.
+        changes: features that have another value from an age on.
 
     Returns:
         One row for each age, one column for each feature; numbers within the training range (or the person's
-        own value, where nothing moves it).
+        own value, where nothing moves it, or that of a change).
 
     Raises:
-        CSegSynthError: the pack has no age, no regressions, or does not know the scenario.
+        CSegSynthError: the pack has no age, no regressions, does not know the scenario, or cannot make a change
+            (`csegsynth_core.changes.checked`).
         TableError: unknown feature or level.
     """
     age = pack.schema.age
@@ -228,7 +247,16 @@ def path(
                 row |= _kept_distance(pack, own, float(own[age.name]), row[age.name], sex)
             else:
                 row |= pack.regressions.predict(row[age.name], sex)
+    made = checked(changes, pack.schema)
+    for row in rows:
+        row |= value_at(made, row[age.name])
     return pd.DataFrame(rows, columns=list(pack.schema.names))
+
+
+def paths(pack: Pack, person: Mapping[str, Any], plan: Plan) -> dict[str, pd.DataFrame]:
+    """`path` along every scenario of a plan."""
+    how: dict[str, Any] = {"keep_distance": plan.keep_distance, "changes": plan.changes}
+    return {s: path(pack, person, s, plan.ages, **how) for s in plan.scenarios}
 
 
 def sweep(
@@ -250,7 +278,7 @@ def sweep(
         CSegSynthError, TableError: see `path`.
     """
     ages = plan.ages
-    frames = {s: path(pack, person, s, ages, keep_distance=plan.keep_distance) for s in plan.scenarios}
+    frames = paths(pack, person, plan)
     x = {s: encode(pack, f, source=f"the {s} path").x for s, f in frames.items()}
     assert pack.schema.age is not None  # noqa: S101 - `path` has refused otherwise
     name = pack.schema.age.name
@@ -259,6 +287,9 @@ def sweep(
     count = len(ages)
     first = [k * count + i for k in range(len(frames)) for i in (0, count - 1)]
     first += [k * count + int(np.abs(ages - float(start[name])).argmin()) for k in range(len(frames))]
+    for age in sorted(set(plan.breaks)):  # both sides of a jump
+        after = int(np.searchsorted(ages, age))
+        first += [k * count + i for k in range(len(frames)) for i in (after - 1, after) if 0 < after < count]
     own = None
     same = known is not None and known.pack_hash == pack.hash and known.plan == replace(plan, draws=1)
     if known is not None and same and known.person == start.to_dict():
@@ -274,6 +305,8 @@ def sweep(
             values = pd.DataFrame(ml[d, k * count : (k + 1) * count], columns=list(MEASURES))
             parts.append(pd.concat([part, values], axis=1))
         lead = pd.DataFrame({"scenario": scenario, "trained": trained}, index=frame.index)
+        odd = [", ".join(names) or None for names in unusual_features(pack, frame)]
+        lead["unusual"] = pd.Series(odd, frame.index, dtype=object)
         features.append(pd.concat([lead, frame], axis=1))
     return Sweep(
         person={str(k): v for k, v in start.items()},
@@ -284,29 +317,8 @@ def sweep(
         volumes=pd.concat(parts, ignore_index=True),
         features=pd.concat(features, ignore_index=True),
         trained_ages=(stats.minimum, stats.maximum),
+        schema=pack.schema,
     )
-
-
-def quick_draws(pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0) -> NDArray[np.float64]:
-    """Volumes of several draws of one person, quickly: mL, shape (draws, 3); the draws are those of `latent_draws`.
-
-    Every second voxel where the model can, corrected to all by the ratio of the first draw: good for a spread
-    (differences between draws were up to 4 % off for CSF); `generate.volumes_over_draws` is exact and slower.
-
-    Raises:
-        TableError: see `csegsynth_core.generate.encode`.
-    """
-    rows = encode(pack, person).x
-    z = latent_draws(pack, draws, seed)
-    resolution = 2 if _can_skip(pack) else 1
-    with torch.inference_mode():
-        y = torch.from_numpy(rows)
-        if resolution == 1:
-            parts = [volumes_ml(pack.model(y, z[d : d + 1])) for d in range(draws)]
-            return torch.cat(parts)[:, : len(TISSUES)].double().numpy()
-        ml = volumes_ml(pack.model(y.expand(draws, -1), z, resolution=resolution), resolution)
-        ratio = volumes_ml(pack.model(y, z[:1])) / ml[:1]
-        return (ml * ratio)[:, : len(TISSUES)].double().numpy()
 
 
 def change_percent(volumes: pd.DataFrame) -> pd.DataFrame:
@@ -430,8 +442,3 @@ def _codes(
     with torch.inference_mode():  # noise behind the code is the same for all
         codes: Tensor = condition(z[:, : pack.model.config.latent].expand(len(y), -1), y)
     return codes.numpy()
-
-
-def _can_skip(pack: Pack) -> bool:
-    """Whether the model can decode every second voxel alone."""
-    return 2 in pack.model.resolutions

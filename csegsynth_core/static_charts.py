@@ -40,7 +40,6 @@ _BAR: Final = "#A9B4C2"
 def volumes_file(
     rows: Sequence[VolumeRow],
     *,
-    spread: Mapping[str, tuple[float, float]] | None = None,
     spread_name: str = "",
     who: str = "",
     baseline: str = "baseline",
@@ -52,8 +51,7 @@ def volumes_file(
 
     Args:
         rows: as for `figures.centile_figure`.
-        spread: name of a row → ends of its spread over latent draws, mL.
-        spread_name: what that spread is.
+        spread_name: what the spread of the rows is.
         who: whose centiles these are: `among women aged 48 (curves of 60)`.
         baseline: what the baseline is called.
     """
@@ -66,12 +64,11 @@ def volumes_file(
             ax.barh(0, c95 - c5, left=c5, height=0.5, color=GREY, alpha=0.28, lw=0)
             ax.barh(0, c75 - c25, left=c25, height=0.5, color=GREY, alpha=0.42, lw=0)
             ax.plot([c50, c50], [-0.36, 0.36], color="#66758A", lw=1.0)
-            ends = (spread or {}).get(row.name)
-            if ends:
-                ax.plot(ends, [-0.42, -0.42], color=row.colour, lw=1.2, solid_capstyle="butt")
+            if row.spread:
+                ax.plot(row.spread, [-0.42, -0.42], color=row.colour, lw=1.2, solid_capstyle="butt")
             ax.plot([row.baseline_ml], [0], "o", mfc="none", mec=INK, ms=4, mew=0.8)
             ax.plot([row.ml], [0], "o", color=row.colour, mec=INK, ms=4, mew=0.5)
-            points = [*row.centiles, row.ml, row.baseline_ml, *(ends or ())]
+            points = [*row.centiles, row.ml, row.baseline_ml, *(row.spread or ())]
             pad = 0.08 * (max(points) - min(points)) or 1.0
             ax.set(ylim=(-0.55, 0.45), yticks=[], xlim=(min(points) - pad, max(points) + pad))
             ax.set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
@@ -87,7 +84,7 @@ def volumes_file(
             Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=4, mew=0.8, label=baseline),
             Patch(color=GREY, alpha=0.4, lw=0, label=f"centiles 5–95, 25–75, median {who}".strip()),
         ]
-        if spread:
+        if any(row.spread for row in rows):
             handles.append(Line2D([], [], color=INK, lw=1.2, label=spread_name))
         return handles
 
@@ -135,9 +132,9 @@ def influence_file(
             known = [(n, b) for n, b in enumerate(panel) if np.isfinite(b.low)]
             if known:
                 ax.errorbar(
-                    [b.value for _, b in known],
+                    [(b.low + b.high) / 2 for _, b in known],
                     [n for n, _ in known],
-                    xerr=[[b.value - b.low for _, b in known], [b.high - b.value for _, b in known]],
+                    xerr=[(b.high - b.low) / 2 for _, b in known],
                     **{"fmt": "none", "ecolor": INK, "elinewidth": 0.7, "capsize": 1.4, "capthick": 0.7},
                 )
             ax.set_yticks(where, [named_on_paper(b) for b in panel])

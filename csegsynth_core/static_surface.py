@@ -127,7 +127,7 @@ def _triangles(
     painted = np.column_stack([shaded, np.full(len(seen), alpha)])
     ax.add_collection(
         PolyCollection(
-            list(flat),
+            flat,  # type: ignore[arg-type]  # many times faster than a list
             facecolors=painted,
             edgecolors=painted if alpha == 1 else "none",
             lw=0.15,

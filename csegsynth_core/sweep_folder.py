@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from csegsynth_core.data import bids
+from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack
@@ -24,6 +25,7 @@ def sweep_folder(
     folder: Path,
     *,
     source: str = "table",
+    told: Callable[[Encoded], object] = lambda _: None,
     done: Callable[[int], object] = lambda _: None,
 ) -> tuple[int, int]:
     """Sweep everybody of a table.
@@ -34,6 +36,7 @@ def sweep_folder(
 
     Args:
         people: as from `csegsynth_core.data.tables.read_table`.
+        told: given the encoded people before the first is swept, see `Encoded.remarks`.
         done: told 1 after each person.
 
     Returns:
@@ -44,21 +47,23 @@ def sweep_folder(
         SourceError: the folder holds a sweep with other settings or of another model.
     """
     parsed = pack.schema.validate(people, source=source)
+    encoded = pack.encoder.encode(parsed)
+    told(encoded)
     settings = {
         "Synthetic": True,
         "Description": "Volumes of generated brains over age; not measurements of anybody and not a forecast",
         "ModelPack": pack.name,
         "ModelHash": pack.hash,
         "SimulatedTrainingData": pack.simulated,
-        "Plan": asdict(plan),
+        "Plan": {k: v for k, v in asdict(plan).items() if k != "changes" or v},
         "Draws": {
             "draw": "as from `generate`, counted from 0; -1: without noise, what lines are fitted to and no part of "
             "the spread over draws"
         },
         "Units": {"age": pack.schema.age.units if pack.schema.age else ""} | dict.fromkeys(MEASURES, "mL"),
     }
-    keep_settings(folder / "sweep.json", settings, what="a sweep", finished="*_sweep.tsv")
-    encoded = pack.encoder.encode(parsed)
+    about = {"unusual": "features whose values few or no training people of that age and sex have, by name"}
+    keep_settings(folder / "sweep.json", settings, what="a sweep", finished="*_sweep.tsv", about=about)
     made = kept = 0
     written = False
     for n, (who, row) in enumerate(parsed.data.iterrows()):
@@ -78,8 +83,8 @@ def sweep_folder(
             written = True
         write_text(folder / f"{stem}_path.tsv", _tsv(one.features))
         flags = encoded.flags_of(n)
-        about = {"Synthetic": True, "FeaturesHash": digest, "Features": person, "FeatureFlags": flags}
-        write_text(mark, bids.sidecar(about))
+        side = {"Synthetic": True, "FeaturesHash": digest, "Features": person, "FeatureFlags": flags}
+        write_text(mark, bids.sidecar(side))
         write_text(target, _tsv(one.volumes))
         made += 1
         done(1)

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from csegsynth_core import RESEARCH_USE, __version__
-from csegsynth_core.coverage import people_called
+from csegsynth_core.changes import Change
+from csegsynth_core.coverage import people_called, unusual_ages
 from csegsynth_core.data.encoder import span
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.export import bids_files
-from csegsynth_core.figure_export import OWN_PACK
+from csegsynth_core.figure_export import ALL_AGAIN, OWN_PACK, Tell, template, untold
 from csegsynth_core.figures.trajectory import (
     ACROSS,
     CI_NOTE,
@@ -32,13 +33,21 @@ from csegsynth_core.figures.trajectory import (
     shown_volumes,
     trajectory_figure,
 )
-from csegsynth_core.generate import Brain
+from csegsynth_core.generate import Brain, encode
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.scenario_checks import made_name, shortened
 from csegsynth_core.scenario_file import THIS_PERSON, Overlay
-from csegsynth_core.scenarios import DRAW_TOLERANCE, OWN_TOLERANCE, VOLUMES, Plan, Sweep, change_percent
-from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
+from csegsynth_core.scenarios import (
+    DRAW_TOLERANCE,
+    OWN_TOLERANCE,
+    VOLUMES,
+    Plan,
+    Sweep,
+    change_percent,
+    paths,
+)
+from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, every_form, trajectory_file
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.uncertainty import CI_NAME, fitted_lines, spread_name, trajectory
 
@@ -51,31 +60,53 @@ people*.csv  the people swept; settings.json, methods.txt, citation.bib  how, in
 scenario.json  the view, to be opened in the app; maps_*/  tissue maps (NIfTI, BIDS), where they were asked for
 """
 
+UNUSUAL: Final = "⚠"
+"""Marks a value that is unusual at an age."""
+
 Named = tuple[str, Sweep]
 """What a person is called in legends, and their sweep."""
 
 _SAID: Final = 32  # characters that say what differs in a name: more have no room in a legend
+NO_CHANGE: Final = "no change at an age"
+"""What differs in an overlay whose features stay while some of the current person's change."""
 _WITH_WHO: Final = re.compile(r"([A-J]) \(.*, draw [0-9]+\)")
 """Overlays' names in some files and links: they say who, not what differs."""
 
 
+def own_name(schema: Schema, changes: Sequence[Change]) -> str:
+    """What the current person is called in legends, by what changes at an age: `this person (Retired from 60)`."""
+    if not changes:
+        return THIS_PERSON
+    more = f" +{len(changes) - 1}" if len(changes) > 1 else ""
+    return f"{THIS_PERSON} ({_change_in_words(schema, changes[0])}{more})"
+
+
 def overlay_names(
-    schema: Schema, person: Mapping[str, Any], seed: int, overlays: Sequence[Overlay]
+    schema: Schema,
+    person: Mapping[str, Any],
+    seed: int,
+    overlays: Sequence[Overlay],
+    changes: Sequence[Change] = (),
 ) -> list[str]:
     """What overlaid people are called where `person` is shown: by what differs, two differences at most.
 
     Args:
         person: natural values by feature of the current person.
         seed: draw of the current person.
+        changes: what changes at an age in the current person.
 
     Returns:
         For each overlay its own name with the differences, such as `B (height 179 cm, smoker yes +2)`; with sex, age
         and draw where nothing differs, as in `B (female, 48 years, draw 0)`. No two are the same.
     """
     out: list[str] = []
+    taken = [THIS_PERSON, own_name(schema, changes)]
     for one in overlays:
         differing = [n for n in schema.names if one.person.get(n) != person.get(n)]
         parts = [_value_in_words(schema, name, one.person.get(name)) for name in differing]
+        if set(one.changes) != set(changes):
+            parts = [_change_in_words(schema, c) for c in one.changes] + parts
+            parts += [] if one.changes else [NO_CHANGE]
         parts += [f"draw {one.seed}"] * (one.seed != seed)
         same = f"{schema.describe(one.person)}, draw {one.seed}".removeprefix(", ")
         said = shortened(parts[0], _SAID) if parts else same
@@ -84,8 +115,17 @@ def overlay_names(
             said, shown = f"{said}, {parts[1]}", 2
         more = f" +{len(parts) - shown}" if len(parts) > shown else ""
         letter = _WITH_WHO.fullmatch(one.name)
-        out.append(made_name(f"{letter[1] if letter else one.name} ({said}{more})", [THIS_PERSON, *out]))
+        out.append(made_name(f"{letter[1] if letter else one.name} ({said}{more})", [*taken, *out]))
     return out
+
+
+def _change_in_words(schema: Schema, change: Change) -> str:
+    """`Retired from 60`, `smoker no from 50`: a level alone where no other feature has one of its name."""
+    feature, tail = schema.feature(change.feature), f" from {change.age:g}"
+    said = feature.levels.get(str(change.value), "")
+    owners = [one.name for one in schema.features if said in one.levels.values()]
+    words = said if owners == [feature.name] else _value_in_words(schema, feature.name, change.value)
+    return f"{shortened(words, _SAID - len(tail))}{tail}"
 
 
 def _value_in_words(schema: Schema, name: str, value: Any) -> str:
@@ -110,7 +150,8 @@ def lines_of(
     out = []
     for who, (name, one) in enumerate(people):
         volumes = one.volumes if unit == "ml" else change_percent(one.volumes)
-        frame, curves = trajectory(volumes, measures), fitted_lines(volumes, measures)
+        breaks = one.plan.breaks
+        frame, curves = trajectory(volumes, measures, breaks), fitted_lines(volumes, measures, breaks)
         for way, scenario in enumerate(one.plan.scenarios):
             title = scenario
             if scenario == "regressed" and one.plan.keep_distance:
@@ -136,18 +177,50 @@ def reference_of(pack: Pack, one: Sweep) -> Reference:
 
 
 def warnings_of(pack: Pack, plan: Plan) -> list[str]:
-    """What has to be said of a plan before its sweep is shown: ages beyond the training range."""
+    """What has to be said of a plan before its sweep is shown: ages beyond the training range, changes that are not
+    reached."""
     age = pack.schema.age
     if age is None:
         return []
     stats = pack.encoder.numeric[age.name]
     ages = plan.ages
     outside = int(((ages < stats.minimum) | (ages > stats.maximum)).sum())
-    if not outside:
-        return []
-    return [
+    out = [
         f"{outside} of {len(ages)} ages lie outside the training range ({span(age, stats.minimum, stats.maximum)}) "
         "and are marked: the model extrapolates there."
+    ]
+    late = [_change_in_words(pack.schema, one) for one in plan.changes if one.age > ages[-1]]
+    return out[: bool(outside)] + [f"{words}: after the last age, without effect." for words in late]
+
+
+def unusual_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
+    """At which ages of a sweep which values are such as few or no training people of that age and sex have.
+
+    Args:
+        person: natural values by feature; None for unknown.
+
+    Returns:
+        Label of the feature and words, such as `Occupation` and `Retired, unusual among women of 20–44 years
+        (ideal)`; without the scenario where it is so in all of the plan. Before them, values that features change to
+        and that lie outside the training range or are rare.
+
+    Raises:
+        CSegSynthError, TableError: see `csegsynth_core.scenarios.path`.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for scenario, frame in paths(pack, person, plan).items():
+        for one in unusual_ages(pack, frame):
+            found.setdefault((one.label, one.words), []).append(scenario)
+    flagged = []
+    for change in plan.changes:
+        flag = encode(pack, {change.feature: change.value}).flags_of(0).get(change.feature)
+        feature = pack.schema.feature(change.feature)
+        if flag is not None:
+            flagged.append((feature.label, f"{feature.said(change.value)} from {change.age:g}, {flag}"))
+    everywhere = len(plan.scenarios)
+    return flagged + [
+        (label, words if len(of) == everywhere else f"{words} ({', '.join(of)})")
+        for (label, words), of in found.items()
     ]
 
 
@@ -163,11 +236,14 @@ def path_sample(one: Sweep, scenario: str, count: int) -> pd.DataFrame:
 
 
 def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
-    """Every feature in words: columns `Feature`, `Units`, `now`, and one for each age of `path_sample`."""
+    """Every feature in words: columns `Feature`, `Units`, `now`, and one for each age of `path_sample`; values that
+    are unusual at an age end in `UNUSUAL`."""
     rows = path_sample(one, scenario, count)
     assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
     years = pack.schema.age.name
     ages = rows[years].to_numpy(float)
+
+    odd = [set() if names is None else set(names.split(", ")) for names in rows["unusual"]]
 
     def said(name: str, value: Any) -> str:
         feature = pack.schema.feature(name)
@@ -183,7 +259,9 @@ def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataF
             "now": said(feature.name, one.person[feature.name]),
         }
         line |= {
-            f"{float(ages[i]):g}": said(feature.name, rows[feature.name].iloc[i]) for i in range(len(rows))
+            f"{float(ages[i]):g}": said(feature.name, rows[feature.name].iloc[i])
+            + (f" {UNUSUAL}" if feature.name in odd[i] else "")
+            for i in range(len(rows))
         }
         out.append(line)
     return pd.DataFrame(out)
@@ -220,26 +298,30 @@ def methods(one: Sweep, *, unit: str = "ml") -> str:
         + ("; trained on SIMULATED people)." if one.simulated else ")."),
         "Volumes are sums of tissue fractions times voxel volume, in mL; those of regions are sums over the parcels "
         "that a convolutional network reads off the tissue maps.",
-        plan_methods(one.plan, one.trained_ages, unit=unit),
+        plan_methods(one.plan, one.trained_ages, unit=unit, schema=one.schema),
         "The model was trained on cross-sectional data: trajectories are hypotheses about a population, not "
         "forecasts for a person.",
     ]
     return " ".join(parts)
 
 
-def plan_methods(plan: Plan, trained_ages: tuple[float, float], *, unit: str = "ml") -> str:
+def plan_methods(
+    plan: Plan, trained_ages: tuple[float, float], *, unit: str = "ml", schema: Schema | None = None
+) -> str:
     """What a sweep of this plan computes, in sentences.
 
     Args:
         trained_ages: youngest and oldest of the training people, years.
         unit: `ml`, or `percent`.
+        schema: labels of the features that change at an age; None: they are called as in tables.
     """
     ages = plan.ages
     parts = [
         f"Age was swept from {ages[0]:g} to {ages[-1]:g} years in {len(ages)} ages (step {plan.step:g} years)."
     ]
     if "ideal" in plan.scenarios:
-        parts.append('In the "ideal" scenario all features but age stayed as they were.')
+        changed = ", apart from the changes told below" if plan.changes else ""
+        parts.append(f'In the "ideal" scenario all features but age stayed as they were{changed}.')
     if "regressed" in plan.scenarios:
         how = (
             "was moved by the change of its regression since the person's own age (keeping the person's own "
@@ -253,6 +335,8 @@ def plan_methods(plan: Plan, trained_ages: tuple[float, float], *, unit: str = "
             "sex (of all people where fewer than 12 had a value); numbers were kept within the training range, and "
             "features with levels kept to their levels."
         )
+    if plan.changes:
+        parts.append(f"In every scenario, {_changes_in_a_sentence(plan.changes, schema)}.")
     still = plan.seed == 0
     shown = "the brain without noise" if still else "the first draw"
     if still and plan.draws == 1:
@@ -272,8 +356,9 @@ def plan_methods(plan: Plan, trained_ages: tuple[float, float], *, unit: str = "
     if unit == "percent":
         parts.append("Changes are in % of the first age of the same draw.")
     mean = CI_NAME.split(" (")[0]
+    stepped = ", with a step at the age of each change," if plan.changes else ""
     parts.append(
-        f"Lines are cubic least-squares regressions of volume on age through {shown}, with the {mean} "
+        f"Lines are cubic least-squares regressions of volume on age{stepped} through {shown}, with the {mean} "
         "(of the fitted curve through one draw, not between people)"
         + (f"; wider bands are the {spread_name(plan.draws)}." if plan.draws > 1 else ".")
     )
@@ -281,6 +366,18 @@ def plan_methods(plan: Plan, trained_ages: tuple[float, float], *, unit: str = "
     if ages[0] < low or ages[-1] > high:
         parts.append(f"Ages outside the training range ({low:.3g}–{high:.3g} years) are extrapolations.")
     return " ".join(parts)
+
+
+def _changes_in_a_sentence(changes: Sequence[Change], schema: Schema | None) -> str:
+    """`Occupation was set to Retired from the age of 60 years on, …`, by rising age."""
+    out = []
+    for one in sorted(changes, key=lambda one: one.age):
+        label, said = one.feature, f"{one.value}"
+        if schema is not None:
+            feature = schema.feature(one.feature)
+            label, said = feature.label, feature.said(one.value)
+        out.append(f"{label} was set to {said} from the age of {one.age:g} years on")
+    return " and ".join([", ".join(out[:-1])] * (len(out) > 1) + out[-1:])
 
 
 def methods_of(people: Sequence[Named], *, unit: str = "ml") -> str:
@@ -334,6 +431,7 @@ def plan_command(plan: Plan, pack_name: str, *, table: str = "people.csv", out: 
     words += ["--from", f"{plan.start:g}", "--to", f"{plan.stop:g}", "--step", f"{plan.step:g}"]
     words += ["--draws", str(plan.draws), "--scenario", scenario, "--seed", str(plan.seed)]
     words += ["--keep-distance"] * plan.keep_distance + ["--exact"] * plan.exact
+    words += [word for one in plan.changes for word in ("--change", one.text)]
     return " ".join(shlex.quote(w) for w in words)
 
 
@@ -367,8 +465,8 @@ def html_file(
     look: dict[str, Any] = {"unit": unit, "age_units": age_units, "height": height}
     look["note"] = f"{note(one)}<br>{CI_NOTE}"
     figure = trajectory_figure(lines, reference, trained=one.trained_ages, **look)
-    figure.update_layout(paper_bgcolor="#FFFFFF", title=None)
-    return figure.to_html(include_plotlyjs=True, full_html=True).encode()
+    figure.update_layout(template=template(), paper_bgcolor="#FFFFFF", title=None)
+    return figure.to_html(include_plotlyjs=True, full_html=True, div_id="volumes-over-age").encode()
 
 
 def figure_files(
@@ -381,19 +479,19 @@ def figure_files(
     stem: str = "trajectory",
 ) -> dict[str, bytes]:
     """The trajectory figure in every form, for a column and for a page, with its tables."""
-    out = {}
-    for form in FORMATS:
-        for suffix, width in (("", COLUMN_MM), ("_wide", PAGE_MM)):
-            out[f"{stem}{suffix}.{form}"] = trajectory_file(
+    out: dict[str, bytes] = {}
+    for suffix, width in (("", COLUMN_MM), ("_wide", PAGE_MM)):
+        with every_form() as made:
+            trajectory_file(
                 lines,
                 reference,
-                form=form,
                 trained=one.trained_ages,
                 unit=unit,
                 age_units=age_units,
                 width_mm=width,
                 note=figure_note(one),
             )
+        out |= {f"{stem}{suffix}.{form}": made[form] for form in FORMATS}
     out[f"{stem}.html"] = html_file(lines, reference, one, unit=unit, age_units=age_units)
     out[f"{stem}.csv"] = csv(figure_table(lines))
     out[f"{stem}_line.csv"] = csv(line_table(lines))
@@ -409,6 +507,8 @@ def everything(
     unit: str = "ml",
     brains: Mapping[str, Iterable[Brain]] | None = None,
     extra: Mapping[str, bytes] | None = None,
+    show: str = "",
+    tell: Tell = untold,
 ) -> bytes:
     """One zip: figures of tissues and regions in every form, tables, methods, citation, settings, and the commands
     that make the same numbers again.
@@ -417,11 +517,15 @@ def everything(
         people: the current person first; overlaid ones after.
         brains: brains of a filmstrip by scenario; written as BIDS-named maps in a folder each.
         extra: further files by name, such as a filmstrip's picture and the scenario file.
+        show: a line for a shell that makes the whole zip again.
+        tell: told what is made.
     """
     one = people[0][1]
     reference = reference_of(pack, one) if unit == "ml" else None
     look = {"unit": unit, "age_units": pack.schema.age.units if pack.schema.age else "years"}
+    tell(0.1, "Volumes over age")
     files = figure_files(lines_of(people, unit=unit), reference, one, **look)
+    tell(0.4, "Volumes of regions over age")
     regions = lines_of(people, unit=unit, measures=[r.name for r in REGIONS])
     files |= figure_files(regions, reference, one, **look, stem="regions")
     files |= dict(extra or {})
@@ -455,11 +559,13 @@ def everything(
         + "volumes.csv again from the command line, in the folder of this file:\n\n"
         + "\n".join(f"    {c}" for c in commands)
         + "\n\n"
+        + (f"{ALL_AGAIN}:\n\n    {show}\n\n" if show else "")
         + _CONTENTS
         + "\n"
         + str(pack.about.get("attribution", ""))
         + "\n"
     ).encode()
+    tell(0.8, "Maps and tables")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():

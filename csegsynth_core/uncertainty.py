@@ -11,8 +11,9 @@ Two bands are not to be confused:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,8 @@ from scipy.special import stdtrit
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import WITHOUT_NOISE
-from csegsynth_core.pack import Pack
-from csegsynth_core.scenarios import MEASURES, VOLUMES, quick_draws
+from csegsynth_core.scenarios import MEASURES
+from csegsynth_core.tissue import TISSUES
 
 DEGREE: Final = 3
 LEVEL: Final = 0.95
@@ -41,7 +42,12 @@ def spread_name(draws: int) -> str:
 
 
 def regression_line(
-    ages: ArrayLike, values: ArrayLike, at: ArrayLike | None = None, *, level: float = LEVEL
+    ages: ArrayLike,
+    values: ArrayLike,
+    at: ArrayLike | None = None,
+    *,
+    level: float = LEVEL,
+    breaks: Sequence[float] = (),
 ) -> pd.DataFrame:
     """Ordinary least squares of a cubic of age, with the confidence interval of its mean.
 
@@ -50,6 +56,8 @@ def regression_line(
         values: any unit, shape (n,).
         at: ages to read the line at; by default the different `ages`.
         level: of the confidence interval, 0.95 for 95 %.
+        breaks: ages (years) from which on something is different: the line has a step there, one more coefficient
+            each. Those before the first or after the last age count for nothing.
 
     Returns:
         Columns `age`, `fit`, `low`, `high`.
@@ -64,17 +72,19 @@ def regression_line(
             expected="as many finite ages as values",
             got=f"shapes {x.shape} and {y.shape}",
         )
-    check_ages(x)
+    check_ages(x, breaks)
     different = np.unique(x)
+    steps = _steps(different, breaks)
     centre, half = (different[0] + different[-1]) / 2, (different[-1] - different[0]) / 2
     where = different if at is None else np.atleast_1d(np.asarray(at, float))
 
     def design(years: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.vander((years - centre) / half, DEGREE + 1, increasing=True)
+        cubic = np.vander((years - centre) / half, DEGREE + 1, increasing=True)
+        return np.hstack([cubic, (years[:, None] >= steps).astype(float)])
 
     q, r = np.linalg.qr(design(x))
     coefficients = np.linalg.solve(r, q.T @ y)
-    freedom = len(x) - DEGREE - 1
+    freedom = len(x) - DEGREE - 1 - len(steps)
     variance = ((y - design(x) @ coefficients) ** 2).sum() / freedom
     there = design(where)
     leverage = (np.linalg.solve(r.T, there.T) ** 2).sum(axis=0)
@@ -83,20 +93,28 @@ def regression_line(
     return pd.DataFrame({"age": where, "fit": fit, "low": fit - half_width, "high": fit + half_width})
 
 
-def check_ages(ages: ArrayLike) -> None:
-    """See that a cubic regression line can be drawn through these ages.
+def check_ages(ages: ArrayLike, breaks: Sequence[float] = ()) -> None:
+    """See that a cubic regression line with a step at each break can be drawn through these ages.
 
     Raises:
         CSegSynthError: there are too few.
     """
-    different = len(np.unique(np.asarray(ages, float)))
-    if different < LEAST_AGES:
+    different = np.unique(np.asarray(ages, float))
+    steps = len(_steps(different, breaks))
+    if len(different) < LEAST_AGES + steps:
+        more = f": {LEAST_AGES}, and one for each change between them" if steps else ""
         raise CSegSynthError(
             "too few ages for a cubic regression line",
-            expected=f"at least {LEAST_AGES} different ages",
-            got=str(different),
+            expected=f"at least {LEAST_AGES + steps} different ages{more}",
+            got=str(len(different)),
             fix="use a smaller step or a wider range of ages",
         )
+
+
+def _steps(ages: NDArray[np.float64], breaks: Sequence[float]) -> NDArray[np.float64]:
+    """Breaks that part rising ages; of several between the same two ages, the last."""
+    inside = sorted(b for b in breaks if len(ages) and ages[0] < b <= ages[-1])
+    return np.array(list({int(np.searchsorted(ages, b)): b for b in inside}.values()), np.float64)
 
 
 def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
@@ -125,22 +143,53 @@ def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) ->
     return pd.concat(parts, ignore_index=True)
 
 
-def quick_draw_spread(
-    pack: Pack, person: Mapping[str, Any], *, draws: int, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """5th and 95th percentile over draws of each volume of one person, mL; see `scenarios.quick_draws`."""
-    ml = quick_draws(pack, person, draws=draws, seed=seed)
-    ml = np.concatenate([ml, ml.sum(axis=1, keepdims=True)], axis=1)
-    low, high = np.percentile(ml, SPREAD, axis=0)
-    return {v: (float(low[k]), float(high[k])) for k, v in enumerate(VOLUMES)}
+@dataclass(frozen=True)
+class PairedSpread:
+    """5th and 95th percentile of volumes over the same latent draws of two people, mL, by volume."""
+
+    person: dict[str, tuple[float, float]]
+    change: dict[str, tuple[float, float]]
+    """Of the person's volume less the baseline's, draw by draw: what both draws have in common cancels."""
+    draws: int
 
 
-def trajectory(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> pd.DataFrame:
+def paired_spread(person: ArrayLike, baseline: ArrayLike) -> PairedSpread:
+    """Spread over draws of a person's volumes and of their differences to a baseline's.
+
+    Args:
+        person: mL, shape (draws, 3 or 3 + regions), as from `compare.volumes_of_draws`.
+        baseline: the same of the same draws.
+
+    Raises:
+        CSegSynthError: shapes differ.
+    """
+    own, other = np.asarray(person, float), np.asarray(baseline, float)
+    if own.shape != other.shape:
+        raise CSegSynthError(
+            "no paired spread",
+            expected="the same draws and volumes of both people",
+            got=f"{own.shape} and {other.shape}",
+        )
+    return PairedSpread(_ends(own), _ends(own - other), len(own))
+
+
+def _ends(ml: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
+    """Ends of the spread by volume, of tissues and regions (draws, volumes)."""
+    tissues, regions = ml[:, : len(TISSUES)], ml[:, len(TISSUES) :]
+    every = np.concatenate([tissues, tissues.sum(axis=1, keepdims=True), regions], axis=1)
+    low, high = np.percentile(every, SPREAD, axis=0)
+    return {v: (float(low[k]), float(high[k])) for k, v in enumerate(MEASURES[: every.shape[1]])}
+
+
+def trajectory(
+    volumes: pd.DataFrame, measures: Sequence[str] | None = None, breaks: Sequence[float] = ()
+) -> pd.DataFrame:
     """What a trajectory figure draws at the ages of a sweep, tidy.
 
     Args:
         volumes: `Sweep.volumes`, or the same as % change.
         measures: volumes wanted; by default all that are there.
+        breaks: ages (years) at which features change; see `regression_line`.
 
     Returns:
         One row for each scenario, volume and age: `scenario`, `volume`, `age`, `trained`, `value` (the draw of
@@ -153,7 +202,7 @@ def trajectory(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> 
     spread.loc[spread["draws"] < 2, ["draws_mean", "draws_low", "draws_high"]] = np.nan
     parts = []
     for keys, rows in _own(volumes, measures):
-        line = regression_line(rows["age"], rows["value"])
+        line = regression_line(rows["age"], rows["value"], breaks=breaks)
         line = line.rename(columns={"low": "ci_low", "high": "ci_high"})
         parts.append(rows.assign(**keys).merge(line, on="age", validate="one_to_one"))
     out = pd.concat(parts, ignore_index=True).merge(spread, on=["scenario", "volume", "age"], how="left")
@@ -162,12 +211,16 @@ def trajectory(volumes: pd.DataFrame, measures: Sequence[str] | None = None) -> 
 
 
 def fitted_lines(
-    volumes: pd.DataFrame, measures: Sequence[str] | None = None, *, count: int = LINE_AGES
+    volumes: pd.DataFrame,
+    measures: Sequence[str] | None = None,
+    breaks: Sequence[float] = (),
+    *,
+    count: int = LINE_AGES,
 ) -> pd.DataFrame:
     """The regression lines of `trajectory` at many ages, so that they are drawn as the curves they are.
 
     Args:
-        volumes, measures: as for `trajectory`.
+        volumes, measures, breaks: as for `trajectory`.
         count: ages, evenly from the first to the last of the sweep.
 
     Returns:
@@ -176,7 +229,7 @@ def fitted_lines(
     parts = []
     for keys, rows in _own(volumes, measures):
         at = np.linspace(rows["age"].min(), rows["age"].max(), count)
-        line = regression_line(rows["age"], rows["value"], at)
+        line = regression_line(rows["age"], rows["value"], at, breaks=breaks)
         parts.append(line.rename(columns={"low": "ci_low", "high": "ci_high"}).assign(**keys))
     out = pd.concat(parts, ignore_index=True)
     return out[["scenario", "volume", "age", "fit", "ci_low", "ci_high"]]

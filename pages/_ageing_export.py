@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from csegsynth_core import figures
+from csegsynth_core import page_views
 from csegsynth_core import sweep_report as report
-from csegsynth_core.generate import generate
+from csegsynth_core.figure_export import Tell
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import VOLUMES
-from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, strip_file, trajectory_file
-from pages import _ageing_views, _figure_export, _link, _planes, _sweeps
+from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
+from pages import _figure_export, _link, _making, _sweeps
 from pages._remember import in_session
 
 
@@ -77,10 +77,12 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
             )
             _button("BibTeX", report.bibtex, "csegsynth.bib", "text/x-bibtex")
         maps = st.toggle("with the filmstrip's maps (NIfTI, BIDS)", key="export-maps")
+        view = page_views.View(unit=unit, maps=maps)
         _button(
-            "Everything (zip)", lambda: everything(pack, people, unit, maps=maps), f"{stem}.zip",
+            "Everything (zip)", _making.told(stem, lambda tell: everything(pack, people, view, tell)), f"{stem}.zip",
             "application/zip", type="primary", width="stretch",
         )  # fmt: skip
+        _making.bar(stem)
         tables, commands = report.repeated(people)
         whom = "everybody drawn" if len(people) > 1 else "this person"
         files = ", ".join(f"`{name}`" for name in tables)
@@ -89,40 +91,17 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
             f"The same volumes of {whom} from the command line ({files}, to which rows can be added: in the zip):"
         )
         st.code("\n".join(commands), language="sh", wrap_lines=True)
+        _figure_export.again(page_views.show_command("ageing", view))
 
 
-def everything(pack: Pack, people: list[report.Named], unit: str, *, maps: bool) -> bytes:
+def everything(pack: Pack, people: list[report.Named], view: page_views.View, tell: Tell) -> bytes:
     """The zip."""
-    one = people[0][1]
-    brains = {}
-    if maps:
-        for scenario in one.plan.scenarios:
-            some = report.path_sample(one, scenario, _ageing_views.STRIP_AGES)
-            table = some[list(pack.schema.names)].assign(
-                participant_id=[f"sub-age{str(round(10 * a)).zfill(4)}" for a in some[pack.schema.age.name]]
-            )
-            brains[scenario] = generate(pack, table, seed=one.plan.seed)
-    extra = _strips(pack, people) | {"scenario.json": _link.scenario_of(pack).to_json().encode()}
-    return report.everything(people, pack, unit=unit, brains=brains, extra=extra)
-
-
-def _strips(pack: Pack, people: list[report.Named]) -> dict[str, bytes]:
-    """The filmstrip as it is on the screen, in every form."""
-    one, display = people[0][1], _planes.conventions()
     nowhere = st.empty()
-    rows, ages, trained = [], [], []
-    for scenario in one.plan.scenarios:
-        frames = _sweeps.film(pack, one, scenario, _ageing_views.STRIP_AGES, nowhere)
-        rows.append((scenario, figures.film_slices(frames, display=display)))
-        ages, trained = [f.age for f in frames], [f.trained for f in frames]
-    side = figures.view("axial", display)
-    return {
-        f"filmstrip.{form}": strip_file(
-            rows, ages, trained=trained, one=side, form=form, age_units=pack.schema.age.units,
-            note=report.note(one),
-        )
-        for form in FORMATS
-    }  # fmt: skip
+    return page_views.ageing_zip(
+        pack, _link.scenario_of(pack), view, people,
+        lambda way: _sweeps.film(pack, people[0][1], way, page_views.STRIP_AGES, nowhere),
+        tell,
+    )  # fmt: skip
 
 
 def _button(label: str, data: Callable[[], bytes | str], name: str, kind: str, **look: str) -> None:

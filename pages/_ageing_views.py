@@ -9,16 +9,17 @@ import streamlit as st
 from csegsynth_core import figures
 from csegsynth_core.figures.trajectory import CI_NOTE
 from csegsynth_core.pack import Pack
+from csegsynth_core.page_views import STRIP_AGES
 from csegsynth_core.scenarios import VOLUMES, Sweep
 from csegsynth_core.substructures import REGIONS
-from csegsynth_core.sweep_report import Named, feature_table, lines_of, reference_of
+from csegsynth_core.sweep_report import UNUSUAL, Named, feature_table, lines_of, reference_of
 from csegsynth_core.tissue import ALL, BY_NAME
 from pages import _film_keys, _link, _planes, _sweeps
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 VIEWS = {"tissues": "Tissues", "regions": "Regions", "brain": "Brain", "features": "Features"}
 UNITS = {"ml": "mL", "percent": "% change"}
-STRIP_AGES, FILM_AGES = 13, 31
+FILM_AGES = 31
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, "change": "Change"}
 
 
@@ -136,14 +137,14 @@ def brain(pack: Pack, one: Sweep) -> None:
 
 def features(pack: Pack, one: Sweep) -> None:
     """Every feature along the path."""
-    if "regressed" not in one.plan.scenarios:
-        st.info(
-            "Under *ideal* only age changes. Choose *regressed* or *both* to see the other features move."
-        )
+    scenario = "regressed" if "regressed" in one.plan.scenarios else "ideal"
+    if scenario == "ideal" and not one.plan.changes:
+        st.info("Under *ideal* only age changes. Other features move under *regressed* and by changes.")
         return
-    table = feature_table(one, pack, "regressed", STRIP_AGES)
+    table = feature_table(one, pack, scenario, STRIP_AGES)
     st.dataframe(table, height=min(35 * (len(table) + 1) + 3, 560), hide_index=True, key="features")
     st.caption(
-        "Regressed scenario; *now* is this person before the sweep. All ages are in the CSV of the export. "
+        f"{scenario.capitalize()} scenario; *now* is this person before the sweep; {UNUSUAL}: few or no training "
+        "people of that age and sex. All ages are in the CSV of the export. "
         "A regression describes differences between people of different ages, not the course of one person."
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from csegsynth_core import page_export, page_figures
+from csegsynth_core import page_views
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
@@ -17,15 +17,15 @@ def popover(
     pack: Pack, row: dict[str, Any], places: pd.DataFrame, person: Brain, summary: CohortSummary | None
 ) -> None:
     """Figures of the page, the table of all features, the zip."""
-    shown = page_figures.cohort_figures(pack, row, places, person, summary)
+    view = page_views.View(feature=str(row["feature"]))
+    page = page_views.cohort(pack, _link.scenario_of(pack), view, places, person, summary)
     _figure_export.popover(
         pack,
         "cohort",
-        shown,
+        page.figures,
         files=[_figure_export.table("All features, CSV", f"csegsynth_{pack.name}_cohort", lambda: places)],
-        everything=lambda: page_export.cohort_zip(
-            pack, shown, places, person, scenario=_link.scenario_of(pack).to_json()
-        ),
-        commands=page_export.person_commands(pack, person.seed),
-        gives=page_export.COHORT_GIVES,
+        everything=page.everything,
+        commands=page.commands,
+        gives=page.gives,
+        show=page.show,
     )

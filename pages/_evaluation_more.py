@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 import pandas as pd
 import streamlit as st
 
-from csegsynth_core import measured
+from csegsynth_core import figures, measured
 from csegsynth_core.pack import Pack
 from pages import _evaluation_tables
 
@@ -18,17 +19,39 @@ _SENTENCE = 40
 
 
 def show_pairs(pairs: pd.DataFrame) -> None:
-    """Paired differences of absolute error to every other method."""
+    """Paired differences of absolute error to every other method, of tissues or of regions.
+
+    Args:
+        pairs: as from `measured.paired`, of several tables one below the other.
+    """
+    tables = list(dict.fromkeys(pairs["table"]))
+    own = pairs
+    if len(tables) > 1:
+        chosen = st.segmented_control(
+            "Differences of", tables, default=tables[0], required=True, key="paired-of", format_func=_paired_title,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        own = pairs[pairs["table"] == chosen]
     st.caption(
         "Absolute error of CSegSynth minus that of the other method on the same people, mL; below 0: CSegSynth is "
-        "better. Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test."
+        "better. Intervals: 95 %, bootstrap over people; p: Wilcoxon's signed-rank test"
+        + (f"; in brackets after Holm's correction for {len(own)} tests." if len(own) > 1 else ".")
     )
-    parts = list(dict.fromkeys(pairs["part"]))
+    own = own.assign(p_holm=measured.corrected(own) if len(own) > 1 else math.nan)
+    parts = list(dict.fromkeys(own["part"]))
+    narrow = len(parts) > figures.ACROSS
     rows = []
-    for method, own in pairs.groupby("method", sort=False):
-        found = {str(one["part"]): one for one in own.to_dict("records")}
-        rows.append((str(method), [_pair(found[p]) if p in found else "–" for p in parts]))
+    for method, mine in own.groupby("method", sort=False):
+        found = {str(one["part"]): one for one in mine.to_dict("records")}
+        rows.append((str(method), [_pair(found[p], narrow) if p in found else "–" for p in parts]))
     _evaluation_tables.methods_table("Difference, mL", parts, rows)
+
+
+def _paired_title(table: str) -> str:
+    """What a table of paired differences is of."""
+    prefix, _, name = table.rpartition("/")
+    of = "Regions" if name.endswith("regions") else "Volumes"
+    return f"{prefix.capitalize()}: {of}" if prefix else of
 
 
 def show_more(more: dict[str, pd.DataFrame], pack: Pack) -> None:
@@ -58,10 +81,13 @@ def _names_of(pack: Pack) -> dict[str, str]:
     return levels | {f.name: f.label for f in pack.schema.features}
 
 
-def _pair(row: dict[str, float]) -> str:
+def _pair(row: dict[str, float], narrow: bool) -> str:
+    """A difference with its interval and p (HTML); in two lines where columns are narrow."""
     value, low, high = (measured.number(row[k], "mae_ml") for k in ("difference_ml", "low", "high"))
     p = escape(measured.p_value(row["p"]))
-    return f"{value}<small>{low} to {high}; p {p}</small>".replace("-", "−")
+    p += "" if math.isnan(row["p_holm"]) else f" ({escape(measured.p_value(row['p_holm']))})"
+    between = "</small><small>" if narrow else "; "
+    return f"{value}<small>{low} to {high}{between}p {p}</small>".replace("-", "−")
 
 
 def _value(value: object, tag: str = "td") -> str:

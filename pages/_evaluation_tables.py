@@ -16,6 +16,9 @@ TITLES = {
     "achievable": "Best achievable",
     "memorisation": "Memorisation",
 }
+_VIEWS = {"table": "Table", "figure": "Figure"}
+_MANY = 9
+"""Rows beyond which they are low."""
 _WORDS = {
     "volumes": "Tables II and III of the paper: volumes of generated maps against those of prepared maps. A model's "
     "name alone: mean over its latent draws.",
@@ -50,6 +53,13 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
         )  # fmt: skip
         if single.any() and not st.toggle("Single draws too", key=f"single-{name}"):
             part = part[~single]
+        many = part["part"].nunique() > figures.ACROSS  # table and figure need the whole width each
+        view = "both"
+        if many:
+            view = st.segmented_control(
+                "View", list(_VIEWS), default="table", required=True, key=f"view-{name}", persist_state="session",
+                format_func=_VIEWS.get, label_visibility="collapsed",
+            )  # fmt: skip
     own = part[part["metric"] == metric]
     direction = measured.metric_of(metric)[1]
     names = {m: measured.name_of(m) for m in own["method"]}
@@ -61,10 +71,12 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
         words.append("No intervals in this pack.")
     words.append(f"Features: {extractors[metric]}." if metric in extractors else "")
     st.caption(" ".join(w for w in words if w))
-    many = own["part"].nunique() > figures.ACROSS  # their table needs the whole width
     left, right = (st.container(), st.container()) if many else st.columns([45, 55], gap="medium")
-    with left:
-        _table(own, metric)
+    if view != "figure":
+        with left:
+            _table(own, metric)
+    if view == "table":
+        return
     right.plotly_chart(
         figures.methods_figure(
             measured.scaled(own, metric), names, measured.headed(metric), dark=st.context.theme.type == "dark"
@@ -95,8 +107,9 @@ def methods_table(head: str, parts: list[str], rows: list[tuple[str, list[str]]]
         shown = "".join(f"<td>{cell}</td>" for cell in cells)
         lines.append(f'<tr data-method="{escape(method)}"><th>{escape(name)}</th>{shown}</tr>')
     heads = "".join(f"<td>{escape(figures.named(p)[0])}</td>" for p in parts)
+    look = " dense" * (len(rows) > _MANY) + " wide" * (len(parts) > figures.ACROSS)
     st.html(
-        f'<table class="volumes measured"><thead><tr><th>{escape(head)}</th>{heads}</tr></thead>'
+        f'<table class="volumes measured{look}"><thead><tr><th>{escape(head)}</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table>"
     )
 

@@ -13,9 +13,10 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from csegsynth_core import figure_export
-from csegsynth_core.figure_export import ExportFigure, csv
+from csegsynth_core.figure_export import ExportFigure, Tell, csv
 from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM
+from pages import _making
 from pages._remember import in_session
 
 _WITH_FRAGMENTS = ("individual", "influence", "compare")
@@ -30,18 +31,20 @@ def popover(
     figures: Sequence[ExportFigure],
     *,
     files: Sequence[File] = (),
-    everything: Callable[[], bytes] | None = None,
+    everything: Callable[[Tell], bytes] | None = None,
     commands: Sequence[str] = (),
     gives: str = figure_export.SAME,
+    show: str = "",
 ) -> None:
     """The page's exports.
 
     Args:
         page: short name; part of the files' names.
         files: tables and maps besides the figures.
-        everything: makes the zip.
+        everything: makes the zip, telling what it makes.
         commands: lines for a shell that make numbers of the page again.
         gives: which numbers; begins a sentence.
+        show: the line that makes the whole zip again.
     """
     stem = f"csegsynth_{pack.name}_{page}"
     place = st.popover(
@@ -58,12 +61,17 @@ def popover(
                     button(label, data, name, kind)
         if everything is not None:
             button(
-                "Everything (zip)", everything, f"{stem}.zip", "application/zip", kind="primary", width="stretch"
+                "Everything (zip)", _making.told(stem, everything), f"{stem}.zip", "application/zip",
+                kind="primary", width="stretch",
             )  # fmt: skip
-        if commands:
+            _making.bar(stem)
+        if commands or show:
             own_pack(pack)
+        if commands:
             st.caption(f"{gives} from the command line (`people.csv` is in the zip):")
             st.code("\n".join(commands), language="sh", wrap_lines=True)
+        if show:
+            again(show)
 
 
 def follow() -> None:
@@ -78,6 +86,12 @@ def own_pack(pack: Pack) -> None:
     """What is needed before commands find the user's own pack."""
     if not found_by_name(pack):
         st.caption(figure_export.OWN_PACK)
+
+
+def again(show: str) -> None:
+    """The line that makes the whole zip again."""
+    st.caption(f"{figure_export.ALL_AGAIN} (`scenario.json` is in the zip, or saved from the sidebar):")
+    st.code(show, language="sh", wrap_lines=True)
 
 
 def _figure(stem: str, page: str, figures: Sequence[ExportFigure]) -> None:

@@ -10,14 +10,6 @@ import streamlit as st
 from csegsynth_core.data.encoder import Control
 from csegsynth_core.pack import Pack
 
-DRAWS = {True: 4, False: 1}
-"""Latent draws to start with: of one person, of a group."""
-
-
-def resolution_of(pack: Pack, every_voxel: bool, *, one: bool) -> int:
-    """Of the voxels that gradients are of: one person's, and where wanted a group's, of all of them."""
-    return 1 if one or every_voxel or 2 not in pack.model.resolutions else 2
-
 
 def take(pack: Pack, subgroup: Mapping[str, Sequence[Any]]) -> None:
     """Give the controls this subgroup; to be called before they are drawn.

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
-from csegsynth_core import figures, saliency
+from csegsynth_core import figures, page_views, saliency
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import BY_NAME, TISSUES
 from pages import _influence_table, _link, _planes, _state
+from pages._remember import remembered
+
+MEANS = 4
+"""Mean maps that are kept, 32 MB each."""
 
 
 @st.cache_resource(max_entries=24, show_spinner="Where the feature acts…", scope="session")
@@ -17,6 +23,19 @@ def _map(
     change = saliency.voxel_map(_pack, dict(person), column, seed=seed)
     change.flags.writeable = False
     return change
+
+
+def mean_of(pack: Pack, bars: page_views.Bars, column: str) -> saliency.MeanMap:
+    """The mean map over the people and draws of the bars; computed once, with progress."""
+    people, seed = page_views.mapped_people(pack, bars), bars.found.seed
+    return remembered(
+        ("map", pack.hash, people.to_csv(), column, bars.draws, seed),
+        "Where the feature acts",
+        lambda progress: saliency.mean_map(
+            pack, people, column, draws=bars.draws, seed=seed, progress=progress
+        ),
+        kept=MEANS,
+    )  # type: ignore[no-any-return]
 
 
 def follow(pack: Pack, columns: dict[str, str], measure: str) -> None:
@@ -35,20 +54,15 @@ def follow(pack: Pack, columns: dict[str, str], measure: str) -> None:
 
 
 @st.fragment
-def show(
-    pack: Pack, person: _state.Person, seed: int, columns: dict[str, str], measure: str, *, group: bool
-) -> None:
-    """Derivative of the person's maps for one feature, over the anatomy; after `follow`.
-
-    Args:
-        columns: encoded column → label, most influential first.
-        measure: the tissue to start with; a sum starts with GM.
-        group: the bars are of others than this person.
+def show(pack: Pack, person: _state.Person, seed: int, bars: page_views.Bars) -> None:
+    """Derivative of maps for one feature, over the anatomy: of the person's brain, or the mean over the people and
+    draws of the bars; after `follow`. Starts with the tissue of the measure; a sum with GM.
     """
+    columns, measure, many = bars.mapped, bars.view.measure, bars.view.is_mean
     key = _influence_table.map_key(pack)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-map-bar"):
-        whom = "the person in the sidebar" if group else "this person"
-        st.html(f'<span class="bar-label">Where it acts, in {whom}</span>')
+        whom = "in this person" if bars.view.whose == "person" else "in the person in the sidebar"
+        st.html(f'<span class="bar-label">Where it acts, {bars.map_of if many else whom}</span>')
         column = st.selectbox(
             "Feature",
             list(columns),
@@ -56,7 +70,7 @@ def show(
             key=key,
             persist_state="session",
             label_visibility="collapsed",
-            width=300,
+            width=240,
         )
         start = measure if measure in TISSUES else "gm"
         tissue = st.segmented_control(
@@ -76,7 +90,11 @@ def show(
             display, voxels = _link.display_toggles()
             at = _planes.by_keyboard()
     brain = _state.brain_of(pack, person, seed)
-    change = _map(pack.hash, tuple(person.items()), column, seed, pack)
+    if many:
+        mean = mean_of(pack, bars, column)
+        change, brain = mean.change, replace(brain, maps=mean.anatomy)
+    else:
+        change = _map(pack.hash, tuple(person.items()), column, seed, pack)
     figure = figures.planes_figure(
         brain.maps,
         at,

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from csegsynth_core import saliency, synthetic_people
+from csegsynth_core import page_views, saliency
 from csegsynth_core.data.tables import read_table
-from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
 from pages import _notes, _state
 from pages._remember import remembered
@@ -21,12 +20,15 @@ WHOSE = {
     "varied": "Drawn people",
     "table": "My table",
 }
-_ABOUT = {
-    "person": "the person in the sidebar",
-    "typical": "typical people made from the pack's statistics",
-    "varied": "people drawn from the pack's statistics",
-    "table": "the people of your table",
+MAP_OF = {
+    True: {True: "Mean of these draws", False: "This draw"},
+    False: {True: "Mean of these people", False: "Sidebar's person"},
 }
+"""Whether the bars are of one person → what the map is of, a mean or one brain."""
+MAPS = (
+    f"A mean is of {saliency.MAPS} maps at most: of more people, some at even distances in the table. A map takes "
+    "some 0.2 s on a core."
+)
 EXPLAINED = (
     "A pack holds no training people, for their privacy, but statistics of them. Typical people: seven ages and each "
     "sex, other features by their regressions on age. Drawn people: 50, with the regressions' residuals. They are "
@@ -37,7 +39,6 @@ VOXELS = (
     "ones by per cents for tissues, up to a third for ventricles, and more for small regions. With 198 features, 50 "
     "people and one draw take some 15 s so on two cores, and some 40 s with all voxels."
 )
-MAX_PEOPLE = 500
 
 
 def people_of(pack: Pack, whose: str, person: _state.Person) -> tuple[pd.DataFrame, str]:
@@ -46,31 +47,19 @@ def people_of(pack: Pack, whose: str, person: _state.Person) -> tuple[pd.DataFra
     Raises:
         TableError: the user's table cannot be used.
     """
-    if whose == "typical":
-        return synthetic_people.typical_people(pack), _ABOUT[whose]
-    if whose == "varied":
-        return synthetic_people.varied_people(pack, 50), _ABOUT[whose]
-    if whose == "person":
-        frame = pd.DataFrame([person], index=pd.Index(["sub-person"], name="participant_id"), dtype=object)
-        return frame, _ABOUT[whose]
+    if whose != "table":
+        return page_views.influence_people(pack, whose, person)
     table = _own_table(pack)
     if table is None:
         st.caption(f"Columns: participant_id, {', '.join(pack.schema.names[:20])}; n/a for unknown.")
         st.stop()
     name, content = table
-    parsed = pack.schema.validate(read_table(content, name=name), source=name)
-    if len(parsed) > MAX_PEOPLE:
-        raise TableError(
-            f"{name}: too many people for a page",
-            expected=f"at most {MAX_PEOPLE}",
-            got=str(len(parsed)),
-            fix="use python -m csegsynth_core saliency for larger tables",
-        )
+    parsed, about = page_views.table_people(pack, read_table(content, name=name), name)
     odd = parsed.implausible()
     if odd:
         more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
         st.warning(f"Not plausible, taken as unknown and filled in: {'; '.join(odd[:5])}{more}.")
-    return parsed.data, f"{len(parsed)} people of {name}"
+    return parsed.data, about
 
 
 def _own_table(pack: Pack) -> tuple[str, bytes] | None:

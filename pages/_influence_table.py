@@ -7,25 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from csegsynth_core import figures, saliency
-from csegsynth_core.data.volume_centiles import TOTAL
+from csegsynth_core import figures
 from csegsynth_core.pack import Pack
-from csegsynth_core.tissue import BY_NAME
+from csegsynth_core.page_views import AXES, colour_of
 
 HEIGHT_PX = 284
-AXES = {
-    "sd": "mL per SD of the feature",
-    "natural": "mL per natural unit",
-}
-
-
-_TISSUE = {r.name: r.tissue for r in saliency.WHOLE_REGIONS}
-"""Region → the tissue whose colour it has."""
-
-
-def colour_of(measure: str) -> str:
-    """Colour of a volume's tissue."""
-    return figures.SUM_COLOUR if measure == TOTAL else BY_NAME[_TISSUE.get(measure, measure)].colour
 
 
 def bars(shown: pd.DataFrame, measure: str, unit: str, band: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from csegsynth_core import figures
+from csegsynth_core import figures, page_views
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_checks import PERSON
@@ -93,7 +93,9 @@ def write(pack: Pack) -> tuple[str, ...]:
     """Bring the address up to date; what it has no room for: see `scenario_file.fitted`."""
     scenario, sex = scenario_of(pack), pack.schema.sex
     other = scenario.baseline or {}
-    wanted = to_query(scenario, _state.typical_like(pack, scenario.person), _state.typical_like(pack, other))
+    wanted = to_query(
+        scenario, page_views.typical_like(pack, scenario.person), page_views.typical_like(pack, other)
+    )
     if sex is not None and scenario.person.get(sex.name) not in (None, _state.typical(pack, None)[sex.name]):
         wanted[PERSON + sex.name] = str(scenario.person[sex.name])
     if sex is not None and other.get(sex.name) is not None:  # always: or a typical baseline would not be said

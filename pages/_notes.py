@@ -11,6 +11,8 @@ import streamlit as st
 from csegsynth_core import coverage
 from csegsynth_core.generate import Brain, encode
 from csegsynth_core.pack import Pack
+from csegsynth_core.scenarios import Plan
+from csegsynth_core.sweep_report import unusual_of
 from pages import _state
 
 SHOWN = 5
@@ -30,7 +32,8 @@ def strip(notes: Sequence[str], shown: int = SHOWN) -> None:
 def of_features(
     pack: Pack, features: Mapping[str, Any], flags: Mapping[str, str], skip: Collection[str] = ()
 ) -> list[str]:
-    """Notes on a person as HTML: out of range or rare, then unusual at their age and sex, then filled in.
+    """Notes on a person as HTML: out of range or rare, then unusual at their age and sex, then extreme at any, then
+    filled in.
 
     Args:
         features: natural value of every feature.
@@ -41,10 +44,11 @@ def of_features(
     filled = [k for k, v in told.items() if v.startswith("imputed")]
     given = [k for k in told if k not in filled]
     owners = [(k, pack.schema.feature(k)) for k in told]
-    together = [(one.label, one.words) for one in coverage.unusual(pack, features, flags)]
+    together = coverage.unusual(pack, features, flags)
+    alone = coverage.extreme(pack, features, {*flags, *skip, *(one.feature for one in together)})
     items = [
         *((one.label, f"{one.said(features[k])}, {told[k]}") for k, one in owners if k in given),
-        *together,
+        *((one.label, one.words) for one in (*together, *alone)),
         *((one.label, f"{told[k]}, {one.said(features[k])} used") for k, one in owners if k in filled),
     ]
     return [f"<b>{escape(label)}</b> {escape(words)}" for label, words in items]
@@ -53,6 +57,22 @@ def of_features(
 def of_brain(pack: Pack, brain: Brain) -> list[str]:
     """Notes on the person of a brain, as HTML."""
     return of_features(pack, brain.features, brain.flags)
+
+
+def of_sweep(pack: Pack, person: _state.Person, plan: Plan) -> list[str]:
+    """Notes on a person's way through age, as HTML: values unusual at some ages of it, then notes on the person.
+
+    Raises:
+        CSegSynthError, TableError: see `csegsynth_core.scenarios.path`.
+    """
+    own = of_person(pack, person, skip=[pack.schema.age.name])
+    return [*along(pack, person, plan), *own]
+
+
+def along(pack: Pack, person: _state.Person, plan: Plan) -> list[str]:
+    """At which ages of a sweep which values are unusual, as HTML; errors as in `of_sweep`."""
+    found = _unusual(pack.hash, tuple(person.items()), plan, pack)
+    return [f"<b>{escape(label)}</b> {escape(words)}" for label, words in found]
 
 
 def of_person(pack: Pack, person: _state.Person, skip: Collection[str] = ()) -> list[str]:
@@ -72,6 +92,14 @@ def of_scenarios(pack: Pack, brains: Mapping[str, Brain]) -> list[str]:
         for note in of_brain(pack, brain):
             whose.setdefault(note, []).append(escape(name))
     return [f"{', '.join(names)}: {note}" for note, names in whose.items()]
+
+
+@st.cache_data(max_entries=64, show_spinner=False, scope="session")
+def _unusual(
+    pack_hash: str, person: tuple[tuple[str, Any], ...], plan: Plan, _pack: Pack
+) -> list[tuple[str, str]]:
+    """As from `sweep_report.unusual_of`."""
+    return unusual_of(_pack, dict(person), plan)
 
 
 @st.cache_data(max_entries=64, show_spinner=False, scope="session")

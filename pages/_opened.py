@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from csegsynth_core import page_views
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_checks import PERSON, person_of_query
 from csegsynth_core.scenario_file import (
@@ -30,7 +31,7 @@ def scenario(pack: Pack, opened: Scenario, given: Container[str]) -> None:
     """
     held = _state.memory(pack)
     _state.set_person(pack, opened.person)
-    _state.set_baseline(pack, opened.baseline, "the scenario's baseline")
+    _state.set_baseline(pack, opened.baseline, page_views.SCENARIOS_BASELINE)
     _state.set_seed(pack, opened.seed)
     held["sweep"] = opened.sweep
     held["overlay"][:] = opened.overlays
@@ -54,9 +55,12 @@ def influence(pack: Pack, view: InfluenceView) -> None:
         "top": view.top,
         "every": view.every_voxel,
     }
-    for one in (True, False):  # of one person, of a group
+    for one, usual in page_views.GRADIENT_DRAWS.items():  # of one person, of a group
         mine = one is (view.whose == "person") and view.draws is not None
-        said[f"draws-{one}"] = view.draws if mine else _influence_filters.DRAWS[one]
+        said[f"draws-{one}"] = view.draws if mine else usual
+    for one in (True, False):
+        mine = one is (view.whose == "person") and view.mean_map is not None
+        said[f"map-{one}"] = view.mean_map if mine else not one
     for name, value in said.items():
         st.session_state[f"influence-{name}-{pack.hash[:8]}"] = value
     _influence_filters.take(pack, view.subgroup)
@@ -69,13 +73,13 @@ def _version(pack: Pack, query: dict[str, str]) -> None:
 def _person(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(PERSON) for key in query):
         given = person_of_query(query, pack.schema)
-        _state.set_person(pack, _state.typical_like(pack, given) | given)
+        _state.set_person(pack, page_views.typical_like(pack, given) | given)
 
 
 def _baseline(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(BASELINE) for key in query):
         given = person_of_query(query, pack.schema, BASELINE)
-        _state.set_baseline(pack, _state.typical_like(pack, given) | given, "the link's baseline")
+        _state.set_baseline(pack, page_views.typical_like(pack, given) | given, "the link's baseline")
 
 
 def _seed(pack: Pack, query: dict[str, str]) -> None:
@@ -83,7 +87,7 @@ def _seed(pack: Pack, query: dict[str, str]) -> None:
 
 
 def _sweep(pack: Pack, query: dict[str, str]) -> None:
-    _state.memory(pack)["sweep"] = plan_of_query(query)
+    _state.memory(pack)["sweep"] = plan_of_query(query, pack.schema)
 
 
 def _overlays(pack: Pack, query: dict[str, str]) -> None:

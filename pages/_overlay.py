@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_file import MAX_LINES, THIS_PERSON, Overlay
+from csegsynth_core.page_views import sweeps_of
+from csegsynth_core.scenario_file import MAX_LINES, Overlay
 from csegsynth_core.scenarios import Plan
 from csegsynth_core.sweep_report import overlay_names
 from pages import _state
@@ -23,6 +22,7 @@ def controls(pack: Pack, plan: Plan) -> None:
         seed=int(held["seed"]),
         scenarios=plan.scenarios,
         keep_distance=plan.keep_distance,
+        changes=plan.changes,
     )
     room = MAX_LINES - len(plan.scenarios) - sum(len(one.scenarios) for one in overlays)
     label = f"Overlay ({len(overlays)})" if overlays else "Overlay"
@@ -33,9 +33,10 @@ def controls(pack: Pack, plan: Plan) -> None:
             args=(own,),
             icon=":material/add:",
             disabled=room < len(own.scenarios),
-            help="They stay while you change the person, the draw or the scenario, or load somebody from your table.",
+            help="They stay while you change the person, the draw, the scenario or what changes at an age, or load "
+            "somebody from your table.",
         )
-        for n, (name, one) in enumerate(zip(_names(pack), overlays, strict=True)):
+        for n, (name, one) in enumerate(zip(_names(pack, plan), overlays, strict=True)):
             st.button(
                 name,
                 on_click=overlays.remove,
@@ -48,10 +49,10 @@ def controls(pack: Pack, plan: Plan) -> None:
             st.caption(f"{MAX_LINES} lines are the most: drop one, or choose one scenario.")
 
 
-def _names(pack: Pack) -> list[str]:
+def _names(pack: Pack, plan: Plan) -> list[str]:
     """What the overlays are called beside the current person."""
     held = _state.memory(pack)
-    return overlay_names(pack.schema, held["person"], int(held["seed"]), held["overlay"])
+    return overlay_names(pack.schema, held["person"], int(held["seed"]), held["overlay"], plan.changes)
 
 
 def _letter(overlays: list[Overlay]) -> str:
@@ -62,7 +63,7 @@ def _letter(overlays: list[Overlay]) -> str:
 
 def warnings(pack: Pack, plan: Plan) -> list[str]:
     """Which overlays are not drawn, and how to see them."""
-    left_out = _names(pack)[len(entries(pack, plan)) - 1 :]
+    left_out = _names(pack, plan)[len(entries(pack, plan)) - 1 :]
     return [
         f"{name} is not drawn: {MAX_LINES} lines are the most. Choose one scenario, or drop an overlay."
         for name in left_out
@@ -72,11 +73,4 @@ def warnings(pack: Pack, plan: Plan) -> list[str]:
 def entries(pack: Pack, plan: Plan) -> list[tuple[str, _state.Person, Plan]]:
     """Name, person and sweep of everybody whose lines are drawn, the current person first, while there is room."""
     held = _state.memory(pack)
-    out, room = [(THIS_PERSON, held["person"], plan)], MAX_LINES - len(plan.scenarios)
-    for name, one in zip(_names(pack), held["overlay"], strict=True):
-        room -= len(one.scenarios)
-        if room < 0:
-            break
-        own = replace(plan, scenarios=one.scenarios, keep_distance=one.keep_distance, seed=one.seed)
-        out.append((name, one.person, own))
-    return out
+    return sweeps_of(pack, held["person"], int(held["seed"]), held["overlay"], plan)

@@ -10,21 +10,26 @@ from csegsynth_core import figures
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.page_figures import alike
-from csegsynth_core.substructures import REGIONS
+from csegsynth_core.substructures import REGIONS, RegionOfInterest
 from csegsynth_core.tissue import BY_NAME
+from csegsynth_core.uncertainty import PairedSpread
+from pages import _volumes
 
 
-def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
-    """Regions of the person with their change to the baseline and centiles, in two columns."""
-    shown = st.toggle(
+def wanted() -> bool:
+    """The switch that shows regions."""
+    return st.toggle(
         "Regions",
         key="regions",
         persist_state="session",
         help="Ventricles, cortex, lobes and more, read off the maps by a network trained on labelled brains "
         "(its Dice scores: assets/parcellation/card.md)",
     )
-    if not shown:
-        return
+
+
+def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> _volumes.Fill:
+    """Places for regions of the person with their change to the baseline and centiles, in two columns; gives what
+    fills them."""
     own, base = person.regions_ml, baseline.regions_ml
     age, sex, who = alike(pack, person)
     words = {
@@ -36,26 +41,28 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
     }
     among = html.escape(f"among {who}") if words else ""
     half = (len(REGIONS) + 1) // 2
-    for column, part in zip(st.columns(2, gap="medium"), (REGIONS[:half], REGIONS[half:]), strict=True):
-        rows = "".join(
-            _row(r.name, r.title, BY_NAME[r.tissue].colour, own[r.name], base[r.name], words.get(r.name, ""))
-            for r in part
-        )
-        column.html(
-            '<table class="volumes regions"><thead><tr><th>Region</th><td>mL</td>'
-            f'<td title="{html.escape(label)}">Δ mL</td><td>Δ %</td>'
-            f'<td class="words" title="{among}">{"centile" if words else ""}</td></tr></thead>'
-            f"<tbody>{rows}</tbody></table>"
-        )
+    places = [column.empty() for column in st.columns(2, gap="medium")]
+
+    def fill(spread: PairedSpread | None) -> None:
+        for place, part in zip(places, (REGIONS[:half], REGIONS[half:]), strict=True):
+            rows = "".join(_row(r, own[r.name], base[r.name], words.get(r.name, ""), spread) for r in part)
+            place.html(
+                f'<table class="volumes regions"><thead><tr><th>Region</th>{"".join(_volumes.heads(label))}'
+                f'<td>Δ %</td><td class="words" title="{among}">{"centile" if words else ""}</td></tr></thead>'
+                f"<tbody>{rows}</tbody></table>"
+            )
+
+    return fill
 
 
-def _row(name: str, title: str, colour: str, ml: float, base: float, words: str) -> str:
-    change, share = (
-        f"{v:+.1f}".replace("-", "−") for v in (ml - base, 100 * (ml / base - 1) if base else 0.0)
-    )
-    same = ("+0.0", "−0.0")
-    change, share = ("±0.0" if v in same else v for v in (change, share))
+def _row(region: RegionOfInterest, ml: float, base: float, words: str, spread: PairedSpread | None) -> str:
+    digits = 0 if ml >= 100 else 1
+    own, paired = (spread.person[region.name], spread.change[region.name]) if spread else (None, None)
     return (
-        f'<tr data-region="{name}"><th><i style="background:{colour}"></i>{title}</th>'
-        f'<td>{ml:.1f}</td><td>{change}</td><td>{share}</td><td class="words">{words}</td></tr>'
+        f'<tr data-region="{region.name}"><th title="{region.title}">'
+        f'<i style="background:{BY_NAME[region.tissue].colour}"></i>{region.title}</th>'
+        f"<td>{ml:.1f}{_volumes.ends(own, digits)}</td>"
+        f"<td>{_volumes.change(ml - base)}{_volumes.ends(paired, 1, signed=True)}</td>"
+        f"<td>{_volumes.change(100 * (ml / base - 1) if base else 0.0)}</td>"
+        f'<td class="words">{words}</td></tr>'
     )

@@ -17,14 +17,20 @@ KEPT = 48
 
 
 @st.cache_resource(show_spinner=False, scope="session")
-def _store() -> tuple[OrderedDict[Any, Any], threading.Lock]:
+def _store(kept: int) -> tuple[OrderedDict[Any, Any], threading.Lock]:
     """Results that were computed, by what they depend on; the least recently used go first."""
     return OrderedDict(), threading.Lock()
 
 
-def remembered(key: tuple[Any, ...], label: str, make: Callable[[Callable[[int, int], None]], Any]) -> Any:
-    """A result, computed once with a progress bar."""
-    held, lock = _store()
+def remembered(
+    key: tuple[Any, ...], label: str, make: Callable[[Callable[[int, int], None]], Any], kept: int = KEPT
+) -> Any:
+    """A result, computed once with a progress bar.
+
+    Args:
+        kept: results that are kept together with this one; fewer where each is large.
+    """
+    held, lock = _store(kept)
     with lock:
         if key in held:
             held.move_to_end(key)
@@ -36,7 +42,7 @@ def remembered(key: tuple[Any, ...], label: str, make: Callable[[Callable[[int, 
         bar.empty()
     with lock:
         held[key] = result
-        while len(held) > KEPT:
+        while len(held) > kept:
             held.popitem(last=False)
     return result
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from csegsynth_core.generate import Brain, generate_one, mean_brain
 from csegsynth_core.pack import Pack, find, load_pack
+from csegsynth_core.page_views import baseline_of, typical
 from pages import _packs, _shelf
 
 Person = dict[str, Any]
@@ -76,33 +77,10 @@ def memory(pack: Pack) -> dict[str, Any]:
     return st.session_state[key]
 
 
-def typical(pack: Pack, sex: str | None) -> Person:
-    """A typical training person of a sex, on the steps of the controls."""
-    one = pack.schema.sex
-    sex = sex or (str(pack.encoder.default_person()[one.name]) if one else None)
-    person = pack.encoder.default_person(sex=sex) if one else pack.encoder.default_person()
-    return {k: float(round(v)) if _is_age(pack, k) else v for k, v in person.items()}
-
-
-def typical_like(pack: Pack, person: Person) -> Person:
-    """A typical training person of somebody's sex; links leave out what is as theirs."""
-    sex = person.get(pack.schema.sex.name) if pack.schema.sex else None
-    return typical(pack, None if sex is None else str(sex))
-
-
-def _is_age(pack: Pack, name: str) -> bool:
-    return pack.schema.age is not None and pack.schema.age.name == name
-
-
 def baseline(pack: Pack) -> tuple[Person, str]:
     """The person to compare with, and what to call them."""
     held = memory(pack)
-    if held["baseline"] is not None:
-        return held["baseline"], held["label"]
-    one = pack.schema.sex
-    sex = held["person"].get(one.name) if one else None
-    label = f"typical {one.levels[sex]} person" if one and sex else "typical person"
-    return typical_like(pack, held["person"]), label
+    return baseline_of(pack, held["person"], held["baseline"], held["label"])
 
 
 def describe(pack: Pack, brain: Brain) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from csegsynth_core import figures, regions, surface
+from csegsynth_core import figures, page_views, surface
 from csegsynth_core.generate import Brain
 from pages import _surface_camera
 
@@ -16,7 +16,6 @@ _SIDES = {
     "above": "From above", "below": "From below",
 }  # fmt: skip
 _CONFIG = {"displayModeBar": False, "responsive": True, "scrollZoom": True}
-VENTRICLE_LEVEL = 0.4
 
 
 def switches() -> tuple[str, figures.Side]:
@@ -80,13 +79,7 @@ def _identity(brain: Brain) -> tuple[str, tuple[tuple[str, Any], ...], int]:
 
 @st.cache_resource(max_entries=8, show_spinner=False, scope="session")
 def _meshes(pack_hash: str, features: tuple[tuple[str, Any], ...], seed: int, _brain: Brain) -> Any:
-    inside = regions.parcel_map(_brain.maps, "ventricles")
-    cortex = surface.cortex(_brain.maps, inside)
-    return (
-        cortex,
-        surface.sulcal_depth_mm(cortex, _brain.maps),
-        surface.isosurface(inside, level=VENTRICLE_LEVEL),
-    )
+    return page_views.meshes_of(_brain)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False, scope="session")

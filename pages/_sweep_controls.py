@@ -8,8 +8,9 @@ from dataclasses import replace
 import streamlit as st
 
 from csegsynth_core.pack import Pack
+from csegsynth_core.page_views import default_plan
 from csegsynth_core.scenarios import Plan
-from pages import _state
+from pages import _changes, _state
 
 STEPS = (0.5, 1.0, 2.0, 5.0)
 DRAWS = (1, 5, 10, 20)
@@ -20,13 +21,6 @@ _HELP = (
 )
 
 
-def default_plan(pack: Pack) -> Plan:
-    """All training ages in steps of two years, both scenarios, ten draws."""
-    stats = pack.encoder.numeric[pack.schema.age.name]
-    scenarios = ("ideal", "regressed") if pack.regressions is not None else ("ideal",)
-    return Plan(math.ceil(stats.minimum), math.floor(stats.maximum), 2.0, scenarios, draws=10)
-
-
 def plan_controls(pack: Pack) -> Plan:
     """Controls in one row; returns the sweep they describe."""
     held = _state.memory(pack)
@@ -35,7 +29,7 @@ def plan_controls(pack: Pack) -> Plan:
     age = pack.schema.age
     stats = pack.encoder.numeric[age.name]
     low, high = age.plausible or (stats.minimum, stats.maximum)
-    a, b, c, d, e = st.columns([3.3, 0.9, 2.7, 1.8, 0.9], gap="medium")
+    a, b, c, d, e, f = st.columns([2.2, 0.95, 2.75, 1.75, 0.9, 1.45], gap="small")
     start, stop = a.slider(
         f"Ages :gray[{age.units}]",
         min(math.ceil(low), math.floor(before.start)),
@@ -63,10 +57,14 @@ def plan_controls(pack: Pack) -> Plan:
         "Draws", options, options.index(before.draws), key=f"draws-{turn}",
         help="Latent draws whose spread is shown. The first is the draw of the sidebar.",
     )  # fmt: skip
+    with f:
+        st.space(8)  # where the others have their labels
+        changes = _changes.controls(pack, before, turn)
     stop = stop if stop > start else start + 1
     plan = Plan(
         float(start), float(stop), float(step), _CHOICES[chosen],
         keep_distance=keep == "distance" and chosen != "ideal", draws=int(draws), seed=int(held["seed"]),
+        changes=changes,
     )  # fmt: skip
     held["sweep"] = None if plan == replace(default_plan(pack), seed=plan.seed) else plan
     return plan

@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from csegsynth_core import figures
+from csegsynth_core import figures, page_views
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import Plan, Sweep, sweep
-from csegsynth_core.sweep_report import Named, path_sample
+from csegsynth_core.sweep_report import Named
 from pages import _state
 
 KEPT = 32
@@ -114,13 +114,10 @@ def _frame(
 
 def film(pack: Pack, one: Sweep, scenario: str, count: int, bar: Any) -> list[figures.Frame]:
     """Frames of at most `count` evenly spaced ages of a sweep (`path_sample`)."""
-    rows = path_sample(one, scenario, count)
-    age = pack.schema.age.name
-    out = []
-    for n, (_, row) in enumerate(rows.iterrows()):
-        if n:
-            bar.progress(n / len(rows), text=f"Brains, {scenario}")
-        person = tuple((name, row[name]) for name in pack.schema.names)
-        out.append(_frame(pack.hash, person, float(row[age]), bool(row["trained"]), one.plan.seed, pack))
+    out = page_views.film_of(
+        pack, one, scenario, count,
+        frame=lambda who, age, trained: _frame(pack.hash, tuple(who.items()), age, trained, one.plan.seed, pack),
+        done=lambda share: bar.progress(share, text=f"Brains, {scenario}"),
+    )  # fmt: skip
     bar.empty()
     return out

@@ -12,12 +12,11 @@ import streamlit as st
 from csegsynth_core import figures
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
+from csegsynth_core.page_views import AVERAGED, average_person
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
 from pages import _link, _planes, _state, _surface
 
 _VIEWS = {"person": "Person", "pair": "Side by side", "difference": "Difference", "surface": "3-D surface"}
-AVERAGED = 16
-"""Latent draws whose mean lies behind contours."""
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, figures.CONTOURS: "Contours"}
 
 
@@ -96,10 +95,8 @@ def _choice(label: str, key: str, names: dict[str, str], first: int = 0) -> str:
 
 
 def average(pack: Pack, person: Brain) -> Brain:
-    """The mean brain over `AVERAGED` draws of the pack's typical person of this one's sex."""
-    one = pack.schema.sex
-    sex = str(person.features[one.name]) if one else None
-    return _state.mean_brain_of(pack, _state.typical(pack, sex), AVERAGED)
+    """The mean brain that lies behind this person's contours."""
+    return _state.mean_brain_of(pack, average_person(pack, person), AVERAGED)
 
 
 def _sex_word(pack: Pack, person: Brain) -> str:

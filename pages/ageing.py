@@ -44,21 +44,26 @@ try:
     _link.write(pack)
     measures = _ageing_views.measures(view)
     check_plausible(pack.schema.age, plan.ages)
-    check_ages(plan.ages)  # of the lines on the page and in every export
+    drawn = _overlay.entries(pack, plan)
+    for _, _, own in drawn:  # of the lines on the page and in every export
+        check_ages(own.ages, own.breaks)
     said = map(escape, [*warnings_of(pack, plan), *_overlay.warnings(pack, plan)])
-    _notes.strip([*said, *_notes.of_person(pack, held["person"], skip=[pack.schema.age.name])])
+    others = [
+        f"{escape(name)}: {note}" for name, who, own in drawn[1:] for note in _notes.along(pack, who, own)
+    ]
+    _notes.strip([*said, *_notes.of_sweep(pack, held["person"], plan), *others])
     bar, chart = st.empty(), st.container(key=f"lines-of-{view}", gap=None).empty()
 
     def sweeps(draws: int | None) -> list:
         return [
             (name, _sweeps.run(pack, who, replace(own, draws=draws or own.draws), bar, f"Volumes: {name}"))
-            for name, who, own in _overlay.entries(pack, plan)
+            for name, who, own in drawn
         ]
 
     if volumes and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:
         _ageing_views.trajectories(pack, sweeps(1), unit, measures, chart)  # while further draws are made
     people = sweeps(None if volumes else 1)
-    saved = people if volumes else _sweeps.all_draws(pack, people, _overlay.entries(pack, plan))
+    saved = people if volumes else _sweeps.all_draws(pack, people, drawn)
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()

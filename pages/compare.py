@@ -38,7 +38,7 @@ with head:
             "somebody's life."
         )
     )
-    _compare_export.popover(pack, table, brains, people, draws=draws, seed=seed)
+    _compare_export.popover(pack, table, brains, regions=regions)
 _notes.strip(_notes.of_scenarios(pack, brains), shown=1)
 
 

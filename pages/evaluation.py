@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from shlex import quote
 
+import pandas as pd
 import streamlit as st
 
 from csegsynth_core import measured
@@ -23,7 +24,7 @@ _link.routed()
 pack = _state.current_pack()
 whole = measured.tidy(pack.metrics)
 tables = list(dict.fromkeys(whole["table"]))
-pairs = measured.paired(pack.metrics)
+pairs = pd.concat([measured.paired(pack.metrics, key) for key in ("paired", "paired_regions")])
 more = measured.others(pack.metrics)
 kept = pack.metrics.get("n_validation", pack.metrics.get("n"))
 

@@ -7,7 +7,8 @@ from html import escape
 import streamlit as st
 
 from csegsynth_core.errors import CSegSynthError
-from pages import _about, _individual_export, _link, _notes, _regions, _state, _viewer, _volumes
+from csegsynth_core.uncertainty import PairedSpread
+from pages import _about, _draws, _individual_export, _link, _notes, _regions, _state, _viewer, _volumes
 
 _link.routed()
 pack = _state.current_pack()
@@ -29,6 +30,20 @@ with st.container(horizontal=True, vertical_alignment="center", wrap=False, key=
 more = [*_state.memory(pack)["notes"], *_volumes.beyond_reference(pack, brain)]
 _notes.strip([*_notes.of_brain(pack, brain), *map(escape, more)])
 _viewer.show(pack, brain, base, base_label)
-place, table = _volumes.show(pack, brain, base, base_label)
-_volumes.fill_spread(place, table, _volumes.draws_of(pack, person, seed))
-_regions.show(pack, brain, base, base_label)
+fills = [_volumes.show(pack, brain, base, base_label)]
+regions = _regions.wanted()
+if regions:
+    fills.append(_regions.show(pack, brain, base, base_label))
+
+
+def fill(spread: PairedSpread | None) -> None:
+    """Show volumes and regions, with their spread over draws where it is known."""
+    for one in fills:
+        one(spread)
+
+
+whose = (pack, person, base_person, seed, regions)
+fill(_draws.known(*whose))
+if _draws.known(*whose) is None:  # after the pictures, and left for the next run as soon as there is one
+    resting = st.empty()
+    fill(_draws.made(*whose, waiting=resting.empty))

@@ -6,11 +6,10 @@ from html import escape
 
 import streamlit as st
 
-from csegsynth_core import saliency
-from csegsynth_core.data.volume_centiles import TOTAL
+from csegsynth_core import scenario_pages
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.page_views import GRADIENT_DRAWS, bars_of, measure_name
 from csegsynth_core.scenario_pages import INFLUENCE, INFLUENCE_DRAWS, TOP, InfluenceView
-from csegsynth_core.tissue import ALL
 from pages import (
     _about,
     _influence_export,
@@ -24,8 +23,7 @@ from pages import (
 )
 
 _link.routed()
-MEASURES = {t.name: t.bids for t in ALL} | {TOTAL: "WM+GM+CSF"}
-MEASURES |= {r.name: r.title for r in saliency.WHOLE_REGIONS}
+MEASURES = {name: measure_name(name) for name in scenario_pages.MEASURES}
 UNITS = {"sd": "Per SD", "natural": "Natural unit"}
 
 pack = _state.current_pack()
@@ -52,42 +50,40 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small", key
             "Features shown", *TOP, 10, key=f"influence-top-{own}", persist_state="session"
         )
         draws = st.number_input(
-            "Latent draws", *INFLUENCE_DRAWS, _influence_filters.DRAWS[whose == "person"],
+            "Latent draws", *INFLUENCE_DRAWS, GRADIENT_DRAWS[whose == "person"],
             key=f"influence-draws-{whose == 'person'}-{own}", persist_state="session",
         )  # fmt: skip
         every = whose != "person" and st.toggle(
             "All voxels", key=f"influence-every-{own}", persist_state="session", help=_influence_people.VOXELS
         )
+        map_of = st.segmented_control(
+            "Map of where a feature acts", [True, False], default=whose != "person", required=True,
+            key=f"influence-map-{whose == 'person'}-{own}", persist_state="session",
+            format_func=_influence_people.MAP_OF[whose == "person"].get, help=_influence_people.MAPS,
+        )  # fmt: skip
         st.caption(_influence_people.EXPLAINED)
         where = _influence_filters.filters(pack) if whose != "person" else {}
-_state.memory(pack)["influence"] = InfluenceView(
+settings = _state.memory(pack)["influence"] = InfluenceView(
     whose, measure, unit, int(count), {name: tuple(wanted) for name, wanted in where.items()},
-    None if draws == _influence_filters.DRAWS[whose == "person"] else int(draws), every,
+    None if draws == GRADIENT_DRAWS[whose == "person"] else int(draws), every,
+    None if map_of == (whose != "person") else map_of,
 )  # fmt: skip
 _link.write_with(pack, INFLUENCE, "These settings are")
 
 slot = st.container(key="influence-progress")  # what is shown stays where it is while something is computed
 try:
     people, about = _influence_people.people_of(pack, whose, person)
-    resolution = _influence_filters.resolution_of(pack, every, one=whose == "person")
     with slot:
-        found = _influence_people.gradients_of(pack, people, int(draws), seed, resolution)
-    whole = saliency.summarise(pack, found, where=where)
-    top = whole[whole["measure"] == measure].head(int(count))
-    contrasts = None
-    if unit == "natural":
-        with slot:
-            contrasts = _influence_people.contrasts_of(
-                pack, people, list(top["column"]), where, int(draws), seed, resolution
-            )
+        computed = bars_of(
+            pack, settings, people, about, seed,
+            gradients=_influence_people.gradients_of, contrasts=_influence_people.contrasts_of,
+        )  # fmt: skip
 except CSegSynthError as error:
     _about.show_error(error)
     st.stop()
-shown = saliency.to_show(whole, contrasts, measure, int(count))
-mapped = dict(zip(top["column"], top["label"], strict=True))
-band = saliency.band_name(whole)
-n = int(whole["people"].iloc[0])
-sampled = saliency.EVERY_SECOND if found.resolution == 2 else ""
+shown, mapped, band, n, sampled = (
+    computed.shown, computed.mapped, computed.band, computed.count, computed.sampled
+)  # fmt: skip
 _influence_map.follow(pack, mapped, measure)
 with head:
     st.html(
@@ -98,13 +94,9 @@ with head:
             f"Associations that the model learned, not effects. {f'Whiskers: {band}.' if band else ''}"
         )
     )
-    _influence_export.popover(
-        pack, found, whole, shown, mapped, contrasts=contrasts, measure=measure, unit=unit, band=band, where=where,
-        title=f"Influence on {MEASURES[measure]} volume, {about}{f' (n = {n})' if n > 1 else ''}"
-        + (f", {sampled}" if sampled else ""),
-    )  # fmt: skip
+    _influence_export.popover(pack, computed)
 if whose != "person":
-    _influence_people.flagged(pack, found, where)
+    _influence_people.flagged(pack, computed.found, where)
 else:
     _notes.strip(_notes.of_person(pack, person))
 left, right = st.columns([48, 52], gap="medium")
@@ -112,4 +104,4 @@ with left:
     _influence_table.bars(shown, measure, unit, band)
 with right:
     _influence_table.table(pack, shown, unit, band)
-_influence_map.show(pack, person, seed, mapped, measure, group=whose != "person")
+_influence_map.show(pack, person, seed, computed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from csegsynth_core import methods_text, page_export
+from csegsynth_core import methods_text, page_views
 from pages import _about, _figure_export, _link, _method_session, _state
 
 _link.routed()
@@ -44,6 +44,7 @@ with trained:
     )
 with licences:
     st.markdown(methods_text.licences(pack).replace("\n", "  \n"))
+shown = page_views.method(pack, _link.scenario_of(pack), session)
 with head:
     st.html(
         "<h1>Method and citation</h1>" + _about.notice("Nor for prognosis or any decision about a person.")
@@ -56,7 +57,8 @@ with head:
             ("Methods", "csegsynth_methods.txt", "text/plain", lambda: paragraph),
             ("BibTeX", "csegsynth.bib", "text/x-bibtex", methods_text.bibtex),
         ],
-        everything=lambda: page_export.method_zip(pack, session, scenario=_link.scenario_of(pack).to_json()),
-        commands=session.commands(pack),
-        gives=page_export.METHOD_GIVES,
+        everything=shown.everything,
+        commands=shown.commands,
+        gives=shown.gives,
+        show=shown.show,
     )

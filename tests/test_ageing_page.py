@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from csegsynth_core import methods_text, sweep_report
+from csegsynth_core import methods_text, page_views, sweep_report
 from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.generate import generate_one
 from csegsynth_core.scenarios import Plan, path, sweep
@@ -493,7 +493,6 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
 
     from csegsynth_core import figures, grid
     from csegsynth_core.tissue import TISSUES
-    from pages import _ageing_export, _planes, _sweeps
 
     packed = np.zeros((len(TISSUES), *(b.stop - b.start for b in grid.BOX)), np.uint8)
     packed[1, :30, 20:80] = 255  # grey matter on the left alone
@@ -505,18 +504,101 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
         return b""
 
     display = figures.Display(radiological=radiological)
-    monkeypatch.setattr(_planes, "conventions", lambda: display)
-    monkeypatch.setattr(_sweeps, "film", lambda *_: [frame])
-    monkeypatch.setattr(_ageing_export, "strip_file", strip_file)
-    monkeypatch.setattr(_ageing_export.report, "note", lambda _: "")
+    monkeypatch.setattr(page_views, "strip_file", strip_file)
+    monkeypatch.setattr(sweep_report, "note", lambda _: "")
     pack = SimpleNamespace(schema=SimpleNamespace(age=SimpleNamespace(units="weeks")))
-    _ageing_export._strips(
-        pack, [("this person", SimpleNamespace(plan=SimpleNamespace(scenarios=("ideal",))))]
-    )
+    one = SimpleNamespace(plan=SimpleNamespace(scenarios=("ideal",)))
+    page_views.strip_files(pack, one, lambda _: [frame], display)
     left, right = np.array_split(drawn["picture"].sum(axis=(0, 2)), 2)
     assert bool(left.sum() < right.sum()) is radiological
     assert drawn["letters"][:2] == (("R", "L") if radiological else ("L", "R"))
     assert (drawn["ages"], drawn["trained"], drawn["age_units"]) == ([40.0], [False], "weeks")
+
+
+FINE = SWEEP | {"step": "2"}
+RETIRED = {"change": "occupation:40=retired", "p_occupation": "full_time", "p_age": "44", "p_sex": "F"}
+
+
+def _row(app: Any, label: str) -> Any:
+    """A control of the last change."""
+    return [w for w in [*app.selectbox, *app.number_input] if w.label.startswith(label)][-1]
+
+
+def test_changes_come_by_link_and_overlays_keep_theirs(pack) -> None:
+    from csegsynth_core.changes import Change
+
+    other = {"overlay1": "name=A&scenario=regressed&change=occupation:45%3Dretired"}
+    app = _ageing(_app(pack="ixi", **FINE | RETIRED | other).run())
+    assert not app.exception and not app.error
+    names = ["this person (Retired from 40): regressed", "A (Retired from 45): regressed"]
+    assert set(names) <= {t["name"] for t in _figure(app)["data"] if t.get("showlegend")}
+    person = {**pack.encoder.default_person(sex="F"), "age": 44.0, "occupation": "full_time"}
+    for name, age in zip(names, (40.0, 45.0), strict=True):
+        plan = Plan(30, 50, 2, ("regressed",), changes=(Change("occupation", age, "retired"),))
+        one = sweep(pack, person, plan)
+        assert _points_of(_figure(app), name)[1] == pytest.approx(one.volumes["gm"].tolist(), rel=1e-5)
+    query = _query(app)
+    assert query["change"] == "occupation:40=retired"
+    (notes,) = (e.proto.body for e in app.get("html") if 'class="notes"' in e.proto.body)
+    assert "<b>Occupation</b> Retired, unusual among women of 40–4" in notes
+    next(b for b in app.button if b.label == "Keep these lines").click().run()
+    next(b for b in app.button if (b.key or "").startswith("change-drop")).click().run()
+    assert not app.exception and not app.error
+    query = _query(app)
+    assert "change" not in query and "change=occupation%3A40%3Dretired" in query["overlay2"]
+    assert "B (Retired from 40): regressed" in {t.get("name") for t in _figure(app)["data"]}
+    saved = app.session_state[f"memory-{pack.hash[:12]}"]["overlay"]
+    assert [one.changes[0].age for one in saved] == [45.0, 40.0]
+
+
+def test_changes_are_made_row_by_row(pack) -> None:
+    app = _ageing(_app(pack="ixi", **FINE | RETIRED).run())
+    next(b for b in app.button if b.label == "Add a change").click().run()
+    assert _query(app)["change"] == "occupation:40=retired"  # a row counts once it is complete
+    assert any("once it has feature, age and value" in c.value for c in app.caption)
+    _row(app, "Feature").set_value("weight").run()
+    _row(app, "Value").set_value(70.0).run()
+    _row(app, "From age").set_value(47.0).run()
+    assert _query(app)["change"] == "occupation:40=retired&weight:47=70"
+    _row(app, "Feature").set_value("occupation").run()
+    [one for one in app.selectbox if one.label == "Value"][-1].set_value("student").run()
+    _row(app, "From age").set_value(40.0).run()
+    assert "occupation changes twice at the age of 40" in app.error[0].value
+    assert _query(app)["change"] == "occupation:40=retired" and not app.exception
+    _row(app, "From age").set_value(48.0).run()
+    assert not app.error and _query(app)["change"] == "occupation:40=retired&occupation:48=student"
+    app.switch_page("pages/individual.py").run()
+    _ageing(app)
+    assert _query(app)["change"] == "occupation:40=retired&occupation:48=student" and not app.exception
+    next(b for b in app.button if (b.key or "").startswith("change-drop")).click().run()
+    assert _query(app)["change"] == "occupation:48=student"
+    _switch(app, "View", "features")
+    table = app.dataframe[0].value.set_index("Feature")
+    assert table.loc["Occupation", "50"].startswith("Student") and not app.exception
+
+
+def test_an_opened_scenario_brings_its_changes(pack) -> None:
+    from csegsynth_core.changes import Change
+    from csegsynth_core.scenario_file import Scenario
+
+    person = pack.encoder.default_person(sex="M", age=50)
+    plan = Plan(30, 50, 2, ("ideal",), draws=1, changes=(Change("weight", 41.0, 99.0),))
+    app = _ageing(_app(pack="ixi", **FINE | RETIRED).run())
+    opener = next(u for u in app.file_uploader if u.label == "Open a scenario")
+    wanted = Scenario("ixi", pack.hash, person, sweep=plan)
+    opener.set_value(("a.json", wanted.to_json().encode(), "application/json")).run()
+    assert not app.exception and not app.error
+    assert _query(app)["change"] == "weight:41=99"
+    assert (_row(app, "Feature").value, _row(app, "Value").value) == ("weight", 99.0)
+    assert app.session_state[f"memory-{pack.hash[:12]}"]["sweep"] == plan
+
+
+def test_too_few_ages_for_a_step_end_in_a_message(pack) -> None:
+    app = _ageing(_app(pack="ixi", **SWEEP | RETIRED).run())
+    assert not app.exception and "at least 6 different ages" in app.error[0].value
+    app.run()
+    app.selectbox(key=next(s.key for s in app.selectbox if s.label == "Step")).set_value(2.0).run()
+    assert not app.error and not app.exception
 
 
 def test_a_sweep_of_implausible_ages_is_refused_alone_and_says_which_ages_can_be(pack) -> None:

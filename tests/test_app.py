@@ -6,15 +6,20 @@ import ast
 import json
 import re
 import shutil
+import threading
 import tomllib
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from csegsynth_core import pack as packs
+from csegsynth_core.compare import volumes_draw_by_draw, volumes_of_draws
 from csegsynth_core.errors import TableError
 from csegsynth_core.generate import generate_one
+from csegsynth_core.page_views import SPREAD_DRAWS
+from csegsynth_core.uncertainty import paired_spread
 
 testing = pytest.importorskip("streamlit.testing.v1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +153,66 @@ def test_outside_the_training_range_is_said(app) -> None:
 def test_a_baseline_is_kept(app) -> None:
     _by_label(app.slider, "Age").set_value(70.0).run()
     _by_label(app.button, "Set as baseline").click().run()
-    assert re.findall(r"<td>([^<]*\d)</td><td class=\"words\">", _html(app)) == ["±0.0"] * 4
+    same = r'<td>([^<]*\d)<em class="spread">([^<]*)</em></td><td class="words">'
+    assert re.findall(same, _html(app)) == [("±0.0", "0.0")] * 4
+
+
+def test_the_spread_over_draws_stands_beside_volumes_changes_and_regions(app, pack) -> None:
+    person = _typical(pack, pack.encoder.levels["sex"].mode)
+    app.session_state["regions"] = True
+    _by_label(app.slider, "Age").set_value(75.0).run()
+    assert not app.exception
+    old, base = (
+        volumes_of_draws(pack, {**person, "age": age}, draws=SPREAD_DRAWS, regions=True)
+        for age in (75.0, 48.0)
+    )
+    spread = paired_spread(old, base)
+    text = _html(app)
+    for key in ("gm", "wm+gm+csf", "ventricles", "cortical_gm"):
+        row = re.search(rf'<tr data-(?:volume|region)="{re.escape(key)}">.*?</tr>', text)[0].replace("−", "-")
+        own, paired = re.findall(r'<em class="spread">([^<]*)</em>', row)
+        assert [float(v) for v in own.split("–")] == pytest.approx(spread.person[key], abs=0.51)
+        assert [float(v) for v in paired.split(" to ")] == pytest.approx(spread.change[key], abs=0.051)
+    strips = json.loads(app.get("plotly_chart")[-1].proto.spec)
+    line = next(t for t in strips["data"] if t.get("hovertemplate", "").startswith("GM spread over draws"))
+    assert line["x"] == pytest.approx(spread.person["gm"], abs=1e-3)
+    assert "…</em>" not in text
+
+
+def test_draws_are_made_once_and_go_on_where_a_run_ended(pack, monkeypatch) -> None:
+    """Another change to the page ends a run between two draws; the draws that are made stay."""
+    from pages import _draws
+
+    made = []
+
+    def counted(*args: Any, **more: Any) -> Any:
+        for row in volumes_draw_by_draw(*args, **more):
+            made.append(args[1]["age"])
+            yield row
+
+    store = (OrderedDict[Any, Any](), threading.Lock())
+    monkeypatch.setattr(_draws, "volumes_draw_by_draw", counted)
+    monkeypatch.setattr(_draws, "_store", lambda: store)
+    base = _typical(pack, "F")
+    person = {**base, "age": 60.0}
+
+    def stop_at_three() -> None:
+        if made.count(60.0) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _draws.made(pack, person, base, 5, False, stop_at_three)
+    assert _draws.known(pack, person, base, 5, False) is None
+    found = _draws.made(pack, person, base, 5, False)
+    assert made == [48.0] * SPREAD_DRAWS + [60.0] * SPREAD_DRAWS
+    ml = [volumes_of_draws(pack, one, draws=SPREAD_DRAWS, seed=5) for one in (person, base)]
+    assert found == paired_spread(*ml)
+    assert _draws.made(pack, person, base, 5, False) == found and len(made) == 2 * SPREAD_DRAWS
+    whole = _draws.made(pack, person, base, 5, True)
+    assert set(whole.change) > set(found.change)
+    assert _draws.known(pack, base, person, 5, False).change["gm"] == pytest.approx(
+        [-v for v in reversed(found.change["gm"])], abs=1e-3
+    )
 
 
 def test_every_view_of_the_brain(app, pack) -> None:

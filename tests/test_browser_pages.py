@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 from csegsynth_core import compare, methods_text, saliency
+from csegsynth_core.__main__ import main
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.tissue import TISSUES
 from tests.browser import PATIENCE, go, says, settle, wait_for_brain
@@ -241,3 +244,30 @@ def test_method_tells_what_the_session_holds(page, pack) -> None:
         box = shown.bounding_box()
         assert box["y"] + box["height"] <= page.viewport_size["height"]
     assert page.failures == []
+
+
+def test_an_export_tells_what_it_makes_and_is_made_again_by_its_command(page, tmp_path) -> None:
+    """The zip of the Compare page, with progress, against the files that `show` makes from the scenario in it."""
+    go(page, "Compare", "Compare")
+    settle(page)
+    page.get_by_role("button", name="Export", exact=False).first.click()
+    with page.expect_download(timeout=90_000 * PATIENCE) as waiting:
+        page.get_by_role("button", name="Everything (zip)").click()
+        bar = page.locator('.stPopover [data-testid="stProgress"], [data-testid="stPopoverBody"] .stProgress')
+        bar.first.wait_for(timeout=20_000 * PATIENCE)
+        assert re.search("Volumes|Slices|Maps and tables", bar.first.inner_text())
+    folder = tmp_path / "zip"
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        archive.extractall(folder)
+    bar.first.wait_for(state="detached", timeout=10_000 * PATIENCE)  # done: nothing is told any more
+    page.keyboard.press("Escape")
+    readme = (folder / "README.txt").read_text("utf-8").splitlines()
+    words = shlex.split(next(line for line in readme if "csegsynth_core show " in line))
+    words[words.index("--out") + 1] = str(tmp_path / "again")
+    words[words.index("show") + 1] = str(folder / "scenario.json")
+    assert main([*words[3:], "--quiet"]) == 0
+    files = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file()
+    }
+    assert not [f for f in files if (folder / f).read_bytes() != (tmp_path / "again" / f).read_bytes()]

@@ -126,6 +126,37 @@ def test_what_is_flagged_by_itself_and_what_is_large_at_any_age_is_not_told_agai
     assert coverage.unusual(replace(pack, encoder=encoder), tall) == []
 
 
+def test_what_is_extreme_at_any_age_is_told_by_itself(pack) -> None:
+    person = pack.encoder.default_person(sex="F", age=48)
+    assert coverage.extreme(pack, person) == []
+    stats = pack.encoder.numeric["weight"]
+    low = person | {"weight": stats.mean - 3.2 * stats.sd}
+    (found,) = coverage.extreme(pack, low)
+    assert found.feature == "weight" and found.label == pack.schema.feature("weight").label
+    said = pack.schema.feature("weight").said(low["weight"])
+    assert found.words == f"{said}, lower than 99 % of the training people (3.2 SD below their mean)"
+    assert coverage.extreme(pack, low, skip=["weight"]) == []
+    assert coverage.extreme(pack, person | {"weight": stats.mean - 2.9 * stats.sd}) == []
+    tails = replace(stats, centile99=stats.mean + 4 * stats.sd)  # more than one in a hundred is as heavy
+    votes = pack.encoder.levels["occupation"]
+    counts = dict.fromkeys(votes.counts, 4) | {"retired": 9 * votes.n}
+    seldom = replace(votes, counts=counts, n=sum(counts.values()))
+    encoder = Encoder(
+        pack.schema, {**pack.encoder.numeric, "weight": tails}, {**pack.encoder.levels, "occupation": seldom}
+    )
+    heavy = person | {"weight": stats.mean + 3.1 * stats.sd, "occupation": "student"}
+    told = [one.words for one in coverage.extreme(replace(pack, encoder=encoder), heavy)]
+    student = pack.schema.feature("occupation").levels["student"]
+    assert told[0] == f"{student}, fewer than 1 % of the training people"
+    assert told[1].endswith(", 3.1 SD above the mean of the training people")
+
+
+def test_typical_people_are_never_extreme(shipped) -> None:
+    for sex in shipped.schema.sex.levels:
+        for age in (25, 50, 75):
+            assert coverage.extreme(shipped, shipped.encoder.default_person(sex=sex, age=age)) == []
+
+
 def test_beyond_the_training_ages_the_nearest_people_are_named(pack) -> None:
     person = pack.encoder.default_person(sex="F", age=80) | {"age": 95.0, "occupation": "student"}
     oldest = pack.regressions.curves("occupation", "F")[0].ages[1]

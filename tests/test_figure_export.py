@@ -38,15 +38,20 @@ from csegsynth_core.figure_export import ExportFigure
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.pack import find
 from csegsynth_core.scenario_file import Scenario, from_dict, read_json
+from csegsynth_core.scenarios import MEASURES
 from csegsynth_core.static_figures import COLUMN_MM, PAGE_MM
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.tissue import BY_NAME, TISSUES
+from csegsynth_core.uncertainty import PairedSpread
 from tests.test_static_figures import cut, written
 
 SVG = "{http://www.w3.org/2000/svg}"
-ENDS = {
-    t: (ml - 9.0, ml + 9.0) for t, ml in (("wm", 500.0), ("gm", 600.0), ("csf", 200.0), ("wm+gm+csf", 1300.0))
-}
+ENDS = PairedSpread(
+    person={v: (ml - 9.0, ml + 9.0) for v, ml in zip(MEASURES, range(500, 800, 20), strict=False)},
+    change={v: (ml - 30.0, ml - 28.0) for v, ml in zip(MEASURES, range(0, 300, 20), strict=False)},
+    draws=10,
+)
+"""As if of draws; changes of some volumes lie outside."""
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +230,11 @@ def test_tables_hold_the_numbers_of_the_figures(pack, brains, everything_shown) 
     assert volumes.loc["gm", "person_ml"] == pytest.approx(person.volumes_ml["gm"], rel=1e-5)
     change = person.volumes_ml["gm"] - base.volumes_ml["gm"]
     assert volumes.loc["gm", "change_ml"] == pytest.approx(change, rel=1e-4)
-    assert volumes.loc["csf", "draws_low_ml"] == ENDS["csf"][0]
+    for volume in ("csf", "ventricles"):
+        own, paired = ENDS.person[volume], ENDS.change[volume]
+        assert tuple(volumes.loc[volume, ["draws_low_ml", "draws_high_ml"]]) == own
+        assert tuple(volumes.loc[volume, ["change_draws_low_ml", "change_draws_high_ml"]]) == paired
+    assert (volumes["draws"] == 10).all()
     voxels = everything_shown["difference_gm"].table()
     assert set(voxels["plane"]) == {"sagittal", "coronal", "axial"}
     row = voxels[voxels["plane"] == "axial"].iloc[500]
@@ -383,6 +392,37 @@ def test_the_scenarios_zip_repeats_its_means(pack, brains, tmp_path, monkeypatch
     told = pd.read_csv(tmp_path / "volumes.csv").query("measure in ('wm', 'gm', 'csf')")
     for row in told.to_dict("records"):
         assert again.loc[row["participant_id"], row["measure"]] == pytest.approx(row["mean_ml"], abs=0.01)
+
+
+def test_files_of_a_mean_map_tell_whose_mean_it_is(pack, brains) -> None:
+    person = brains[0]
+    people = pd.DataFrame([dict(b.features) for b in brains], index=["sub-1", "sub-2"])
+    people.index.name = "participant_id"
+    change = (person.maps - brains[1].maps) / 10
+    mean = saliency.MeanMap(change, brains[1].maps, people, of=7, draws=3, seed=9)
+    files = dict(page_figures.map_files(pack, person, change, "age", mean=mean))
+    stem = "sub-mean/anat/sub-mean_space-"
+    (path,) = (
+        n for n in files if n.startswith(stem) and n.endswith("label-GM_desc-gradientAge_statmap.json")
+    )
+    sidecar = json.loads(files[path])
+    assert sidecar["Description"].startswith("Mean over 2 of 7 people and 3 latent draws of each. Derivative")
+    assert (sidecar["People"], sidecar["PeopleInAll"], sidecar["Draws"], sidecar["Seed"]) == (2, 7, 3, 9)
+    assert sidecar["Participants"] == ["sub-1", "sub-2"] and "Features" not in sidecar
+    assert "Mean over 2 of 7 people" in files["README.md"].decode()
+    assert "Mean over 2 of 7 people" in json.loads(files["dataset_description.json"])["Name"]
+    listed = pd.read_csv(io.BytesIO(files["participants.tsv"]), sep="\t")
+    assert listed["participant_id"].tolist() == ["sub-1", "sub-2"]
+    whose = saliency.averaged_words(7, 3)
+    shown = page_figures.map_figure(
+        pack, person, lambda: change, "age", "Age", tissue="gm", whose=whose, anatomy=lambda: mean.anatomy
+    )
+    assert whose in shown.title and whose in shown.note and "one person:" not in shown.note
+    assert b"mean of 7 people" in shown.file("svg", PAGE_MM)
+    voxels, below = (
+        page_figures.map_figure(pack, b, lambda: change, "age", "Age", tissue="gm").table() for b in brains
+    )
+    assert shown.table().equals(below) and not shown.table().equals(voxels)
 
 
 def test_the_influence_zip_repeats_its_table(pack, brains, tmp_path, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -198,6 +199,16 @@ def test_points_are_there_but_not_drawn(maps) -> None:
 )
 def test_centile_words(centile, words) -> None:
     assert figures.centile_words(centile) == words
+
+
+def test_the_spread_over_draws_lies_below_the_person_and_inside_the_strip() -> None:
+    row = figures.VolumeRow("GM", "#009E73", 700.0, 650.0, (500, 600, 650, 700, 800), (640.0, 905.0))
+    figure = figures.centile_figure([row])
+    spread = next(t for t in figure.data if "spread over draws" in (t.hovertemplate or ""))
+    assert tuple(spread.x) == (640.0, 905.0) and spread.line.color == "#009E73" and max(spread.y) < 0
+    assert figure.layout.xaxis.range[1] > 905
+    without = figures.centile_figure([replace(row, spread=None)])
+    assert len(without.data) == len(figure.data) - 1
 
 
 def test_centile_figure_marks_person_and_baseline() -> None:

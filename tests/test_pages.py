@@ -28,6 +28,7 @@ from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import PackError, TableError
 from csegsynth_core.generate import generate_one, volumes_over_draws
+from csegsynth_core.substructures import REGIONS
 from tests.toy import PARTICIPANTS_JSON
 
 testing = pytest.importorskip("streamlit.testing.v1")
@@ -118,7 +119,7 @@ def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
     assert f"n = {int((people['age'] <= 50).sum())}" in html_of(app)
     assert "95 % bootstrap interval of the mean over people" in html_of(app)
     assert f"· {saliency.EVERY_SECOND}</small>" in html_of(app)
-    assert "Where it acts, in the person in the sidebar" in html_of(app)
+    assert f"Where it acts, mean of {int((people['age'] <= 50).sum())} people" in html_of(app)
 
 
 def test_influence_of_the_users_table(pack) -> None:
@@ -294,8 +295,6 @@ def test_features_that_some_scenario_changes(pack) -> None:
 
 
 def test_compare_takes_a_table_and_shows_regions(pack) -> None:
-    from csegsynth_core.substructures import REGIONS
-
     app = open_page("compare", pack, compare__draws=2)
     app.toggle(key="compare-regions").set_value(True).run()
     key = f"scenarios-{pack.hash[:8]}"
@@ -354,7 +353,7 @@ def compared_in(app: Any) -> list[tuple[str, str]]:
 
 def test_a_link_holds_the_table_of_scenarios(pack) -> None:
     link = {
-        "pack": "ixi", "v": "3", "p.age": "40", "compare": "p.height=181&draws=2", "compare1": "name=me",
+        "pack": "ixi", "v": "4", "p.age": "40", "compare": "p.height=181&draws=2", "compare1": "name=me",
         "compare2": "name=old+%26+tall&p.age=75&p.height=195",
     }  # fmt: skip
     app = arrive("compare", **link)
@@ -432,7 +431,7 @@ def test_a_bad_table_in_a_link_ends_in_a_message_and_the_rest_counts(pack) -> No
     for part in ("link is of another version", "unknown feature 'shoe'", "unknown measure"):
         assert len([text for text in said if part in text]) == 1
     query = query_of(app)
-    assert (query["p.age"], query["v"]) == ("61", "3") and not {"compare1", "influence"} & set(query)
+    assert (query["p.age"], query["v"]) == ("61", "4") and not {"compare1", "influence"} & set(query)
 
 
 def test_a_link_holds_the_settings_of_the_influence_page(pack) -> None:
@@ -732,6 +731,21 @@ def test_every_page_tells_the_same_of_a_person_before_the_result(pack, name) -> 
     assert who in notes_of(app)
     for said in (f"<b>Occupation</b> Retired, fewer than 1 % of {who}", "<b>Weight</b> imputed (missing)"):
         assert notes_of(app).count(said) == 1
+
+
+def test_what_is_extreme_at_any_age_is_in_the_same_strip_once(pack) -> None:
+    from pages import _notes
+
+    stats = pack.encoder.numeric["weight"]
+    heavy = typical(pack) | {"weight": stats.mean + 3.2 * stats.sd}
+    wide = Encoder(
+        pack.schema, {**pack.encoder.numeric, "weight": replace(stats, maximum=200.0)}, pack.encoder.levels
+    )
+    brain = generate_one(replace(pack, encoder=wide), heavy)
+    assert "weight" not in brain.flags
+    told = " ".join(_notes.of_brain(pack, brain))
+    assert told.count("<b>Weight</b>") == 1
+    assert _notes.of_features(pack, brain.features, {}, skip=["weight"]) == []
 
 
 @pytest.mark.parametrize("name", ["individual", "cohort", "compare"])
@@ -1065,6 +1079,43 @@ def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
     for key in list(measured.others(metrics))[1:3]:
         chosen.set_value(key).run()
         assert not app.exception and measured.title_of(key).replace("'", "&#x27;") in html_of(app)
+
+
+def test_regions_of_all_methods_are_a_row_each_and_their_pairs_are_shown() -> None:
+    methods = [*("csegsynth", "c_gan", "c_ldm", "c_vae", "linear_gaussian"), *measured.REGRESSIONS, "new_one"]
+    number = {"mape": {"value": 5.0, "low": 4.0, "high": 6.0}, "r2": {"value": 0.5}}
+    pair = {"difference_ml": -2.0, "low": -4.0, "high": 0.5, "p": 0.001}
+    names = [r.name for r in REGIONS]
+    metrics = {
+        "regions": {m: dict.fromkeys(names, number) for m in methods},
+        "paired": {m: {"gm": pair} for m in methods[1:]},
+        "paired_regions": {m: dict.fromkeys(names, pair) for m in methods[1:]},
+    }
+    pairs = pd.concat([measured.paired(metrics, key) for key in ("paired", "paired_regions")])
+
+    def page(whole, pairs):
+        from pages import _evaluation_more, _evaluation_tables
+
+        _evaluation_tables.show(whole, "regions", {})
+        _evaluation_more.show_pairs(pairs)
+
+    app = testing.AppTest.from_function(page, args=(measured.tidy(metrics), pairs), default_timeout=60).run()
+    assert not app.exception
+    table, paired = (h.proto.body for h in app.get("html"))
+    assert 'class="volumes measured dense wide"' in table and not app.get("plotly_chart")
+    for method in methods:
+        row = table.split(f'data-method="{method}"')[1].split("</tr>")[0]
+        assert row.count("<td>") == len(REGIONS) and row.count("4.0 to 6.0") == len(REGIONS)
+    assert paired.count("data-method=") == len(methods) - 1  # of tissues first
+    assert "−4.0 to 0.5; p 0.001 (0.011)" in paired
+    app.session_state["paired-of"] = "paired_regions"
+    app.session_state["view-regions"] = "figure"
+    app.run()
+    (paired,) = (h.proto.body for h in app.get("html"))
+    assert paired.count("−4.0 to 0.5</small><small>p 0.001 (") == (len(methods) - 1) * len(REGIONS)
+    (chart,) = app.get("plotly_chart")
+    layout = json.loads(chart.proto.spec)["layout"]
+    assert layout["height"] <= 480
 
 
 def test_one_person_through_all_models(pack, tmp_path, monkeypatch) -> None:

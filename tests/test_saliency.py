@@ -16,7 +16,7 @@ from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.volume_centiles import TOTAL, VolumeCentiles
 from csegsynth_core.errors import CSegSynthError, PackError, TableError
-from csegsynth_core.generate import latent_draws
+from csegsynth_core.generate import encode, latent_draws
 from csegsynth_core.natural_units import natural_step, per_step, singular
 from csegsynth_core.pack import Pack, load_pack
 from csegsynth_core.volumes import volumes_ml
@@ -157,6 +157,46 @@ def test_the_voxel_map_sums_to_the_gradient_of_the_volumes(toy, ixi) -> None:
     real = saliency.voxel_map(ixi, ixi.encoder.default_person(), ixi.encoder.columns[0])
     assert real.shape == (3, *grid.SHAPE)
     assert np.isfinite(real).all() and np.abs(real).max() > 1e-3
+
+
+def test_a_mean_map_is_the_mean_of_the_maps_of_people_and_draws(toy, people) -> None:
+    told: list[tuple[int, int]] = []
+    found = saliency.mean_map(
+        toy, people.iloc[:3], "age", draws=2, seed=2, progress=lambda done, total: told.append((done, total))
+    )
+    assert (found.of, found.draws, found.seed) == (3, 2, 2) and told[-1] == (6, 6) and len(told) == 6
+    assert list(found.natural.index) == list(people.index[:3])
+    z = latent_draws(toy, 2, 2)
+    x = torch.from_numpy(encode(toy, people.iloc[:3]).x)
+    shift = torch.zeros(1, x.shape[1])
+    place = toy.encoder.columns.index("age")
+    shift[0, place] = saliency.STEP_SD * float(toy.encoder.column_sd()[place])
+    with torch.inference_mode():
+        ends = [
+            torch.stack(
+                [toy.model.on_grid(toy.model(y[None] + s, one[None]))[0, :3] for y in x for one in z]
+            ).mean(dim=0)
+            for s in (shift, -shift)
+        ]
+    assert np.allclose(found.change, (ends[0] - ends[1]).numpy() / (2 * saliency.STEP_SD), atol=1e-5)
+    assert np.allclose(found.anatomy, (ends[0] + ends[1]).numpy() / 2, atol=1e-5)
+    one = saliency.mean_map(toy, people.iloc[:1], "age", seed=2)
+    person = {k: v for k, v in people.iloc[0].items()}
+    assert np.allclose(one.change, saliency.voxel_map(toy, person, "age", seed=2), atol=1e-6)
+
+
+def test_a_mean_map_is_of_so_many_people_at_most_and_says_so(toy, people) -> None:
+    assert saliency.averaged(50, 4) == ([n * 50 // 32 for n in range(32)], 1)
+    assert saliency.averaged(14, 4) == (list(range(14)), 2)
+    words = {(50, 1): "mean of 32 of 50 people, 1 draw each", (14, 4): "mean of 14 people, 2 of 4 draws each"}
+    words |= {(3, 2): "mean of 3 people, 2 draws each", (1, 4): "mean of 4 draws of one person"}
+    assert {k: saliency.averaged_words(*k) for k in words} == words
+    some = saliency.mean_map(toy, people.iloc[:5], "age", draws=3, most=2)
+    assert list(some.natural.index) == [people.index[0], people.index[2]] and (some.of, some.draws) == (5, 1)
+    with pytest.raises(TableError, match="at least one person"):
+        saliency.mean_map(toy, people.iloc[:0], "age")
+    with pytest.raises(TableError, match="no column"):
+        saliency.mean_map(toy, people.iloc[:1], "ages")
 
 
 def test_the_cost_does_not_depend_on_the_number_of_features(toy, people) -> None:

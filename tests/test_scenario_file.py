@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from csegsynth_core.changes import Change
 from csegsynth_core.errors import ScenarioError
 from csegsynth_core.scenario_file import (
     BASELINE,
@@ -38,6 +39,14 @@ PLAN: dict[str, Any] = {
 }  # fmt: skip
 
 
+RETIRES: dict[str, Any] = {"feature": "occupation", "age": 60, "value": "retired"}
+
+
+def _change(second: dict[str, Any]) -> dict[str, Any]:
+    """A sweep whose second change is this."""
+    return {"sweep": PLAN | {"changes": [RETIRES, second]}}
+
+
 def _row(changes: Any) -> dict[str, Any]:
     """A table of one scenario with these changes."""
     return {"compare": COMPARED | {"scenarios": [{"name": "A", "changes": changes}]}}
@@ -53,11 +62,25 @@ def scenario(pack) -> Scenario:
         seed=7,
         display={"radiological": True, "nose_left": False, "voxels": True},
         baseline={**person, "age": 30.0},
-        sweep=Plan(25, 80.5, 2.5, ("regressed",), keep_distance=True, draws=5, seed=7),
+        sweep=Plan(
+            25,
+            80.5,
+            2.5,
+            ("regressed",),
+            keep_distance=True,
+            draws=5,
+            seed=7,
+            changes=(Change("occupation", 60.0, "retired"), Change("weight", 50.25, 200 / 3)),
+        ),
         overlays=(
             Overlay("A (male, 61 years, draw 7)", dict(person)),
             Overlay(
-                "B & C = 50 %", {**person, "sex": "F", "height": None}, 12, ("ideal",), keep_distance=True
+                "B & C = 50 %",
+                {**person, "sex": "F", "height": None},
+                12,
+                ("ideal",),
+                keep_distance=True,
+                changes=(Change("occupation", 70.0, "retired"), Change("occupation", 30.0, "student")),
             ),
         ),
         compare=Comparison(
@@ -66,7 +89,14 @@ def scenario(pack) -> Scenario:
             draws=9,
         ),
         influence=InfluenceView(
-            "typical", "ventricles", "natural", 4, {"age": (50.0, 70.25), "sex": ("F",)}, 2, every_voxel=True
+            "typical",
+            "ventricles",
+            "natural",
+            4,
+            {"age": (50.0, 70.25), "sex": ("F",)},
+            2,
+            every_voxel=True,
+            mean_map=False,
         ),
     )
 
@@ -83,10 +113,11 @@ def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
     typical = pack.encoder.default_person(sex="M")
     query = to_query(scenario, typical)
     assert set(query) == {
-        "pack", "draw", "view", "p.age", "p.weight", "from", "to", "step", "scenario", "draws", "keep",
+        "pack", "draw", "view", "p.age", "p.weight", "from", "to", "step", "scenario", "draws", "keep", "change",
         "overlay1", "overlay2", "b.age", "b.weight", "v", "compare", "compare1", "compare2", "compare3", "influence",
     }  # fmt: skip
-    assert len(urlencode(query)) < 900
+    assert query["change"] == f"occupation:60=retired&weight:50.25={200 / 3!r}"
+    assert len(urlencode(query)) < 1100
     assert typical | person_of_query(query, pack.schema) == scenario.person
     assert typical | person_of_query(query, pack.schema, BASELINE) == scenario.baseline
     usual = pack.encoder.default_person(sex="F")
@@ -95,10 +126,10 @@ def test_a_link_comes_back_as_it_was_and_is_short(pack, scenario) -> None:
         == scenario.baseline
     )
     assert (seed_of_query(query), display_of_query(query)) == (7, scenario.display)
-    assert plan_of_query(query, 7) == scenario.sweep
+    assert plan_of_query(query, pack.schema, 7) == scenario.sweep
     assert overlays_of_query(query, scenario.person, pack.schema) == scenario.overlays
     assert overlays_of_query({"pack": "ixi"}, scenario.person, pack.schema) == ()
-    assert plan_of_query({"pack": "ixi"}) is None
+    assert plan_of_query({"pack": "ixi"}, pack.schema) is None
     assert seed_of_query({}) == 0
     assert Comparison.of_query(query, scenario.person, pack.schema) == scenario.compare
     assert InfluenceView.of_query(query, pack) == scenario.influence
@@ -110,6 +141,12 @@ def test_a_link_says_what_is_not_as_usual_alone(pack, scenario) -> None:
     assert query["influence"] == "top=5"
     assert not [k for k in query if k.startswith("compare")]
     assert "influence" not in to_query(replace(scenario, influence=InfluenceView()), scenario.person)
+    mean = to_query(replace(scenario, influence=InfluenceView(mean_map=True)), scenario.person)
+    assert mean["influence"] == "map=mean"
+    assert InfluenceView.of_query(mean, pack).is_mean and not InfluenceView().is_mean
+    assert InfluenceView("typical").is_mean and not InfluenceView("typical", mean_map=False).is_mean
+    with pytest.raises(ScenarioError, match="unusable mean_map"):
+        InfluenceView.of_query({"influence": "map=some"}, pack)
     low = pack.encoder.numeric["height"].minimum  # of many digits; it has to stay within the training range
     ends = InfluenceView("varied", subgroup={"height": (low, low + 1 / 3)})
     assert InfluenceView.of_query(to_query(replace(scenario, influence=ends), scenario.person), pack) == ends
@@ -130,8 +167,8 @@ def test_links_of_version_2_still_open(pack) -> None:
     assert Comparison.of_query(old, {}, pack.schema) is None
     assert InfluenceView.of_query(old, pack) == InfluenceView()
     assert person_of_query(old, pack.schema) == {"age": 44.0}
-    with pytest.raises(ScenarioError, match=r"link is of another version.*1, 2, 3.*'4'"):
-        check_version_of_query(old | {"v": "4"})
+    with pytest.raises(ScenarioError, match=r"link is of another version.*1, 2, 3, 4.*'5'"):
+        check_version_of_query(old | {"v": "5"})
 
 
 def test_a_link_that_is_too_long_leaves_out_the_table_first(pack, scenario) -> None:
@@ -205,6 +242,16 @@ def test_files_of_version_1_are_still_read(pack, scenario) -> None:
     assert from_dict(read_json(json.dumps(second)), pack)[0] == replace(bare, overlays=scenario.overlays)
 
 
+def test_files_of_version_3_have_no_changes(pack, scenario) -> None:
+    old = scenario.to_dict() | {"version": 3}
+    del old["sweep"]["changes"]
+    for one in old["overlays"]:
+        del one["changes"]
+    again = from_dict(read_json(json.dumps(old)), pack)[0]
+    overlays = tuple(replace(one, changes=()) for one in scenario.overlays)
+    assert again == replace(scenario, sweep=replace(scenario.sweep, changes=()), overlays=overlays)
+
+
 def test_levels_may_be_written_as_labels(pack) -> None:
     assert person_of_query({"p.sex": "female", "p.height": "n/a"}, pack.schema) == {
         "sex": "F",
@@ -216,7 +263,7 @@ def test_levels_may_be_written_as_labels(pack) -> None:
     ("change", "message"),
     [
         ({"format": "something"}, r"not a scenario file.*'csegsynth-scenario'.*'something'"),
-        ({"version": 4}, r"another version.*version 1, 2, 3.*version 4.*software"),
+        ({"version": 5}, r"another version.*version 1, 2, 3, 4.*version 5.*software"),
         ({"version": True}, r"another version"),
         ({"overlays": "A"}, r"overlays.*cannot be read.*list"),
         ({"overlays": [{}] * 6}, r"too many overlays.*at most 5.*6"),
@@ -291,6 +338,23 @@ def test_levels_may_be_written_as_labels(pack) -> None:
             for key in ("start", "step", "draws")
             for value in (math.inf, math.nan, 10**400, True, "2", None, [])
         ],
+        ({"sweep": PLAN | {"changes": "retired"}}, r"changes of the sweep cannot be read.*'retired'"),
+        (_change({"feature": "shoe"}), r"change 2 of the sweep: unknown feature 'shoe'"),
+        (_change({"feature": "sex", "age": 60, "value": "M"}), r"change 2 of the sweep: sex does not change"),
+        (_change({"feature": "age", "age": 60, "value": 50}), r"change 2 of the sweep: age does not change"),
+        (_change({"feature": "height", "age": 60, "value": 900}), r"2 of the sweep, height: not a possible value"),
+        (_change({"feature": "height", "age": 60}), r"change 2 of the sweep, height: no value"),
+        (_change({"feature": "height", "age": math.nan, "value": 170}), r"2 of the sweep, height: unusable age"),
+        (_change({"feature": "occupation", "age": 60.0, "value": "student"}), r"changes twice at the age of 60"),
+        ({"sweep": PLAN | {"changes": 21 * [RETIRES]}}, r"occupation changes twice"),
+        (
+            {"sweep": PLAN | {"changes": [RETIRES | {"age": n} for n in range(21)]}},
+            r"too many changes at an age.*at most 20.*21",
+        ),
+        (
+            {"overlays": [{"name": "A", "person": {}, "changes": [RETIRES | {"value": "king"}]}]},
+            r"change 1 of overlay 1, occupation: unknown level.*'king'",
+        ),
         ({"sweep": PLAN | {"draws": 2.5}}, r"a whole number of draws.*2.5"),
         (
             {"sweep": PLAN | {"start": 90}},
@@ -350,6 +414,14 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
         ({"influence": "top=many"}, r"unusable number of features shown.*'many'"),
         ({"influence": "whose=typical&in.shoe=4"}, r"the link's subgroup: unknown feature 'shoe'"),
         ({"influence": "whose=typical&in.age=old"}, r"the subgroup, age: not a range"),
+        ({"change": "occupation:60=retired"}, r"changes at an age but no sweep"),
+        ({"from": "20", "to": "60", "change": "occupation:old=retired"}, r"occupation: unusable age.*'old'"),
+        (
+            {"from": "20", "to": "60", "change": "occupation=retired"},
+            r"change 1 of the sweep: unknown feature ''",
+        ),
+        ({"from": "20", "to": "60", "change": "height:60=tall"}, r"height: not a possible value.*'tall'"),
+        ({"overlay1": "name=A&change=shoe:60%3D44"}, r"change 1 of overlay 1: unknown feature 'shoe'"),
         ({"from": "20", "to": "60", "draws": "1e400"}, r"cannot be read"),
         ({"from": "20", "to": "60", "draws": 400 * "9"}, r"cannot be read"),
     ],
@@ -359,7 +431,7 @@ def test_bad_links_are_named(pack, query, message) -> None:
         person_of_query(query, pack.schema)
         person_of_query(query, pack.schema, BASELINE)
         seed_of_query(query)
-        plan_of_query(query)
+        plan_of_query(query, pack.schema)
         overlays_of_query(query, {}, pack.schema)
         Comparison.of_query(query, {}, pack.schema)
         InfluenceView.of_query(query, pack)
@@ -368,4 +440,4 @@ def test_bad_links_are_named(pack, query, message) -> None:
 
 def test_the_file_is_plain_json(scenario) -> None:
     data = json.loads(scenario.to_json())
-    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 3, None)
+    assert (data["format"], data["version"], data["person"]["weight"]) == ("csegsynth-scenario", 4, None)

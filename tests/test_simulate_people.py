@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.data.simulate import cohort, describe, effects, features, people
+from csegsynth_core.data.simulate.labels import _WORDS
 from csegsynth_core.errors import TableError
 
 
@@ -277,3 +279,17 @@ def test_every_effect_has_a_source_that_is_listed() -> None:
         assert "wn choice" in effect.source or any(key in effect.source for key in effects.REFERENCES)
     for key in effects.REFERENCES:
         assert any(key in e.source for e in effects.EFFECTS) or key == "Pietschnig 2015", key
+
+
+def test_every_feature_has_a_name_for_people() -> None:
+    """Short enough for the figures, each its own, and no name of a column with its abbreviations."""
+    labels = {one.name: one.label for one in features.FEATURES}
+    assert len(set(labels.values())) == len(labels) == 198
+    assert max(map(len, labels.values())) <= 34
+    assert labels["vstm_rt_sd_3"] == "VSTM 3 items: reaction time, SD"
+    assert labels["hads_a_tense"] == "HADS anxiety: tense"
+    assert labels["cattell_series_attempted"] == "Cattell series: tried"
+    assert labels["leisure_cycling"] == "Leisure: cycling" and labels["hypertension"] == "Hypertension"
+    raw = re.compile(r"\b(Vstm|Hads|Audit|Tv|rt|dprime|Ucla)\b|_|[a-z] (minutes|hours) ")
+    assert [v for v in labels.values() if raw.search(v)] == []
+    assert set(_WORDS) <= set(labels)

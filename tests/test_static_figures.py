@@ -22,6 +22,7 @@ from PIL import Image
 
 from csegsynth_core import __main__ as cli
 from csegsynth_core import figures, static_figures, sweep_report
+from csegsynth_core.changes import Change
 from csegsynth_core.data.pictures import hex_rgb
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.figures import trajectory
@@ -288,10 +289,11 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
 def everything(pack, people) -> tuple[Any, dict[str, bytes]]:
     """Two people swept with different settings, and the files of their zip."""
     mine = {**people[0][1].person, "height": 171.23456789}
-    plan = Plan(20, 60, 10, ("regressed",), draws=2, seed=4)
+    changes = (Change("occupation", 45.0, "retired"),)
+    plan = Plan(20, 60, 8, ("regressed",), draws=2, seed=4, changes=changes)
     swept = [
         ("this person", sweep(pack, mine, plan)),
-        ("B", sweep(pack, people[0][1].person, replace(plan, scenarios=("ideal",), draws=1))),
+        ("B", sweep(pack, people[0][1].person, replace(plan, scenarios=("ideal",), draws=1, changes=()))),
     ]
     swept = [(n, replace(s, simulated=True)) for n, s in swept]
     brains = {"ideal": generate(pack, swept[0][1].features[list(pack.schema.names)].head(1))}
@@ -360,6 +362,7 @@ def test_the_commands_of_the_zip_make_its_volumes_again(everything, tmp_path, mo
     readme = (tmp_path / "README.txt").read_text()
     commands = [shlex.split(c) for c in re.findall(r"^    (python -m csegsynth_core .*)$", readme, re.M)]
     assert len(commands) == 2  # they were swept with different settings
+    assert ["occupation=retired@45" in words for words in commands] == [True, False]
     tables, lines = sweep_report.repeated(everything[0])  # as the page shows them
     assert [shlex.split(line) for line in lines] == commands
     assert {name: everything[1][name] for name in tables} == tables

@@ -8,15 +8,41 @@ import pytest
 from scipy import stats
 
 from csegsynth_core.errors import CSegSynthError
-from csegsynth_core.scenarios import VOLUMES
+from csegsynth_core.scenarios import MEASURES, VOLUMES
+from csegsynth_core.substructures import REGIONS
 from csegsynth_core.uncertainty import (
     LINE_AGES,
+    check_ages,
     draw_spread,
     fitted_lines,
+    paired_spread,
     regression_line,
     spread_name,
     trajectory,
 )
+
+
+def test_a_line_has_a_step_where_something_changes() -> None:
+    ages = np.arange(20.0, 81.0, 4)
+    cubic = 600 - 0.002 * (ages - 30) ** 3
+    values = cubic - 25 * (ages >= 51) + 7 * (ages >= 63)
+    breaks = (63.0, 51.0, 50.0, 20.0, 81.0)  # 50 and 51 part the same two ages; the ends part none
+    line = regression_line(ages, values, breaks=breaks)
+    assert np.allclose(line["fit"], values) and np.allclose(line["low"], line["high"])
+    near = regression_line(ages, values, at=[50.9, 51.0], breaks=breaks)["fit"].tolist()
+    assert near[1] - near[0] == pytest.approx(-25, abs=0.5)
+    assert np.abs(regression_line(ages, values)["fit"] - values).max() > 4
+    plain = regression_line(ages, values, breaks=(10.0, 20.0, 80.5))
+    pd.testing.assert_frame_equal(plain, regression_line(ages, values))
+    check_ages(ages[:7], breaks)
+    with pytest.raises(
+        CSegSynthError, match=r"at least 6 different ages: 5, and one for each change.*5.*smaller step"
+    ):
+        check_ages(np.arange(40.0, 60.0, 4), breaks)
+    volumes = pd.DataFrame({"scenario": "ideal", "age": ages, "draw": 0, "trained": True, "gm": values})
+    assert np.allclose(trajectory(volumes, ["gm"], breaks)["fit"], values)
+    curve = fitted_lines(volumes, ["gm"], breaks)
+    assert curve["fit"].diff().min() < -20
 
 
 def test_the_interval_is_the_textbook_one(rng) -> None:
@@ -74,6 +100,22 @@ def test_spread_is_of_draws_and_is_named_so() -> None:
     one = spread.query("scenario == 'ideal' and volume == 'gm' and age == 30").iloc[0]
     assert (one["low"], one["mean"], one["high"], one["draws"]) == (230.5, 235.0, 239.5, 11)
     assert spread_name(11) == "spread over 11 latent draws (5–95 %)"
+
+
+def test_the_spread_of_a_difference_is_of_the_same_draws(rng) -> None:
+    base = rng.normal(500, 40, (10, 3 + len(REGIONS)))
+    person = base + rng.normal(7, 1, base.shape)
+    found = paired_spread(person, base)
+    assert found.draws == 10 and list(found.person) == list(found.change) == list(MEASURES)
+    assert found.person["wm"] == tuple(np.percentile(person[:, 0], (5, 95)))
+    assert found.change["csf"] == tuple(np.percentile(person[:, 2] - base[:, 2], (5, 95)))
+    total = (person - base)[:, :3].sum(axis=1)
+    assert found.change["wm+gm+csf"] == pytest.approx(np.percentile(total, (5, 95)))
+    low, high = found.change[REGIONS[-1].name]
+    assert 0 < high - low < 5 < np.ptp(found.person[REGIONS[-1].name])  # what draws have in common cancels
+    assert paired_spread(person, person).change["gm"] == (0.0, 0.0)
+    with pytest.raises(CSegSynthError, match="same draws"):
+        paired_spread(person, base[:5])
 
 
 def test_a_trajectory_has_everything_that_a_figure_draws() -> None:

@@ -7,7 +7,7 @@ differences between people, not the course of one person.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -53,6 +53,11 @@ class AgeCurve:
         """Value at `age` years; beyond the age range, that at its end."""
         t = 0.0 if self.half == 0 else min(max((age - self.centre) / self.half, -1.0), 1.0)
         return float(polynomial.polyval(t, np.asarray(self.coefficients)))
+
+    def along(self, ages: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`at` for many ages (years) of any shape."""
+        t = np.zeros_like(ages) if self.half == 0 else np.clip((ages - self.centre) / self.half, -1.0, 1.0)
+        return np.asarray(polynomial.polyval(t, np.asarray(self.coefficients)), np.float64)
 
 
 Curves = dict[str, tuple[AgeCurve, ...]]
@@ -190,6 +195,13 @@ class AgeRegressions:
         kinds = ("binary", "nominal")
         return {one.name: self._chances(one, age, sex) for one in _others(self.schema) if one.kind in kinds}
 
+    def chances(self, feature: str, ages: NDArray[np.float64], sex: str | None = None) -> NDArray[np.float64]:
+        """Probability of each level of a binary or nominal feature along ages (years) of any shape, the levels first.
+
+        Other arguments and errors as for `curves`.
+        """
+        return _shared([curve.along(ages) for curve in self.curves(feature, sex)])
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; floats survive a round trip through JSON bit for bit."""
 
@@ -250,8 +262,14 @@ class AgeRegressions:
 
     def _chances(self, one: Feature, age: float, sex: str | None) -> dict[str, float]:
         """Probability of each level; sums to 1 (before clipping the regressions do so by themselves)."""
-        raw = np.clip([curve.at(age) for curve in self.curves(one.name, sex)], 0.0, 1.0)
-        return {key: float(p) for key, p in zip(one.levels, raw / raw.sum(), strict=True)}
+        shares = _shared([curve.at(age) for curve in self.curves(one.name, sex)])
+        return {key: float(p) for key, p in zip(one.levels, shares, strict=True)}
+
+
+def _shared(raw: Sequence[float] | Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Regressed indicators of levels, the levels first, as probabilities: within [0, 1], with a sum of 1."""
+    clipped = np.clip(np.asarray(raw, np.float64), 0.0, 1.0)
+    return np.asarray(clipped / clipped.sum(axis=0), np.float64)
 
 
 def _others(schema: Schema) -> tuple[Feature, ...]:

@@ -26,7 +26,7 @@ from csegsynth_core.tissue import TISSUES
 
 CENTILES: Final[tuple[int, ...]] = (5, 25, 50, 75, 95)
 TOTAL: Final = "+".join(TISSUES)
-"""`wm+gm+csf`: the sum of the three volumes."""
+"""`wm+gm+csf`: the sum of the three volumes. Columns of BIDS tables are in snake case: there it is `wm_gm_csf`."""
 
 KINDS: Final[tuple[str, ...]] = (*TISSUES, TOTAL)
 """Volumes that always have centiles; packs have those of regions too."""

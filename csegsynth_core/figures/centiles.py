@@ -22,12 +22,15 @@ class VolumeRow:
     baseline_ml: float
     centiles: tuple[float, float, float, float, float]
     """5, 25, 50, 75 and 95 % of reference people of that age and sex, mL."""
+    spread: tuple[float, float] | None = None
+    """Ends of the person's spread over latent draws, mL; None where it is not known."""
 
 
 def centile_figure(
     rows: Sequence[VolumeRow], *, row_px: int = 40, dark: bool = False, alone: bool = False
 ) -> go.Figure:
-    """One strip for each volume: 5–95 and 25–75 centile bands, median, the baseline and the person.
+    """One strip for each volume: 5–95 and 25–75 centile bands, median, the baseline, the person with the spread over
+    draws below.
 
     Args:
         row_px: height of a strip, pixels.
@@ -51,7 +54,7 @@ def centile_figure(
     traces: list[dict[str, Any]] = []
     for n, row in enumerate(rows):
         suffix = "" if n == 0 else str(n + 1)
-        points = [*row.centiles, row.ml, row.baseline_ml]
+        points = [*row.centiles, row.ml, row.baseline_ml, *(row.spread or ())]
         pad = 0.16 * (max(points) - min(points)) or 1.0
         layout[f"xaxis{suffix}"] = {
             "range": [min(points) - pad, max(points) + pad],
@@ -93,6 +96,13 @@ def centile_figure(
                     | {"xref": f"x{suffix}", "yref": f"y{suffix}", "xanchor": anchor, "xshift": shift}
                     | {"font": {"size": 11}}
                 )
+        if row.spread:
+            traces.append(
+                {"type": "scatter", "mode": "lines+markers", "x": list(row.spread), "y": [-0.6, -0.6]}
+                | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "line": {"color": row.colour, "width": 2}}
+                | {"marker": {"symbol": "line-ns-open", "size": 6, "color": row.colour}}
+                | {"hovertemplate": f"{row.name} spread over draws: %{{x:.0f}} mL<extra></extra>"}
+            )
         for value, who, marker in (
             (row.baseline_ml, "baseline", {"symbol": "circle-open", "size": 11, "line": {"width": 1.5}}),
             (row.ml, "this person", {"symbol": "circle", "size": 11, "line": {"width": 1.5, "color": ink}}),

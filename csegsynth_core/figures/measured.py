@@ -14,6 +14,8 @@ from csegsynth_core.figures.style import FONT, named
 ACROSS: Final = 5
 """Panels in a row, at most."""
 _TOP, _BOTTOM, _BETWEEN, _ROW, _LOW_ROW = 24, 46, 56, 28, 18  # pixels
+_ROOM: Final = 400  # pixels for the panels' rows: as many as a small window has
+_LEAST_ROW: Final = 13
 _LONG: Final = 16  # characters that a panel's title has room for
 
 
@@ -32,7 +34,8 @@ def methods_figure(
     methods = [m for m in dict.fromkeys(table["method"]) if m != "floor"]
     across = max(min(len(parts), ACROSS), 1)
     down = max(-(-len(parts) // across), 1)
-    panel = (_ROW if down == 1 else _LOW_ROW) * len(methods) + 4
+    room = (_ROOM - (down - 1) * _BETWEEN) / (down * max(len(methods), 1))
+    panel = max(min(_ROW if down == 1 else _LOW_ROW, room), _LEAST_ROW) * len(methods) + 4
     inner = down * panel + (down - 1) * _BETWEEN
     layout: dict[str, Any] = {
         "height": inner + _TOP + _BOTTOM,

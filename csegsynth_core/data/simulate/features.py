@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from csegsynth_core.data.feature import Feature, FeatureGroup, FeatureKind
+from csegsynth_core.data.simulate.labels import label_of
 
 Numbers = NDArray[np.float64]
 Values = Mapping[str, Numbers]
@@ -144,7 +145,8 @@ def _spent(parents: dict[str, float]) -> float:
 
 
 def _feature(name: str, kind: FeatureKind, group: FeatureGroup, about: str, **more: Any) -> Feature:
-    return Feature(name=name, kind=kind, group=group, description=f"{about} (simulated)", **more)
+    label = label_of(name)
+    return Feature(name=name, kind=kind, group=group, description=f"{about} (simulated)", label=label, **more)
 
 
 def _latent(name: str, noise: float, **parents: float) -> None:
@@ -636,22 +638,28 @@ _latent("fluid", 0.42, reserve=0.68, age=-0.52, education_years=0.12)
 _latent("memory", 0.46, reserve=0.62, age=-0.45)
 _latent("language", 0.48, reserve=0.66, education_years=0.25, age=0.05)
 _latent("speed", 0.48, reserve=0.5, age=-0.58)
+
+
+def _items_of(size: int) -> str:
+    return "1 item" if size == 1 else f"{size} items"
+
+
 for _size in (1, 2, 3, 4):
     _load = {"memory": 0.8 - 0.03 * _size}
-    _number(f"vstm_precision_{_size}", C, f"VSTM colour, {_size} items: precision of recall", "1/rad",
+    _number(f"vstm_precision_{_size}", C, f"VSTM colour, {_items_of(_size)}: precision of recall", "1/rad",
             10.5 - 1.3 * _size, 2.1, (0.5, 40.0), _load, step=0.01, block="vstm")  # fmt: skip
-    _number(f"vstm_capacity_{_size}", C, f"VSTM colour, {_size} items: items held", "items",
+    _number(f"vstm_capacity_{_size}", C, f"VSTM colour, {_items_of(_size)}: items held", "items",
             (0.96, 1.86, 2.6, 2.9)[_size - 1], (0.03, 0.1, 0.26, 0.45)[_size - 1], (0.0, float(_size)), _load,
             step=0.01, block="vstm")  # fmt: skip
-    _number(f"vstm_error_{_size}", C, f"VSTM colour, {_size} items: mean error", "degrees", 11.0 + 6.0 * _size, 0.28,
-            (2.0, 110.0), {k: -w for k, w in _load.items()}, form="skewed", step=0.1, block="vstm")  # fmt: skip
-    _number(f"vstm_rt_{_size}", C, f"VSTM colour, {_size} items: median reaction time", "ms",
+    _number(f"vstm_error_{_size}", C, f"VSTM colour, {_items_of(_size)}: mean error", "degrees", 11.0 + 6.0 * _size,
+            0.28, (2.0, 110.0), {k: -w for k, w in _load.items()}, form="skewed", step=0.1, block="vstm")  # fmt: skip
+    _number(f"vstm_rt_{_size}", C, f"VSTM colour, {_items_of(_size)}: median reaction time", "ms",
             1150.0 + 160.0 * _size, 0.2, (300.0, 8000.0), {"speed": -0.68, "memory": -0.1}, form="skewed",
             block="vstm")  # fmt: skip
-    _number(f"vstm_rt_sd_{_size}", C, f"VSTM colour, {_size} items: deviation of reaction times", "ms",
+    _number(f"vstm_rt_sd_{_size}", C, f"VSTM colour, {_items_of(_size)}: deviation of reaction times", "ms",
             380.0 + 70.0 * _size, 0.28, (30.0, 5000.0), {f"vstm_rt_{_size}": 0.5, "memory": -0.25}, form="skewed",
             block="vstm")  # fmt: skip
-    _number(f"vstm_guess_rate_{_size}", C, f"VSTM colour, {_size} items: guesses", "%", 2.0 + 4.5 * _size, 0.5,
+    _number(f"vstm_guess_rate_{_size}", C, f"VSTM colour, {_items_of(_size)}: guesses", "%", 2.0 + 4.5 * _size, 0.5,
             (0.0, 100.0), {"memory": -0.6}, form="skewed", step=0.1, block="vstm")  # fmt: skip
 for _part, _items, _mean in (
     ("series", 12, 8.7),
@@ -671,7 +679,7 @@ for _part in ("series", "classification", "matrices", "conditions"):
     _number(f"cattell_{_part}_seconds", C, f"Cattell culture fair: {_part}, time taken", "s", 185.0, 35.0,
             (30.0, 300.0), {"speed": -0.45}, block="cattell")  # fmt: skip
 for _size in (2, 3, 4):
-    _number(f"vstm_swaps_{_size}", C, f"VSTM colour, {_size} items: another item's colour reported", "%",
+    _number(f"vstm_swaps_{_size}", C, f"VSTM colour, {_items_of(_size)}: another item's colour reported", "%",
             1.5 + 1.5 * _size, 0.6, (0.0, 100.0), {"memory": -0.5}, form="skewed", step=0.1,
                     block="vstm")  # fmt: skip
 _number("vstm_control_error", C, "VSTM colour, nothing to remember: mean error", "degrees", 6.0, 0.25, (1.0, 60.0),
