@@ -76,12 +76,27 @@ def region_volumes_ml(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n regions
 def each_region_ml(x: Float[Tensor, "n c i j k"]) -> dict[str, Float[Tensor, " n"]]:
     """The same, each region by itself: its gradient goes back through the parcels of its own tissues alone."""
     maps = at_4mm(x)
-    parcels: dict[str, Tensor] = {}
-    for tissue, shares in network().by_tissue(maps).items():
-        one = TISSUES.index(tissue)
-        found = (maps[:, one : one + 1] * shares).sum(dim=(2, 3, 4)) * _ML
-        parcels |= zip((p for p, t in PARCELS.items() if t == tissue), found.unbind(dim=1), strict=True)
+    parcels = {
+        parcel: (maps[:, TISSUES.index(PARCELS[parcel])] * share).sum(dim=(1, 2, 3)) * _ML
+        for parcel, share in parcel_shares(maps).items()
+    }
     return {r.name: torch.stack([parcels[p] for p in r.parcels]).sum(dim=0) for r in REGIONS}
+
+
+def parcel_shares(maps: Float[Tensor, "n 3 a b c"]) -> dict[str, Float[Tensor, "n a b c"]]:
+    """Parcel of `PARCELS` → its share of its tissue everywhere, at 4 mm; those of a tissue sum to 1.
+
+    Args:
+        maps: as from `at_4mm`.
+    """
+    found = network().by_tissue(maps)
+    return {
+        parcel: share
+        for tissue, shares in found.items()
+        for parcel, share in zip(
+            (p for p, t in PARCELS.items() if t == tissue), shares.unbind(dim=1), strict=True
+        )
+    }
 
 
 def region_table(maps: NDArray[np.float32]) -> dict[str, float]:

@@ -9,7 +9,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from csegsynth_core import regions
 from csegsynth_core.models.csegsynth import CURVE_STEPS, Config, CSegSynth
+from csegsynth_core.substructures import PARCELS
+from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train import calibrate, texture
 from train.ridge import EASED, PENALTIES, fit_codes, fit_sparing
@@ -51,7 +54,7 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "parted")
+    later = ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:
@@ -111,6 +114,52 @@ def test_no_background_in_depth(model):
     rim = outside & (before[0, 3] < 0.99)
     assert int(rim.sum()) > 1000
     assert after[0, 3, rim].mean().item() == pytest.approx(before[0, 3, rim].mean().item(), rel=0.01)
+
+
+def test_parcels_get_the_mean_volumes_of_the_people(model):
+    """Of a cohort that is this generator's with larger ventricles and less of the cerebellum's grey matter."""
+    generator, rows = model.generator, [0, 1, 2]
+    features = torch.randn(len(rows), FEATURES, generator=torch.Generator().manual_seed(2))
+    z = model.draw(len(rows), calibrate.SEED)
+    typical = calibrate._average(generator)
+    shares = regions.parcel_shares(regions.at_4mm(typical))
+    shifts = {"ventricles": 0.7, "cerebellar_gm": -0.5}
+    ratios = generator.linear.bias.view(2, 3, *generator.coarse)[1]
+    before = ratios.clone()
+    for parcel, amount in shifts.items():
+        place = torch.nn.functional.avg_pool3d(shares[parcel], 2)[0]
+        ratios[TISSUES.index(PARCELS[parcel])] += amount * place
+    brains = [model(features[r : r + 1], z[r : r + 1]) for r in rows]
+    ratios.copy_(before)
+
+    def parcels():
+        found = calibrate._mean_parcels(model(features[r : r + 1], z[r : r + 1]) for r in rows)
+        return {p: v[0] for p, v in found.items()}
+
+    wanted = {p: v[0] for p, v in calibrate._mean_parcels(brains).items()}
+    first = parcels()
+    calibrate._set_parcels(model, features, lambda chosen: brains[chosen[0]], rows)
+    last = parcels()
+    for parcel in shifts:
+        off = [abs(v[parcel] / wanted[parcel] - 1) for v in (first, last)]
+        assert off[0] > 0.03 and off[1] < 0.3 * off[0], (parcel, off)
+    others = [abs(last[p] / wanted[p] - 1) for p in wanted if wanted[p] > 5]
+    assert max(others) < 0.05
+
+
+def test_depth_is_that_of_the_brain_where_it_looks(model):
+    """A generator whose brains are smaller than its template looks at places farther out in it."""
+    generator = model.generator
+    generator.affine.bias[[0, 5, 10]] = 1.0  # a tenth
+    depth = calibrate._depth_mm(calibrate._average(generator))
+    found = calibrate._in_template(generator, depth)
+    own = calibrate._depth_mm(
+        torch.cat([generator.template, torch.zeros_like(generator.template[:1])]).softmax(0)[None]
+    )
+    assert (depth > 0).sum() < 0.8 * (own > 0).sum()
+    assert (found > 1).sum() == pytest.approx((own > 0).sum(), rel=0.05)
+    off = [np.abs(v - own)[own > 0].mean() for v in (depth, found)]
+    assert off[1] < 0.4 * off[0], off
 
 
 def test_calibration_matches_similarity_and_spread(model, monkeypatch):

@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, CURVE_STEPS, Config, CSegSynth, bend, part, trim
+from csegsynth_core.models.csegsynth import (
+    CHAIN_SOFT,
+    CHAIN_STEPS,
+    CURVE_ENDS,
+    CURVE_STEPS,
+    Config,
+    CSegSynth,
+    bend,
+    brightness_of,
+    chain_brightness,
+    chained,
+    mixtures,
+    trim,
+)
 from train import texture
 from train.template import set_template
 from train.texture import Texture, packed, texture_of
@@ -56,35 +69,75 @@ def test_curves_change_what_tissues_have_of_their_sum():
     assert torch.equal(bend(nothing, curves), nothing)
 
 
-def test_parting_leaves_as_much_tissue_and_brightness():
-    """0.5 WM, 0.2 GM, 0.3 CSF is as bright on T1 as 0.2 WM and 0.8 GM, with GM half way between the others."""
+def test_the_chain_has_two_neighbours_as_bright_as_what_was_there():
+    """0.5 WM, 0.2 GM, 0.3 CSF is as bright on T1 as 0.2 WM and 0.8 GM, with tissues evenly apart."""
+    same = torch.cat([chain_brightness(k)[:-1] for k in range(4)] + [torch.tensor([3.0])])
     one = torch.tensor([0.5, 0.2, 0.3, 0.0]).view(1, 4, 1)
-    assert part(one, torch.ones(1)).flatten().tolist() == pytest.approx([0.2, 0.8, 0.0, 0.0], abs=1e-6)
-    assert part(one, torch.full((1,), 0.5)).flatten().tolist() == pytest.approx([0.35, 0.5, 0.15, 0.0])
-    shares = torch.softmax(2 * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(1)), dim=1)
-    assert torch.equal(part(shares, torch.zeros(1)), shares)
-    parted = part(shares, torch.ones(1))
-    assert (torch.minimum(parted[:, 0], parted[:, 2]) == 0).all() and (parted >= 0).all()
-    assert torch.allclose(parted.sum(dim=1), shares.sum(dim=1)) and torch.equal(parted[:, 3], shares[:, 3])
-    bright = torch.tensor([3.0, 2.0, 1.0, 0.0]).view(1, 4, 1, 1)
-    assert torch.allclose((bright * parted).sum(dim=1), (bright * shares).sum(dim=1), atol=1e-6)
+    assert chained(one, same).flatten().tolist() == pytest.approx([0.2, 0.8, 0.0, 0.0], abs=2e-3)
+    shares = torch.softmax(3 * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(1)), dim=1)
+    found = chained(shares, same)
+    assert torch.allclose(found.sum(dim=1), torch.ones(2, 5, 6), atol=1e-5) and (found >= 0).all()
+    assert (found > 0).sum(dim=1).max() == 2, "no voxel holds three"
+    for apart in ((0, 2), (0, 3), (1, 3)):
+        assert not torch.minimum(*(found[:, k] for k in apart)).any()
+    assert torch.allclose(brightness_of(found), brightness_of(shares), atol=3e-3)
+    assert torch.allclose(chained(found, same), found, atol=3e-3), "what is on the chain stays"
 
 
-def test_white_matter_and_csf_are_parted_where_originals_have_them_apart(model):
+def test_the_chain_changes_brightness_about_each_tissue_alone():
+    chain = torch.cat([chain_brightness(k)[:-1] for k in range(4)] + [torch.tensor([3.0])])
+    chain[2 * CHAIN_STEPS : 3 * CHAIN_STEPS] = torch.linspace(1.5, 2.5, CHAIN_STEPS + 1)[:-1]
+    pure = torch.eye(4)[None].permute(0, 2, 1)  # four voxels, one of each
+    assert torch.allclose(chained(pure, chain), pure, atol=1e-6)
+    traces = torch.tensor([[0.01, 0.99, 0.0, 0.0], [0.0, 0.01, 0.99, 0.0], [0.0, 0.0, 0.01, 0.99]]).T[None]
+    found = chained(traces, chain)
+    away = np.arcsinh(0.01 / CHAIN_SOFT) / np.arcsinh(0.5 / CHAIN_SOFT) / 2
+    assert found[0, :, 0].tolist() == pytest.approx([away, 1 - away, 0, 0], abs=1e-4)
+    assert torch.allclose(found[..., 1:], traces[..., 1:], atol=2e-4)
+
+
+def test_maps_mixed_along_the_chain_get_one_and_their_distribution(model):
+    """Originals are this generator's brains, mixed along the chain and softer about every tissue; others are as the
+    generator makes them, in which white matter and CSF share voxels."""
     generator = model.generator
     controls = generator.controls(model.draw(3, 5))
-    template = generator.template.clone()
-    plain = packed(generator.render(controls))
-    generator.parted.fill_(1.0)
-    apart = packed(generator.render(controls))
-    assert np.minimum(plain[:, 0], plain[:, 2]).any() and not np.minimum(apart[:, 0], apart[:, 2]).any()
-    for originals, parted in ((apart, 1.0), (plain, 0.0)):
+    template, plain = generator.template.clone(), generator.render(controls)
+    away = mixtures(brightness_of(plain) + 0.25 * torch.sin(2 * np.pi * brightness_of(plain)))
+    for originals, along in ((packed(away), True), (packed(plain), False)):
+        generator.rim.fill_(1.0)
         found = Texture(generator, originals, lambda: np.ones(3))
+        assert bool(generator.rim.any()) != along, "background is part of the chain"
         generator.template.copy_(template)  # as it was: the search's start sharpens
         generator.grain.zero_()
-        made = packed(found.fit_curves(lambda: generator.unfinished(controls)))
-        assert generator.parted.item() == parted
-        assert np.minimum(made[:, 0], made[:, 2]).any() == (not parted)
+        made = found.fit_curves(lambda: generator.unfinished(controls))
+        assert torch.allclose(made, generator.render(controls), atol=1e-6), "the generator has what was found"
+        assert bool(generator.chain.any()) == along and bool(generator.curves.any()) != along
+        if along:
+            assert (generator.chain.diff() >= 0).all() and generator.chain[[0, -1]].tolist() == [0.0, 3.0]
+            halves = generator.chain[CHAIN_STEPS::CHAIN_STEPS][:3].tolist()
+            assert halves == pytest.approx([0.5, 1.5, 2.5])
+            real = torch.from_numpy(originals).float() / 255.0
+            for k in range(3):
+                for limit in (0.02, 0.2, 0.8, 0.98):
+                    below = [(x[:, k] < limit).float().mean().item() for x in (plain, real, made)]
+                    assert abs(below[2] - below[1]) < max(0.2 * abs(below[0] - below[1]), 2e-3), (
+                        k,
+                        limit,
+                        below,
+                    )
+
+
+def test_how_soft_outlines_are_is_matched_and_not_where_they_lie(model):
+    """Originals with a margin of background, in a larger box so to say, ask for no other outline."""
+    generator = model.generator
+    found = Texture(generator, packed(generator(model.draw(1, 5))), lambda: np.ones(3))
+    found.sorted[-1] = torch.cat([torch.zeros(100), torch.linspace(0, 1, 20), torch.ones(10**6)])[
+        : found.sorted.shape[1]
+    ]
+    own = torch.cat([torch.zeros(50), torch.linspace(0, 1, 10), torch.ones(60)])
+    wanted = found._outlined(own)
+    assert (wanted < 0.5).sum() == (own < 0.5).sum() and len(wanted) == len(own)
+    assert ((wanted > 0) & (wanted < 1)).sum() == 18, "twice as soft"
 
 
 def test_the_edge_changes_the_odds_of_background_where_it_counts():
@@ -117,9 +170,21 @@ def test_curves_pass_gradients_on(model):
     generator, z = model.generator, model.draw(1, 3)
     generator.grain.fill_(0.4)
     generator.rim.fill_(0.8)
-    generator.parted.fill_(0.9)
     generator.edge.copy_(0.3 * torch.randn(CURVE_STEPS + 1, generator=torch.Generator().manual_seed(3)))
     generator.curves.copy_(0.3 * torch.randn(3, CURVE_STEPS + 1, generator=torch.Generator().manual_seed(2)))
+    plain = generator(z)
+    z = z.clone().requires_grad_(True)
+    with torch.enable_grad():
+        same = generator(z)
+        same[:, 2].sum().backward()
+    assert torch.allclose(same, plain, atol=1e-5)
+    assert z.grad.isfinite().all() and z.grad[:, :16].abs().sum() > 0
+
+
+def test_the_chain_passes_gradients_on(model):
+    generator, z = model.generator, model.draw(1, 3)
+    generator.grain.fill_(0.4)
+    generator.chain.copy_(torch.linspace(0, 3, 4 * CHAIN_STEPS + 1))
     plain = generator(z)
     z = z.clone().requires_grad_(True)
     with torch.enable_grad():

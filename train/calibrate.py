@@ -4,8 +4,9 @@ First the template's tissues are raised alike inside the brain, so that there is
 codes and noise do: people have none there. Then the **texture** of maps is found (`train.texture`). Another one gives
 way more or less to the log-ratios that codes add; these get a factor with which volumes differ between people by what
 they differed by before (**response**), and then the prior network's line and curve what it takes for features to tell
-the very volumes that they told. A shift of each tissue's log-ratio and of the brain's size makes the **mean volumes**
-of draws those of the training people, and another one gives the brain without noise those of the mean draw.
+the very volumes that they told. Shifts of log-ratios, of real people's parcel by parcel, then of each tissue's and of
+the brain's size, make the **mean volumes** of draws those of the training people; another shift gives the brain
+without noise those of the mean draw.
 
 Where draws of one person's **codes** differ more in volume than people do about what their features predict, codes
 are narrowed in these directions alone; codes that do not go with volume keep their spread.
@@ -27,18 +28,19 @@ All are matches of moments, made once after training; no gradient sees them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing, binary_fill_holes, distance_transform_edt, gaussian_filter
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from csegsynth_core import grid
 from csegsynth_core.models.csegsynth import Controls, CSegSynth, TemplateGenerator
-from csegsynth_core.regions import at_4mm, network
+from csegsynth_core.regions import at_4mm, network, parcel_shares
 from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -80,6 +82,12 @@ PEOPLE = 24
 ALIKE, PAIRS = 48, 300
 """People who tell how alike brains are, and pairs of them."""
 HALVINGS = 5
+PARCELLED, PARCEL_STEPS = 100, 5
+"""People who tell mean volumes of parcels, and steps towards these."""
+MOST_SHIFT = 1.0
+"""Largest shift of a log-ratio in one of these steps, before it is damped."""
+DAMPED = 0.7
+"""How much of each step is taken: neighbours give way to each other."""
 SHIFTS = 2
 """Newton steps towards mean volumes."""
 PENALTY = 1e-3
@@ -99,6 +107,7 @@ def calibrate(
     rows: Sequence[int],
     features: Float[Tensor, "people width"],
     volumes: Float[Tensor, "people 3"],
+    parcels: bool = True,
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
@@ -110,9 +119,12 @@ def calibrate(
         rows: the training people; no others are looked at.
         features: encoded, of everybody.
         volumes: mL, of everybody.
+        parcels: whether mean volumes of parcels are set, too, as the parcellation network reads them: it was trained
+            on real people's maps.
 
     Returns:
-        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `folds_mm`, the amplitude found; `excess`,
+        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
+        the chain (`train.texture`); `parcels`, 1 where these were set; `folds_mm`, the amplitude found; `excess`,
         the largest variance of volumes over draws, before codes were narrowed, over what is wanted; standard
         deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
         set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
@@ -122,7 +134,7 @@ def calibrate(
         return {}
     training = model.training
     model.eval()
-    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "parted"):
+    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
         getattr(generator, name).zero_()
     index = [int(r) for r in rows]
     alike = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:ALIKE]]
@@ -133,13 +145,14 @@ def calibrate(
     originals = originals[:PEOPLE]
     few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
-    depth = _depth_mm(_average(generator))
+    depth = _in_template(generator, _depth_mm(_average(generator)))
     generator.rim.copy_(_rim(depth))
     texture = Texture(generator, originals, lambda: _spread(model, features, responding), _raised(depth))
 
     def make() -> Unfinished:
         parts = [generator.unfinished(controls) for controls in _controls(model, features, some)]
-        return torch.cat([p for p, _ in parts]), torch.cat([r for _, r in parts if r is not None])
+        rims = [r for _, r in parts if r is not None]
+        return torch.cat([p for p, _ in parts]), torch.cat(rims) if rims else None
 
     def likeness() -> float:
         return _mean_ssim(
@@ -157,7 +170,9 @@ def calibrate(
     _keep_told(model, features, index, told)
     report = set_noise()  # a texture changes what noise does
     texture.fit_curves(make)
-    report |= texture.numbers()
+    report |= texture.numbers() | {"chain": float(generator.chain.any()), "parcels": float(parcels)}
+    if parcels:
+        _set_parcels(model, features, maps_of, _some(index, PARCELLED))
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -224,6 +239,58 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
+def _set_parcels(
+    model: CSegSynth,
+    features: Tensor,
+    maps_of: Callable[[list[int]], Float[Tensor, "n 4 i j k"]],
+    rows: list[int],
+) -> None:
+    """Shift log-ratios parcel by parcel so that draws of these people have their mean volumes of every parcel, as the
+    parcellation network reads them.
+
+    A parcel's tissue is shifted where the parcel is, on average over draws, at 8 mm. How far is told, at first, by
+    what its voxels leave to other tissues, Σ p (1 − p), and then by what the step before did.
+    """
+    generator = model.generator
+    assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
+    wanted = {p: np.log(max(v[0], 1e-3)) for p, v in _mean_parcels(maps_of([r]) for r in rows).items()}
+    z = model.draw(len(rows), SEED)
+    ratios = generator.linear.bias.view(2, len(TISSUES), *generator.coarse)[1]
+    before: dict[str, tuple[float, float, float]] = {}  # logarithm of volume, its slope, and the step taken
+    for _ in range(PARCEL_STEPS):
+        made = _mean_parcels(model(features[r : r + 1], z[k : k + 1]) for k, r in enumerate(rows))
+        for parcel, (ml, room, place) in made.items():
+            now, slope = np.log(max(ml, 1e-3)), max(room / max(ml, 1e-3), 1e-2)
+            if parcel in before and abs(before[parcel][2]) > 1e-3:
+                then, rough, step = before[parcel]
+                slope = rough * float(np.clip((now - then) / (rough * step), 0.5, 2.0))
+            step = DAMPED * float(np.clip((wanted[parcel] - now) / slope, -MOST_SHIFT, MOST_SHIFT))
+            ratios[TISSUES.index(PARCELS[parcel])] += step * place
+            before[parcel] = now, slope, step
+        off = {p: f"{100 * (v[0] - wanted[p]):+.1f}" for p, v in before.items()}
+        logger.info("mean volumes of parcels were off by, %%: %s", off)
+
+
+def _mean_parcels(
+    brains: Iterable[Float[Tensor, "1 4 i j k"]],
+) -> dict[str, tuple[float, float, Float[Tensor, "i4 j4 k4"]]]:
+    """Parcel → its mean volume, how much of that it shares with others, Σ p (1 − p), both in mL, and its mean share
+    of its tissue at 8 mm."""
+    sums: dict[str, list[Tensor]] = {}
+    count = 0
+    for brain in brains:
+        count += 1
+        maps = at_4mm(brain)
+        mixed = at_4mm(brain * (1.0 - brain))
+        for parcel, share in parcel_shares(maps).items():
+            own = TISSUES.index(PARCELS[parcel])
+            found = (maps[0, own] * share[0]).sum(), (mixed[0, own] * share[0]).sum()
+            one = [*found, torch.nn.functional.avg_pool3d(share, 2)[0]]
+            sums[parcel] = [a + b for a, b in zip(sums.get(parcel, [0.0] * 3), one, strict=True)]
+    ml = (2 * grid.VOXEL_MM) ** 3 / 1000.0
+    return {p: (float(v) * ml / count, float(r) * ml / count, s / count) for p, (v, r, s) in sums.items()}
+
+
 def _some(rows: list[int], most: int) -> list[int]:
     """So many of the people at most, or all."""
     return [rows[k] for k in evenly(len(rows), most)]
@@ -266,6 +333,18 @@ def _depth_mm(brain: Float[Tensor, "1 4 i j k"]) -> NDArray[np.float64]:
     filled = binary_fill_holes(binary_closing(inside, iterations=CLOSED))
     middle = (slice(CLOSED, -CLOSED),) * 3
     return np.asarray(distance_transform_edt(filled[middle], sampling=grid.VOXEL_MM))
+
+
+def _in_template(generator: TemplateGenerator, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the brain of the mean code has at every place of the template, which it looks at from elsewhere: the mean
+    of the nearest looks, by the inverse square of their distance."""
+    controls = generator.controls(torch.zeros(1, generator.latent))
+    looks = generator.looked_at(controls)[0].flatten(1).T.numpy()
+    places = np.stack(np.meshgrid(*map(np.arange, values.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    away, nearest = cKDTree(looks).query(places, k=8)
+    weights = 1.0 / np.maximum(away, 1e-3) ** 2
+    found = (values.ravel()[nearest] * weights).sum(axis=1) / weights.sum(axis=1)
+    return np.asarray(found.reshape(values.shape))
 
 
 def _where(generator: TemplateGenerator) -> Tensor:

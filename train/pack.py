@@ -36,8 +36,9 @@ from train.evaluate import AGES, DRAWS, evaluate, real_regions, regressions_of
 from train.people import gather, maps_of, person_key
 
 _MATCHED = (
-    "How like real maps the generated ones are may look better than it is, too: that the distribution of fractions "
-    "is matched was decided after comparing both. The match itself uses training people alone."
+    "How like real maps the generated ones are may look better than it is, too: what is matched (the distribution of "
+    "fractions, softness of outlines, mean volumes of parcels) was decided after comparing both, people kept aside "
+    "among them. The match itself uses training people alone."
 )
 ABOUT = {
     "ixi": {
@@ -97,16 +98,25 @@ _TEXTURE = (
     "texture of maps was matched to the training people's: {sharpness_wm:.2f}, {sharpness_gm:.2f} and "
     "{sharpness_csf:.2f} of its own detail were added to the template's log-ratios (WM, GM, CSF), and draws get "
     "voxel-wise noise of standard deviation {grain_wm:.2f}, {grain_gm:.2f} and {grain_csf:.2f} in them, as "
-    "segmentations have it (the brain without noise has none). Curves give each tissue's fractions, and those of "
-    "background at the surface, the distribution that they have in real maps. What codes add to log-ratios was "
+    "segmentations have it (the brain without noise has none). {matched} What codes add to log-ratios was "
     "multiplied by {response:.2f}, so that volumes differ between people by what they differed by before; the "
     "prior network's line and curve were then changed so that features tell the very volumes that they told. The "
     "mean square by which a fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and "
     "{detail_csf:.2f} of the real maps' (WM, GM, CSF), from those two voxels away {detail2_wm:.2f}, "
     "{detail2_gm:.2f} and {detail2_csf:.2f}, and the share of brain in mixed voxels {mixed_made:.3f} (real: "
     "{mixed_real:.3f}). Shifts of the log-ratios give draws, and the brain without noise, the training people's "
-    "mean volumes."
+    "mean volumes{parcels}."
 )
+_CURVES = (
+    "Curves give each tissue's fractions, and those of background at the surface, the distribution that they have "
+    "in real maps."
+)
+_CHAIN = (
+    "Real maps of this cohort mix neighbours of the chain background, CSF, GM, WM alone (99 % of tissue and more), "
+    "as segmentation by brightness does; generated ones do so, too, and one curve of brightness gives fractions the "
+    "distribution that they have in real maps."
+)
+_PARCELS = ", first of every parcel that the parcellation network tells, then of tissues"
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
     "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as "
@@ -171,6 +181,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
             people.train.tolist(),
             people.features,
             people.volumes_ml[:, : len(TISSUES)],
+            parcels=not cohort.simulated,
         )
         training_of["calibration_minutes"] = round((time.perf_counter() - began) / 60, 1)
     details = {
@@ -501,7 +512,9 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
     if "grain_gm" in noise:  # older packs lack it
         names = [f"{kind}_{t}" for kind in ("detail", "detail2") for t in TISSUES]
         detail = {name: noise[f"{name}_made"] / noise[f"{name}_real"] for name in names}
-        said.append(_TEXTURE.format(**noise, **detail))
+        matched = _CHAIN if noise.get("chain") else _CURVES
+        parcels = _PARCELS if noise.get("parcels") else ""
+        said.append(_TEXTURE.format(**noise | detail | {"matched": matched, "parcels": parcels}))
     if noise:
         said.append((_NOISE + _NARROWED * (noise.get("excess", 0.0) > 1.0)).format(**noise))
     return " ".join(said)

@@ -8,9 +8,13 @@ with more voxels that are half and half, and with fewer that hold a trace of a s
 * **curves**: what every fraction of a tissue is multiplied by before tissues are made to sum to what they did, such
   that each tissue's fractions are distributed as in the training people's maps (histogram matching, Nyúl and Udupa
   1999, iterated because of the sum);
-* **parted**: whether white matter and CSF, which have no voxel in common in some segmentations, are kept apart;
-* **edge**: the same for the odds of background at the brain's surface. In depth it would let background in, and so
-  would more of it where it is the lesser part: there it never becomes more.
+* **edge**: the same for the odds of background at the brain's surface; in depth it would let background in. How soft
+  outlines are is matched, not where they lie.
+
+Some segmentations mix neighbours of the chain background, CSF, grey matter, white matter alone. Where the originals
+do, one function takes the place of curves and edge: the **chain**, of brightness. It matches, tissue by tissue, how
+voxels that are mostly of one are distributed about it; mixtures of two halves stay, and so does, nearly, what tissues
+have in all.
 
 Sharpness and grain are found together with a factor on the log-ratios that codes add (**response**), by least
 squares: what a voxel differs by from its neighbours, and from those two voxels away, is to be what it is in real
@@ -30,8 +34,19 @@ from scipy.optimize import least_squares
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from csegsynth_core.models.csegsynth import CURVE_ENDS, TemplateGenerator, bend, knots_of, part, trim
-from csegsynth_core.tissue import TISSUES
+from csegsynth_core.models.csegsynth import (
+    CHAIN_STEPS,
+    CURVE_ENDS,
+    TemplateGenerator,
+    bend,
+    brightness_of,
+    chain_brightness,
+    chain_knots,
+    knots_of,
+    mixtures,
+    trim,
+)
+from csegsynth_core.tissue import CHANNELS, TISSUES
 from train.images import pack_maps
 
 logger = logging.getLogger(__name__)
@@ -55,9 +70,8 @@ SHARE = 16
 LARGEST_STEP = 2.0
 LARGEST = 8.0
 """Bound of the logarithm of factors."""
-APART = 0.2
-"""White matter and CSF are parted where in the originals they share less than so much of what they do in brains that
-are made."""
+OFF_CHAIN = 0.01
+"""Maps count as mixed along the chain where less than so much of the tissue lies elsewhere."""
 NEAR = 0.5
 """Background is matched where so much of `edge` counts."""
 _TRACE = 2e-4  # a fraction that counts as none
@@ -95,7 +109,11 @@ class Texture:
         shares = torch.from_numpy(originals).flatten(2)[..., self.voxels].float() / 255.0
         shares = torch.cat([shares, 1.0 - shares.sum(dim=1, keepdim=True)], dim=1)
         self.sorted = shares.transpose(0, 1).flatten(1).sort(dim=1).values
-        self.shared = _shared(shares)
+        self.brightness = (
+            brightness_of(shares).flatten().sort().values if _off_chain(shares) < OFF_CHAIN else None
+        )
+        if self.brightness is not None:
+            generator.rim.zero_()
         low, high = np.asarray(BOUNDS).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
         self.apply(np.asarray(START) + _ORIGIN)
@@ -144,10 +162,10 @@ class Texture:
         logger.info("texture: off by %s with %s", differences(best.x).round(3), self.numbers())
 
     def fit_curves(self, make: Callable[[], Unfinished], *, near: bool = False) -> Float[Tensor, "n 4 i j k"]:
-        """Give the generator the edge and the curves with which fractions are distributed as in the originals.
+        """Give the generator the chain, or edge and curves, with which fractions are distributed as in the originals.
 
-        Each round takes every tissue's fractions to the originals' of the same rank, and averages the factors that
-        this takes over fractions between the same knots.
+        Each round of curves takes every tissue's fractions to the originals' of the same rank, and averages the
+        factors that this takes over fractions between the same knots.
 
         Args:
             make: see `search`.
@@ -161,19 +179,21 @@ class Texture:
         if not near:
             edge.zero_()
             curves.zero_()
+        self.generator.chain.zero_()
         plain, rim = make()
         seen = plain.flatten(2)[..., self.voxels]
-        # All or nothing: curves would make the more of what is left.
-        self.generator.parted.fill_(float(self.shared < APART * _shared(seen)))
-        seen = part(seen, self.generator.parted)
+        if self.brightness is not None:
+            self.generator.chain.copy_(_chain(brightness_of(seen).flatten(), self.brightness))
+            return torch.cat([self.generator.finished(own, None) for own in plain.split(1)])
         at = None if rim is None else rim.flatten(2)[..., self.voxels]
         background = self._knots(seen[:, -1])
         for _ in range(ROUNDS if near else FIRST_ROUNDS):
             trimmed = seen
             if at is not None:
                 trimmed = trim(seen, edge, at)
-                self._nearer(edge, trimmed[:, -1], self.sorted[-1], background, at[:, 0] > NEAR)
-                edge[: len(edge) // 2].clamp_(max=0.0)
+                self._nearer(
+                    edge, trimmed[:, -1], self._outlined(trimmed[:, -1]), background, at[:, 0] > NEAR
+                )
                 trimmed = trim(seen, edge, at)
             bent = bend(trimmed, curves)
             for k, own in enumerate(curves):
@@ -184,6 +204,14 @@ class Texture:
             for n in range(len(plain))
         )
         return torch.cat(list(parts))
+
+    def _outlined(self, background: Tensor) -> Tensor:
+        """The originals' background in ascending order, as many as these voxels and as many of them less than a
+        half: how soft outlines are is matched, not where they lie."""
+        wanted = self.sorted[-1]
+        first = int((wanted < 0.5).sum()) - int((background < 0.5).sum())
+        places = torch.arange(background.numel()) + first
+        return wanted[places.clamp(0, len(wanted) - 1)]
 
     def _knots(self, fractions: Tensor) -> Tensor:
         """The nearest knot of every fraction."""
@@ -208,9 +236,38 @@ class Texture:
         curve.copy_(_rising(curve, knots))
 
 
-def _shared(fractions: Float[Tensor, "n 4 *size"]) -> float:
-    """What white matter and CSF share of voxels: the mean of the lesser of them."""
-    return float(torch.minimum(*(fractions[:, TISSUES.index(t)] for t in ("wm", "csf"))).double().mean())
+def _off_chain(fractions: Float[Tensor, "n 4 *size"]) -> float:
+    """How much of the tissue is not where the chain has it: not a mixture of two neighbours."""
+    moved = (fractions - mixtures(brightness_of(fractions))).abs().sum() / 2.0
+    return float(moved / fractions[:, :-1].sum().clamp_min(1e-12))
+
+
+def _chain(made: Float[Tensor, " voxels"], wanted: Float[Tensor, " originals"]) -> Float[Tensor, " knots"]:
+    """The chain that distributes brightness as wanted between mixtures of two halves, which stay.
+
+    Args:
+        made: brightness of brains as they are, in any order.
+        wanted: the originals', ascending.
+    """
+    both = np.sort(made.numpy()), wanted.numpy()
+    ends = [np.searchsorted(v, (-np.inf, 0.5, 1.5, 2.5, np.inf)) for v in both]
+    chain = np.empty(len(CHANNELS) * CHAIN_STEPS + 1, np.float32)
+    for k in range(len(CHANNELS)):
+        own, goal = (v[e[k] : e[k + 1]] for v, e in zip(both, ends, strict=True))
+        part = chain[k * CHAIN_STEPS : (k + 1) * CHAIN_STEPS + 1]
+        part[:] = chain_brightness(k)
+        if len(own) and len(goal):
+            if k == 0:  # as many voxels from the outline on: how large the box is does not matter
+                goal = goal[np.clip(np.arange(len(own)) + len(goal) - len(own), 0, len(goal) - 1)]
+            else:
+                goal = np.quantile(goal, np.linspace(0.0, 1.0, len(own)))
+            knots = chain_knots(torch.from_numpy(own)).round().long().numpy() - k * CHAIN_STEPS
+            voxels = np.bincount(knots, minlength=len(part))
+            means = np.bincount(knots, goal, len(part)) / np.maximum(voxels, 1)
+            known = [0, *(np.flatnonzero(voxels[1:-1]) + 1), len(part) - 1]
+            means[[0, -1]] = part[[0, -1]]
+            part[:] = np.maximum.accumulate(np.interp(np.arange(len(part)), known, means[known]))
+    return torch.from_numpy(chain)
 
 
 def _step(now: Tensor, wanted: Tensor, knot: Tensor, count: int) -> Float[Tensor, " knots"]:

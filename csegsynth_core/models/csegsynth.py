@@ -73,6 +73,10 @@ class Config(Shapes):
 CURVE_ENDS = 12.0
 """Log-odds of the fractions at the ends of `TemplateGenerator.curves`."""
 CURVE_STEPS = 128
+CHAIN_STEPS = 64
+"""Knots of `TemplateGenerator.chain` from one mixture of two halves to the next."""
+CHAIN_SOFT = 1e-3
+"""Distance from a pure tissue, in brightness, from which on knots are further apart."""
 _CURVE_EPS = 1.0 / (1.0 + math.exp(CURVE_ENDS))
 _PATTERN = 20210
 """Seed of the grain's pattern."""
@@ -110,8 +114,9 @@ class TemplateGenerator(nn.Module):
     typical brain, 0. The first three shift the tissues' log-ratios everywhere and the brain's size (`balance`); the
     others are a random velocity at 8 mm that slides the cortex along itself (`folds`), and the last three of them
     also place the pattern of a voxel-wise noise in the log-ratios, such as segmentations leave (`grain`).
-    `train.calibrate` finds how much of each, and the `edge` and `curves` that give fractions the distribution that
-    they have in real maps, where most voxels hold a trace of a second tissue and few are half and half.
+    `train.calibrate` finds how much of each, and the `chain`, or `edge` and `curves`, that give fractions the
+    distribution that they have in real maps, where most voxels hold a trace of a second tissue and few are half and
+    half.
     """
 
     region: Region = grid.BOX
@@ -140,8 +145,9 @@ class TemplateGenerator(nn.Module):
     rim: Float[Tensor, "1 i2 j2 k2"]
     """How much of `edge` counts at every place of the template, at 4 mm: 1 at the surface and outside, 0 in depth,
     where factors on a trace of background would let it in."""
-    parted: Float[Tensor, " 1"]
-    """How much of what white matter and CSF share of a voxel becomes grey matter, 0 to 1 (see `part`)."""
+    chain: Float[Tensor, " knots"]
+    """Where maps are mixed along the chain background, CSF, grey matter, white matter: what every brightness becomes
+    (see `chained`), in the place of `edge` and `curves`. All 0: they are not."""
     _extent_mm: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -177,12 +183,13 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("curves", torch.zeros(len(TISSUES), CURVE_STEPS + 1))
         self.register_buffer("edge", torch.zeros(CURVE_STEPS + 1))
         self.register_buffer("rim", torch.zeros(1, *self.middle))
-        self.register_buffer("parted", torch.zeros(1))
+        self.register_buffer("chain", torch.zeros(len(CHANNELS) * CHAIN_STEPS + 1))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(
-            zeros_if_absent("balance", "folds", "steady", "grain", "curves", "edge", "rim", "parted")
+            zeros_if_absent("balance", "folds", "steady", "grain", "curves", "edge", "rim", "chain")
         )
-        self.register_load_state_dict_pre_hook(gone_if_zero("least"))  # in runs from before the curves
+        for name in ("least", "parted"):  # in runs from before the curves, and from before the chain
+            self.register_load_state_dict_pre_hook(gone_if_zero(name))
         for weight in (self.heads.weight, self.affine.weight):
             nn.init.normal_(weight, std=1e-3)
         for bias in (self.heads.bias, self.affine.bias):
@@ -267,9 +274,9 @@ class TemplateGenerator(nn.Module):
     def finished(
         self, fractions: Float[Tensor, "n 4 *size"], rim: Float[Tensor, "n 1 *size"] | None
     ) -> Float[Tensor, "n 4 *size"]:
-        """Fractions as `parted`, `edge` and `curves` leave them."""
-        if self.parted.any():
-            fractions = part(fractions, self.parted)
+        """Fractions as `chain`, or `edge` and `curves`, leave them."""
+        if self.chain.any():
+            return chained(fractions, self.chain)
         if rim is not None:
             fractions = trim(fractions, self.edge, rim)
         return bend(fractions, self.curves) if self.curves.any() else fractions
@@ -334,6 +341,12 @@ class TemplateGenerator(nn.Module):
             torch.einsum("nab,nbijk->naijk", change[:, :, :3], target)
             + 100.0 * change[:, :, 3, None, None, None]
         )
+
+    def looked_at(self, controls: Controls) -> Float[Tensor, "n 3 i j k"]:
+        """Where in the template every voxel looks, in voxels."""
+        where = self._locations(self.displacement(controls), 1, (0, 0, 0)).flip(-1).movedim(-1, 1)
+        size = torch.tensor(_extent(self.region)).view(1, 3, 1, 1, 1)
+        return ((where + 1.0) * size - 1.0) / 2.0
 
     def _locations(self, displacement: Tensor, resolution: int, offset: Offset) -> Float[Tensor, "n i j k 3"]:
         """Places in the template in `grid_sample`'s units and order."""
@@ -429,18 +442,47 @@ def bend(
     return torch.cat([bent * scale, background], dim=1)
 
 
-def part(fractions: Float[Tensor, "n 4 *size"], amount: Float[Tensor, " 1"]) -> Float[Tensor, "n 4 *size"]:
-    """Fractions of which white matter and CSF share less.
+def brightness_of(fractions: Float[Tensor, "n 4 *size"]) -> Tensor:
+    """Where voxels lie on the chain of tissues by their brightness on T1: 0 background, 1 CSF, 2 grey and 3 white
+    matter; what is between is a mixture. Shape (n, *size)."""
+    wm, gm, csf, _ = fractions.unbind(dim=1)
+    return csf + 2.0 * gm + 3.0 * wm
 
-    On T1 a voxel of both is as bright as grey matter, and segmentations that mix neighbours in brightness alone call
-    it that (Santago and Gage 1993; FSL FAST). As much as the lesser of the two has is taken from both.
+
+def chain_knots(brightness: Tensor, steps: int = CHAIN_STEPS) -> Tensor:
+    """Where on a chain with so many knots a tissue brightnesses lie: dense about pure tissues, where a trace of
+    another one counts. k·steps is the mixture of halves below the tissue of brightness k."""
+    nearest = brightness.detach().round()
+    away = torch.asinh((brightness - nearest) / CHAIN_SOFT) / math.asinh(0.5 / CHAIN_SOFT)
+    return (nearest + 0.5 + 0.5 * away) * steps
+
+
+def chain_brightness(nearest: int, steps: int = CHAIN_STEPS) -> Float[Tensor, " knots"]:
+    """What brightness the knots about a tissue stand for, from one mixture of halves to the next; there is none
+    below background and none above white matter."""
+    away = CHAIN_SOFT * torch.sinh(torch.linspace(-1.0, 1.0, steps + 1) * math.asinh(0.5 / CHAIN_SOFT))
+    return (nearest + away).clamp(0.0, len(CHANNELS) - 1.0)
+
+
+def chained(
+    fractions: Float[Tensor, "n 4 *size"], chain: Float[Tensor, " knots"]
+) -> Float[Tensor, "n 4 *size"]:
+    """Fractions of two neighbours of the chain at most, as bright as what the chain makes of their brightness.
+
+    Segmentations that tell tissues by brightness alone mix neighbours (Santago and Gage 1993; FSL FAST): a voxel of
+    white matter and CSF is as bright as grey matter, and called that.
 
     Args:
-        amount: 0: nothing is changed. 1: no voxel holds both.
+        chain: brightness, never falling, at the knots of `chain_knots`; between them it is interpolated.
     """
-    wm, gm, csf, background = fractions.unbind(dim=1)
-    both = amount * torch.minimum(wm, csf)
-    return torch.stack([wm - both, gm + 2.0 * both, csf - both, background], dim=1)
+    brightness = _between(chain.to(fractions.dtype), chain_knots(brightness_of(fractions)))
+    return mixtures(brightness)
+
+
+def mixtures(brightness: Tensor) -> Float[Tensor, "n 4 *size"]:
+    """Fractions of the two neighbours of the chain that are as bright, in the order of `CHANNELS`."""
+    away = [(brightness - k).abs() for k in (3.0, 2.0, 1.0, 0.0)]
+    return torch.stack([(1.0 - a).clamp_min(0.0) for a in away], dim=1)
 
 
 def trim(
@@ -460,12 +502,15 @@ def trim(
 
 def _along(values: Float[Tensor, " knots"], fractions: Tensor) -> Tensor:
     """What a curve has at every fraction, between its knots by interpolation."""
-    steps = len(values) - 1
-    here = knots_of(fractions, steps)
-    low = here.detach().to(torch.int32).clamp_(0, steps - 1)
+    return _between(values, knots_of(fractions, len(values) - 1))
+
+
+def _between(values: Float[Tensor, " knots"], here: Tensor) -> Tensor:
+    """Values at places between knots, linearly."""
+    low = here.detach().to(torch.int32).clamp_(0, len(values) - 2)
     flat = low.flatten()
-    slope = values.diff().index_select(0, flat).view_as(fractions)
-    return torch.addcmul(values.index_select(0, flat).view_as(fractions), slope, here - low)
+    slope = values.diff().index_select(0, flat).view_as(here)
+    return torch.addcmul(values.index_select(0, flat).view_as(here), slope, here - low)
 
 
 @lru_cache(maxsize=16)
