@@ -28,7 +28,7 @@ def download(page: Any, name: str, folder: Path) -> Path:
     return path
 
 
-def step(page: Any, label: str, key: str, times: int = 1) -> None:
+def step(page: Any, label: str, feature: str, key: str, times: int = 1) -> None:
     """Move a slider of the sidebar by keyboard, until the address says where it stands."""
     slider = page.get_by_role("slider", name=re.compile(f"^{label} ")).first
     before = slider.input_value()
@@ -39,7 +39,7 @@ def step(page: Any, label: str, key: str, times: int = 1) -> None:
     assert now != before
     page.wait_for_function(
         "([name, value]) => parseFloat(new URLSearchParams(location.search).get(name)) === parseFloat(value)",
-        arg=[f"p.{label.lower().replace(' ', '_')}", now],
+        arg=[f"p.{feature}", now],
         timeout=30_000 * PATIENCE,
     )
     settle(page)
@@ -62,11 +62,11 @@ def test_a_new_user_finds_their_way(site, tmp_path) -> None:
         page.get_by_role("option", name="Model pack: lifespan").click()
         page.wait_for_function("location.search.includes('pack=lifespan')", timeout=30_000 * PATIENCE)
         settle(page)
-        step(page, "Age", "ArrowRight", 8)
+        step(page, "Age", "age", "ArrowRight", 8)
         page.get_by_text(re.compile("^Lifestyle ")).click()
-        page.get_by_role("slider", name=re.compile("^Pack years ")).first.wait_for()
-        step(page, "Pack years", "ArrowRight", 5)
-        step(page, "Alcohol units week", "ArrowRight", 5)
+        page.get_by_role("slider", name=re.compile("^Pack-years smoked ")).first.wait_for()
+        step(page, "Pack-years smoked", "pack_years", "ArrowRight", 5)
+        step(page, "Alcohol a week", "alcohol_units_week", "ArrowRight", 5)
         # How grey matter changes.
         shown, gm = volumes(page), change(page, "gm")
         query = dict(part.split("=") for part in page.url.split("?")[1].split("&"))

@@ -174,7 +174,7 @@ def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     z = model.draw(6, 5)
     brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
     volumes = volumes_ml(brains)[:, :3]
-    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
+    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes, parcels=False)
     assert found["folds_mm"] == pytest.approx(2.0, abs=0.5)
     assert found["ssim_made"] == pytest.approx(found["ssim_real"], abs=0.02)
     assert generator.folds[0].max().item() == pytest.approx(found["folds_mm"], rel=0.02)
@@ -312,7 +312,7 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     volumes = volumes_ml(brains)[:, :3]
     generator.load_state_dict(state)
     before = texture_of(packed(torch.cat([model(features[k : k + 1], z[k : k + 1]) for k in rows])))
-    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
+    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes, parcels=False)
     for name, was in before.items():
         off = np.log(found[f"{name}_made"] / found[f"{name}_real"])
         assert abs(off) < max(0.06, 0.5 * abs(np.log(was / found[f"{name}_real"]))), name
@@ -344,7 +344,7 @@ def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
     features = torch.randn(6, FEATURES)
     volumes = volumes_ml(brain)[:, :3].repeat(6, 1)
     found = calibrate.calibrate(
-        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes
+        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes, False
     )
     assert found["folds_mm"] == 0.0 and not model.generator.folds[0].any()
     assert max(found[f"balance_{t}"] for t in ("wm", "gm", "csf", "length")) < 0.01

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -1061,7 +1062,7 @@ def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
     text = html_of(app)
     for method in metrics["volumes"]:
         assert (f'data-method="{method}"' in text) == (not method.endswith("_single_draw"))
-    assert all(sentence.replace("'", "&#x27;") in text for sentence in measured.summary(metrics))
+    assert all(escape(sentence) in text for sentence in measured.summary(metrics))
     assert f"python -m train evaluate --pack {pack.name}" in app.code[0].value
     if later:
         assert "4.0 to 6.0" in text and "real against real (floor)" in text

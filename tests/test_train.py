@@ -54,7 +54,17 @@ def pack_folder(cohort, finished, tmp_path_factory):
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
         patch.setattr(texture, "TRIALS", 1)
-        for name, few in {"PEOPLE": 4, "PAIRS": 2, "HALVINGS": 2, "DRAWS": 4}.items():
+        patch.setattr(texture, "FIRST_ROUNDS", 10)
+        fewer = {
+            "PEOPLE": 4,
+            "PAIRS": 2,
+            "HALVINGS": 2,
+            "DRAWS": 4,
+            "VARIED": 4,
+            "PARCELLED": 4,
+            "PARCEL_STEPS": 1,
+        }
+        for name, few in fewer.items():
             patch.setattr(calibrate, name, few)
         make_pack(finished, cohort, out, about)
     return out
