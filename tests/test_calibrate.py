@@ -299,6 +299,7 @@ def test_a_brain_without_noise_has_its_own_shift(model):
 def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     """Of a cohort that is this generator's, but sharper, grainy, with curves of its own and with more CSF."""
     monkeypatch.setattr(texture, "TRIALS", 2)
+    monkeypatch.setattr(calibrate, "ROUNDS", 1)
     monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
