@@ -22,6 +22,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: each keeps to one 
 
 Floats = NDArray[np.float32]
 
+LONGEST = (
+    "test_train",
+    "test_browser_pages",
+    "test_pages",
+    "test_browser_app",
+    "test_calibrate",
+    "test_browser_trial",
+)
+"""Files that take longest: they come first, so that no process is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 LABELS = {
     1: ("Cerebrum_WM_L", "wm"),
     2: ("Cerebrum_WM_R", "wm"),
