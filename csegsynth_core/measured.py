@@ -91,7 +91,10 @@ SHORT: Final[dict[str, str]] = {
 REFERENCES: Final = frozenset({"floor", "real_kept_aside", "real_training", "best_achievable"})
 """Rows that no method competes with."""
 
-REGRESSIONS: Final = ("linear", "polynomial", "svr", "ffn", "ridge", "training_mean")
+MEAN: Final = "training_mean"
+"""What predicts the training people's mean of everybody."""
+
+REGRESSIONS: Final = ("linear", "polynomial", "svr", "ffn", "ridge", MEAN)
 """Methods that predict volumes without making brains."""
 
 OWN: Final = "csegsynth"
@@ -147,6 +150,8 @@ _SPLITS: Final = {"test": "people kept aside", "all": "everybody in the cohort"}
 
 TABLES: Final = ("volumes", "images", "regions", "achievable", "memorisation")
 """Tables by method, tissue or region, and metric."""
+PAIRED: Final = ("paired", "paired_regions")
+"""Tables of differences to other methods on the same people: of tissues, of regions."""
 _COLUMNS: Final = ["table", "method", "part", "metric", "value", "low", "high", "p"]
 _SKIPPED: Final = frozenset(
     {"n_train", "n_validation", "draws", "region_draws", "parameters", "n_trained_on"}
@@ -185,6 +190,11 @@ def paired(metrics: Mapping[str, Any], key: str = "paired") -> pd.DataFrame:
                     own = {k: _number(numbers.get(k)) for k in ("difference_ml", "low", "high", "p")}
                     rows.append({"table": f"{prefix}{key}", "method": method, "part": part} | own)
     return pd.DataFrame(rows, columns=["table", "method", "part", "difference_ml", "low", "high", "p"])
+
+
+def every_pair(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """`paired` of tissues, and below them of regions."""
+    return pd.concat([paired(metrics, key) for key in PAIRED])
 
 
 def corrected(pairs: pd.DataFrame) -> pd.Series:
@@ -229,7 +239,7 @@ def regions_said(metrics: Mapping[str, Any]) -> str:
 
 def others(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Everything else by its key: one table each, of rows `what` and one column for each inner key."""
-    known = {*TABLES, "floors", "paired", "paired_regions"}
+    known = {*TABLES, "floors", *PAIRED}
     nested = {prefix.rstrip("/") for prefix, _ in _evaluations(metrics) if prefix}
     out = {}
     for key, value in metrics.items():

@@ -157,10 +157,15 @@ def typical(pack: Pack, sex: str | None) -> dict[str, Any]:
     return {k: float(round(float(v))) if k == age else v for k, v in person.items()}
 
 
+def _sex_of(pack: Pack, person: Person) -> str | None:
+    """Key of a person's sex; None where it is not known."""
+    sex = person.get(pack.schema.sex.name) if pack.schema.sex else None
+    return None if sex is None else str(sex)
+
+
 def typical_like(pack: Pack, person: Person) -> dict[str, Any]:
     """A typical training person of somebody's sex; links leave out what is as theirs."""
-    sex = person.get(pack.schema.sex.name) if pack.schema.sex else None
-    return typical(pack, None if sex is None else str(sex))
+    return typical(pack, _sex_of(pack, person))
 
 
 def baseline_of(pack: Pack, person: Person, given: Person | None, label: str = "") -> tuple[Person, str]:
@@ -172,16 +177,14 @@ def baseline_of(pack: Pack, person: Person, given: Person | None, label: str = "
     """
     if given is not None:
         return given, label or SCENARIOS_BASELINE
-    one = pack.schema.sex
-    sex = person.get(one.name) if one else None
+    one, sex = pack.schema.sex, _sex_of(pack, person)
     called = f"typical {one.levels[sex]} person" if one and sex else "typical person"
     return typical_like(pack, person), called
 
 
 def average_person(pack: Pack, person: Brain) -> dict[str, Any]:
     """Whose mean brain over `AVERAGED` draws lies behind a person's contours: a typical one of the same sex."""
-    one = pack.schema.sex
-    return typical(pack, str(person.features[one.name]) if one else None)
+    return typical_like(pack, person.features)
 
 
 def meshes_of(brain: Brain) -> tuple[Surface, Maps, Surface]:
@@ -385,6 +388,15 @@ def resolution_of(pack: Pack, every_voxel: bool, *, one: bool) -> int:
     return 1 if one or every_voxel or 2 not in pack.model.resolutions else 2
 
 
+def _draws_of(view: InfluenceView) -> int:
+    """Latent draws of each person."""
+    return view.draws or GRADIENT_DRAWS[view.whose == "person"]
+
+
+def _resolution(pack: Pack, view: InfluenceView) -> int:
+    return resolution_of(pack, view.every_voxel, one=view.whose == "person")
+
+
 def measure_name(measure: str) -> str:
     """What a volume is called on the Feature influence page."""
     titles = {r.name: r.title for r in saliency.WHOLE_REGIONS}
@@ -428,6 +440,11 @@ class Bars:
         return saliency.EVERY_SECOND if self.found.resolution == 2 else ""
 
     @property
+    def tissue(self) -> str:
+        """Whose map is shown to start with: the measure's, or GM."""
+        return self.view.measure if self.view.measure in TISSUES else "gm"
+
+    @property
     def map_of(self) -> str:
         """What the map is a mean of, where it is one."""
         return saliency.averaged_words(self.count, self.draws) if self.view.is_mean else ""
@@ -458,9 +475,7 @@ def bars_of(
         gradients: pack, people, draws, seed, resolution → gradients of `saliency.EVERYTHING`.
         contrasts: pack, people, encoded columns, subgroup, draws, seed, resolution → `saliency.contrasts`.
     """
-    one, where = view.whose == "person", view.subgroup
-    draws = view.draws or GRADIENT_DRAWS[one]
-    resolution = resolution_of(pack, view.every_voxel, one=one)
+    draws, resolution, where = _draws_of(view), _resolution(pack, view), view.subgroup
     found = gradients(pack, people, draws, seed, resolution)
     whole = saliency.summarise(pack, found, where=where)
     top = whole[whole["measure"] == view.measure].head(view.top)
@@ -492,7 +507,7 @@ def influence(
     shown, found, one = bars.shown, bars.found, bars.view
     brain = replace(brain, participant_id=page_export.PERSON)
     column = view.column if view.column in bars.mapped else next(iter(bars.mapped))
-    tissue = view.tissue or (one.measure if one.measure in TISSUES else "gm")
+    tissue = view.tissue or bars.tissue
     many = one.is_mean
     of_many: dict[str, Any] = {"whose": bars.map_of, "anatomy": lambda: mean(column).anatomy} if many else {}
     both = [
@@ -622,8 +637,7 @@ def cohort(
 def evaluation(pack: Pack, scenario: Scenario) -> Page:
     """The Evaluation page; all but the pack is the same for every scenario."""
     shown = page_figures.evaluation_figures(pack)
-    pairs = pd.concat([measured.paired(pack.metrics, key) for key in ("paired", "paired_regions")])
-    tables = {"evaluation": measured.tidy(pack.metrics), "paired": pairs}
+    tables = {"evaluation": measured.tidy(pack.metrics), "paired": measured.every_pair(pack.metrics)}
     show = show_command("evaluation", View())
     return Page(
         shown,
@@ -664,11 +678,11 @@ def session_of(
 
 
 def _gradient_settings(pack: Pack, view: InfluenceView) -> page_export.GradientSettings:
-    one = view.whose == "person"
     among = [f"{pack.schema.feature(n).label} {_wanted(pack, n, w)}" for n, w in view.subgroup.items()]
     people = _WORDS[view.whose] + (f" ({'; '.join(among)})" if among else "")
-    resolution = resolution_of(pack, view.every_voxel, one=one)
-    return page_export.GradientSettings(people, not one, view.draws or GRADIENT_DRAWS[one], resolution)
+    return page_export.GradientSettings(
+        people, view.whose != "person", _draws_of(view), _resolution(pack, view)
+    )
 
 
 def _wanted(pack: Pack, name: str, wanted: Sequence[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,7 @@ def region_volumes_ml(x: Float[Tensor, "n c i j k"]) -> Float[Tensor, "n regions
 def each_region_ml(x: Float[Tensor, "n c i j k"]) -> dict[str, Float[Tensor, " n"]]:
     """The same, each region by itself: its gradient goes back through the parcels of its own tissues alone."""
     maps = at_4mm(x)
-    parcels = {
-        parcel: (maps[:, TISSUES.index(PARCELS[parcel])] * share).sum(dim=(1, 2, 3)) * _ML
-        for parcel, share in parcel_shares(maps).items()
-    }
+    parcels = parcels_ml(maps, parcel_shares(maps))
     return {r.name: torch.stack([parcels[p] for p in r.parcels]).sum(dim=0) for r in REGIONS}
 
 
@@ -96,6 +94,17 @@ def parcel_shares(maps: Float[Tensor, "n 3 a b c"]) -> dict[str, Float[Tensor, "
         for parcel, share in zip(
             (p for p, t in PARCELS.items() if t == tissue), shares.unbind(dim=1), strict=True
         )
+    }
+
+
+def parcels_ml(
+    maps: Float[Tensor, "n 3 a b c"], shares: Mapping[str, Float[Tensor, "n a b c"]]
+) -> dict[str, Float[Tensor, " n"]]:
+    """Parcel → mL of something that its tissue has everywhere at 4 mm, such as its fraction; `shares` as from
+    `parcel_shares`."""
+    return {
+        parcel: (maps[:, TISSUES.index(PARCELS[parcel])] * share).sum(dim=(1, 2, 3)) * _ML
+        for parcel, share in shares.items()
     }
 
 
@@ -121,8 +130,8 @@ def parcel_map(maps: NDArray[np.float32], parcel: str) -> NDArray[np.float32]:
     tissue = TISSUES.index(PARCELS[parcel])
     with torch.inference_mode():
         x = torch.from_numpy(np.ascontiguousarray(maps[(slice(len(TISSUES)), *grid.BOX)])[None])
-        share = network()(at_4mm(x))[:, [list(PARCELS).index(parcel)]]
-        share = F.interpolate(share, scale_factor=2, mode="trilinear")[0, 0].numpy()
+        share = parcel_shares(at_4mm(x))[parcel][:, None]
+        fine = F.interpolate(share, scale_factor=2, mode="trilinear")[0, 0].numpy()
     out = np.zeros(grid.SHAPE, np.float32)
-    out[grid.BOX] = maps[tissue][grid.BOX] * share
+    out[grid.BOX] = maps[tissue][grid.BOX] * fine
     return out

@@ -129,15 +129,10 @@ def _individual(pack: Pack, scenario: Scenario, view: View, table: Path | None, 
         view,
         person,
         base,
-        spread=_once(lambda: paired_spread(*map(over_draws, (scenario.person, other)))),
-        behind=_once(lambda: mean_brain(pack, average, draws=page_views.AVERAGED).maps),
-        meshes=_once(lambda: page_views.meshes_of(person)),
+        spread=functools.cache(lambda: paired_spread(*map(over_draws, (scenario.person, other)))),
+        behind=functools.cache(lambda: mean_brain(pack, average, draws=page_views.AVERAGED).maps),
+        meshes=functools.cache(lambda: page_views.meshes_of(person)),
     ).everything(tell)
-
-
-def _once(make: Callable[[], Any]) -> Callable[[], Any]:
-    """What is made when it is asked for, and kept."""
-    return functools.cache(make)
 
 
 def _ageing(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:

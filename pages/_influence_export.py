@@ -8,20 +8,18 @@ import streamlit as st
 
 from csegsynth_core import figure_export, figures, page_views, saliency
 from csegsynth_core.pack import Pack
-from csegsynth_core.tissue import TISSUES
 from pages import _figure_export, _influence_map, _influence_table, _link, _state
 
 
 def popover(pack: Pack, bars: page_views.Bars) -> None:
     """Bars, the map that is shown, the whole table; the zip."""
-    seed, measure = bars.found.seed, bars.view.measure
+    seed = bars.found.seed
     brain = _state.brain_of(pack, _state.memory(pack)["person"], seed)
     column = st.session_state.get(_influence_table.map_key(pack))
     column = column if column in bars.mapped else next(iter(bars.mapped))
-    start = measure if measure in TISSUES else "gm"
     view = page_views.View(
         at=st.session_state.get("crosshair", figures.CENTRE),
-        tissue=str(st.session_state.get(f"influence-tissue-{start}") or start),
+        tissue=str(st.session_state.get(f"influence-tissue-{bars.tissue}") or bars.tissue),
         column=column,
     )
 

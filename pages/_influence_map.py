@@ -58,7 +58,7 @@ def show(pack: Pack, person: _state.Person, seed: int, bars: page_views.Bars) ->
     """Derivative of maps for one feature, over the anatomy: of the person's brain, or the mean over the people and
     draws of the bars; after `follow`. Starts with the tissue of the measure; a sum with GM.
     """
-    columns, measure, many = bars.mapped, bars.view.measure, bars.view.is_mean
+    columns, start, many = bars.mapped, bars.tissue, bars.view.is_mean
     key = _influence_table.map_key(pack)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="influence-map-bar"):
         whom = "in this person" if bars.view.whose == "person" else "in the person in the sidebar"
@@ -72,7 +72,6 @@ def show(pack: Pack, person: _state.Person, seed: int, bars: page_views.Bars) ->
             label_visibility="collapsed",
             width=240,
         )
-        start = measure if measure in TISSUES else "gm"
         tissue = st.segmented_control(
             "Tissue of the map",
             list(TISSUES),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 from shlex import quote
 
-import pandas as pd
 import streamlit as st
 
 from csegsynth_core import measured
@@ -24,7 +23,7 @@ _link.routed()
 pack = _state.current_pack()
 whole = measured.tidy(pack.metrics)
 tables = list(dict.fromkeys(whole["table"]))
-pairs = pd.concat([measured.paired(pack.metrics, key) for key in ("paired", "paired_regions")])
+pairs = measured.every_pair(pack.metrics)
 more = measured.others(pack.metrics)
 kept = pack.metrics.get("n_validation", pack.metrics.get("n"))
 

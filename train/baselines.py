@@ -19,11 +19,12 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVR
 
-METHODS: Final = ("linear", "polynomial", "svr", "ffn", "ridge")
+from csegsynth_core import measured
+
+MEAN: Final = measured.MEAN
+METHODS: Final = tuple(m for m in measured.REGRESSIONS if m != MEAN)
 REGIONS_KIND: Final = "regions"
 """Kind, in the file that a pack holds, of regressions of regional volumes; those of tissues have none."""
-MEAN: Final = "training_mean"
-"""What predicts the training people's mean of everybody."""
 DEGREE: Final = 3
 FOLDS: Final = 5
 

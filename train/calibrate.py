@@ -40,7 +40,7 @@ from torch import Tensor
 
 from csegsynth_core import grid
 from csegsynth_core.models.csegsynth import Controls, CSegSynth, TemplateGenerator
-from csegsynth_core.regions import at_4mm, network, parcel_shares
+from csegsynth_core.regions import at_4mm, parcel_shares, parcels_ml
 from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -281,14 +281,12 @@ def _mean_parcels(
     for brain in brains:
         count += 1
         maps = at_4mm(brain)
-        mixed = at_4mm(brain * (1.0 - brain))
-        for parcel, share in parcel_shares(maps).items():
-            own = TISSUES.index(PARCELS[parcel])
-            found = (maps[0, own] * share[0]).sum(), (mixed[0, own] * share[0]).sum()
-            one = [*found, torch.nn.functional.avg_pool3d(share, 2)[0]]
+        shares = parcel_shares(maps)
+        ml, mixed = parcels_ml(maps, shares), parcels_ml(at_4mm(brain * (1.0 - brain)), shares)
+        for parcel, share in shares.items():
+            one = [ml[parcel][0], mixed[parcel][0], torch.nn.functional.avg_pool3d(share, 2)[0]]
             sums[parcel] = [a + b for a, b in zip(sums.get(parcel, [0.0] * 3), one, strict=True)]
-    ml = (2 * grid.VOXEL_MM) ** 3 / 1000.0
-    return {p: (float(v) * ml / count, float(r) * ml / count, s / count) for p, (v, r, s) in sums.items()}
+    return {p: (float(v) / count, float(r) / count, s / count) for p, (v, r, s) in sums.items()}
 
 
 def _some(rows: list[int], most: int) -> list[int]:
@@ -368,11 +366,9 @@ def _where(generator: TemplateGenerator) -> Tensor:
 def _below(brain: Float[Tensor, "1 4 i j k"]) -> NDArray[np.float64]:
     """How much of every place near a brain is cerebellum or brainstem, smooth, 0 to 1, (i, j, k)."""
     maps = at_4mm(brain)
-    shares = network()(maps)
+    shares = parcel_shares(maps)
     parcels = [p for r in REGIONS if r.name in ("cerebellum", "brainstem") for p in r.parcels]
-    own = [n for n, p in enumerate(PARCELS) if p in parcels]
-    tissue = [TISSUES.index(t) for t in PARCELS.values()]
-    parts = sum((maps[0, tissue[n]] * shares[0, n] for n in own), torch.zeros(()))
+    parts = sum((maps[0, TISSUES.index(PARCELS[p])] * shares[p][0] for p in parcels), torch.zeros(()))
     soft = [gaussian_filter(t.numpy(), 1.5, mode="nearest") for t in (parts, maps[0].sum(dim=0))]
     share = np.clip(soft[0] / np.maximum(soft[1], 0.05), 0.0, 1.0)
     return np.asarray(share.repeat(2, 0).repeat(2, 1).repeat(2, 2))

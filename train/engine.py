@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -392,7 +392,7 @@ class Engine:
         """Which stage the last step was of; at a stage's end the next one is already due."""
         if self.within:
             return self.stage_index
-        return max((k for k, s in enumerate(self.config.stages[: self.stage_index]) if s.steps), default=0)
+        return _last_trained(self.config.stages[: self.stage_index])
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -449,9 +449,7 @@ class Engine:
         """
         values = [v for k, v in report.items() if k.startswith("validation_r_")]
         values = values or [-v for k, v in report.items() if k.startswith("validation_")]
-        last_stage = self._index_before() == max(
-            (k for k, s in enumerate(self.config.stages) if s.steps), default=0
-        )
+        last_stage = self._index_before() == _last_trained(self.config.stages)
         if not values or not last_stage or not all(math.isfinite(v) for v in values):
             return True
         score = sum(values) / len(values)
@@ -555,6 +553,11 @@ class Engine:
         self.done = int(state["done"])
         self.stage_index, self.within = (int(v) for v in state["stage"])
         self.seconds, self.stage_seconds, self.start_seconds = (float(v) for v in state["seconds"])
+
+
+def _last_trained(stages: Sequence[Stage]) -> int:
+    """Index of the last stage that has steps; 0 where none has."""
+    return max((k for k, stage in enumerate(stages) if stage.steps), default=0)
 
 
 def _spread_errors(made: Tensor, true: Tensor) -> dict[str, float]:

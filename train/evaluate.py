@@ -204,8 +204,8 @@ def evaluate(
     `csegsynth_typical` the brain without noise. Regions are read off generated maps (means over `REGION_DRAWS`) and
     compared with the same network's reading of the real maps (`real_regions`); regressions of regions were fitted to
     this network's reading of the training people's real maps, and packs without them have generative models alone
-    there. Images: one draw of each person against the same
-    people's real maps; `floors` says what real people score against other real people.
+    there. Images: one draw of each person against the same people's real maps; `floors` says what real people score
+    against other real people.
 
     Args:
         features: what FID looks at; default our own extractor.
@@ -256,7 +256,7 @@ def evaluate(
     fitted = regressions_of(pack)
     mean = np.asarray([pack.about["people"]["mean_ml"][t] for t in TISSUES])
     predicted |= {m: baselines.predict(m, fitted[m], x) for m in baselines.METHODS}
-    predicted["training_mean"] = np.repeat(mean[None], len(true), axis=0)
+    predicted[baselines.MEAN] = baselines.predict(baselines.MEAN, {"bias": mean}, x)
     predicted_parts |= {
         m: baselines.predict(m, found, x) for m, found in regressions_of(pack, baselines.REGIONS_KIND).items()
     }

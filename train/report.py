@@ -130,7 +130,7 @@ def regions_compared(found: dict[str, Any]) -> pd.DataFrame:
 
     Significant ones have one or two asterisks, see `MARKS`.
     """
-    pairs = measured.paired({"paired_regions": found.get("paired_regions")}, "paired_regions")
+    pairs = measured.paired(found, "paired_regions")
     marks = [
         "**" if holm < measured.SIGNIFICANT else "*" if p < measured.SIGNIFICANT else ""
         for p, holm in zip(pairs["p"], measured.corrected(pairs), strict=True)
@@ -429,7 +429,7 @@ def _html_table(tidy: pd.DataFrame, table: str, metric: str) -> str:
 
 
 def _paired(found: dict[str, Any], key: str, note: str) -> str:
-    rows, pairs = [], measured.paired({"paired": found[key]})
+    rows, pairs = [], measured.paired(found, key)
     digits = 2 if key == "paired_regions" else 1  # regions are small
     for method, group in pairs.groupby("method", sort=False):
         cells = "".join(

@@ -175,35 +175,46 @@ class Texture:
         Returns:
             The brains with these curves.
         """
-        edge, curves = self.generator.edge, self.generator.curves
+        generator = self.generator
         if not near:
-            edge.zero_()
-            curves.zero_()
-        self.generator.chain.zero_()
+            generator.edge.zero_()
+            generator.curves.zero_()
+        generator.chain.zero_()
         plain, rim = make()
         seen = plain.flatten(2)[..., self.voxels]
         if self.brightness is not None:
-            self.generator.chain.copy_(_chain(brightness_of(seen).flatten(), self.brightness))
-            return torch.cat([self.generator.finished(own, None) for own in plain.split(1)])
-        at = None if rim is None else rim.flatten(2)[..., self.voxels]
+            generator.chain.copy_(_chain(brightness_of(seen).flatten(), self.brightness))
+        else:
+            at = None if rim is None else rim.flatten(2)[..., self.voxels]
+            self._bend(seen, at, ROUNDS if near else FIRST_ROUNDS)
+        parts = (
+            generator.finished(plain[n : n + 1], None if rim is None else rim[n : n + 1])
+            for n in range(len(plain))
+        )
+        return torch.cat(list(parts))
+
+    def _bend(
+        self, seen: Float[Tensor, "n 4 voxels"], at: Float[Tensor, "n 1 voxels"] | None, rounds: int
+    ) -> None:
+        """Take edge and curves nearer to the originals' distributions, in so many rounds.
+
+        Args:
+            seen: fractions of brains as they are.
+            at: how much of `edge` counts there; None: nowhere.
+        """
+        edge, curves = self.generator.edge, self.generator.curves
         background = self._knots(seen[:, -1])
-        for _ in range(ROUNDS if near else FIRST_ROUNDS):
+        for _ in range(rounds):
             trimmed = seen
             if at is not None:
                 trimmed = trim(seen, edge, at)
-                self._nearer(
-                    edge, trimmed[:, -1], self._outlined(trimmed[:, -1]), background, at[:, 0] > NEAR
-                )
+                wanted = self._outlined(trimmed[:, -1])
+                self._nearer(edge, trimmed[:, -1], wanted, background, at[:, 0] > NEAR)
                 trimmed = trim(seen, edge, at)
             bent = bend(trimmed, curves)
             for k, own in enumerate(curves):
                 # Half of it, since the other fractions of a place get theirs in the same round.
                 self._nearer(own, bent[:, k], self.sorted[k], self._knots(trimmed[:, k]), share=0.5)
-        parts = (
-            self.generator.finished(plain[n : n + 1], None if rim is None else rim[n : n + 1])
-            for n in range(len(plain))
-        )
-        return torch.cat(list(parts))
 
     def _outlined(self, background: Tensor) -> Tensor:
         """The originals' background in ascending order, as many as these voxels and as many of them less than a

@@ -449,18 +449,18 @@ def brightness_of(fractions: Float[Tensor, "n 4 *size"]) -> Tensor:
     return csf + 2.0 * gm + 3.0 * wm
 
 
-def chain_knots(brightness: Tensor, steps: int = CHAIN_STEPS) -> Tensor:
-    """Where on a chain with so many knots a tissue brightnesses lie: dense about pure tissues, where a trace of
-    another one counts. k·steps is the mixture of halves below the tissue of brightness k."""
+def chain_knots(brightness: Tensor) -> Tensor:
+    """Where on a chain brightnesses lie: dense about pure tissues, where a trace of another one counts.
+    k·`CHAIN_STEPS` is the mixture of halves below the tissue of brightness k."""
     nearest = brightness.detach().round()
     away = torch.asinh((brightness - nearest) / CHAIN_SOFT) / math.asinh(0.5 / CHAIN_SOFT)
-    return (nearest + 0.5 + 0.5 * away) * steps
+    return (nearest + 0.5 + 0.5 * away) * CHAIN_STEPS
 
 
-def chain_brightness(nearest: int, steps: int = CHAIN_STEPS) -> Float[Tensor, " knots"]:
+def chain_brightness(nearest: int) -> Float[Tensor, " knots"]:
     """What brightness the knots about a tissue stand for, from one mixture of halves to the next; there is none
     below background and none above white matter."""
-    away = CHAIN_SOFT * torch.sinh(torch.linspace(-1.0, 1.0, steps + 1) * math.asinh(0.5 / CHAIN_SOFT))
+    away = CHAIN_SOFT * torch.sinh(torch.linspace(-1.0, 1.0, CHAIN_STEPS + 1) * math.asinh(0.5 / CHAIN_SOFT))
     return (nearest + away).clamp(0.0, len(CHANNELS) - 1.0)
 
 
