@@ -112,6 +112,7 @@ _WORDS: Final[dict[str, str]] = {
     "preset": "Networks",
     "batch": "People in a batch",
     "training_minutes": "Training, min",
+    "device": "Trained on",
     "parameters": "Parameters",
     "weights_mb": "Weights, MB",
     "seconds_per_brain": "Time for a brain, s",

@@ -322,7 +322,7 @@ def test_reports_say_budgets_and_who_is_calibrated():
     models = {
         "csegsynth": {"steps": 420, "pretraining_steps": 160, "finetuning_steps": 260, "training_minutes": 10.8},
         "c_gan": {"steps": 520, "pretraining_steps": 294, "finetuning_steps": 226, "training_minutes": 10.1,
-                  "pretraining_minutes": 5.0},
+                  "pretraining_minutes": 5.0, "device": "A card"},
         "linear_gaussian": {"steps": ""},
     }  # fmt: skip
     assert "calibrated" not in report.budget_said({"models": models})
@@ -332,7 +332,7 @@ def test_reports_say_budgets_and_who_is_calibrated():
         assert f"CSegSynth alone is calibrated on the training people afterwards ({said};" in told
     assert report.budgets({"models": models}) == [
         ("CSegSynth", "160 + 260", "10.8", "not recorded"),
-        ("C-GAN", "294 + 226", "10.1 (5.0 of pre-training)", "–"),
+        ("C-GAN", "294 + 226", "10.1 (5.0 of pre-training), A card", "–"),
         ("Linear-Gaussian", "n/a", "not recorded", "–"),
     ]
 

@@ -31,6 +31,8 @@ ENCODER_PENALTY = 0.03
 """Ridge penalty of the encoder's start, as a share of the mean squared size of people's maps about their mean."""
 STRAIGHT_RATE = 1e-3
 """Learning rate of the encoder's linear part over that of the rest: each output sums over 30,000 fractions."""
+FITTED_TOGETHER = {False: 4, True: 32}
+"""People whose fields are fitted at once, on a CPU and on a GPU: as many as keep it busy."""
 SPREAD_EVERY = 25
 """Steps between updates of the noise that is left beside the features (`PriorNetwork.set_spread`)."""
 
@@ -107,7 +109,12 @@ class CSegSynthMethod(Method):
             steps = self.config.component_steps
             rows = rows[evenly(len(rows), self.config.component_people)]
             fields = fit_people(
-                generator, lambda k: engine.maps(rows[k]), len(rows), steps=steps, progress=progress
+                generator,
+                lambda k: engine.maps(rows[k]),
+                len(rows),
+                steps=steps,
+                batch=FITTED_TOGETHER[engine.fabric.device.type == "cuda"],
+                progress=progress,
             )
             scores = start_at_components(generator, fields, engine.volumes[torch.from_numpy(rows), :3])
             self._start_encoder(engine, rows, scores)

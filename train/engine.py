@@ -178,6 +178,13 @@ def launch(config: TrainConfig) -> Fabric:
     return fabric
 
 
+def device_said(device: torch.device) -> str:
+    """What trains, in words: the GPU's name, or how many threads of a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
 class Engine:
     """State of a run: model, method, averaged weights, steps done, minutes used."""
 
@@ -475,6 +482,7 @@ class Engine:
             "done": self.done,
             "stage": [self.stage_index, self.within],
             "seconds": [self.seconds, self.stage_seconds, self.start_seconds],
+            "device": device_said(self.fabric.device),
             "model": dict(self.model.state_dict()),
             "averaged": self.best or self.averaged,
             "averaging": self.averaged if self.best else {},

@@ -304,6 +304,8 @@ def _training_of(run: Path, state: dict[str, Any], settings: dict[str, Any]) -> 
         training["weights"] = "those that validated best"
     if "seconds" in state:  # runs of older versions did not count
         training["seconds"] = round(float(state["seconds"][0]), 1)
+    if "device" in state:
+        training["device"] = state["device"]
     first = run / "inherited.json"
     if first.is_file():
         before = checkpoint.read(

@@ -246,7 +246,7 @@ def budget_said(found: dict[str, Any]) -> str:
 
 
 def budgets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Each model's name, steps, minutes of training and minutes of calibration, in words."""
+    """Each model's name, steps, minutes of training (and on what) and minutes of calibration, in words."""
     rows = []
     for method, by in found.get("models", {}).items():
         steps = f"{by['steps'] or 'n/a'}"
@@ -255,6 +255,8 @@ def budgets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         minutes = f"{by.get('training_minutes', NOT_RECORDED)}"
         if "pretraining_minutes" in by:
             minutes += f" ({by['pretraining_minutes']} of pre-training)"
+        if "device" in by:
+            minutes += f", {by['device']}"
         rows.append((measured.name_of(method), steps, minutes, f"{by.get('calibration_minutes', '–')}"))
     return rows
 

@@ -271,7 +271,8 @@ def _chain(made: Float[Tensor, " voxels"], wanted: Float[Tensor, " originals"]) 
             if k == 0:  # as many voxels from the outline on: how large the box is does not matter
                 goal = goal[np.clip(np.arange(len(own)) + len(goal) - len(own), 0, len(goal) - 1)]
             else:
-                goal = np.quantile(goal, np.linspace(0.0, 1.0, len(own)))
+                ranks = np.linspace(0.0, len(goal) - 1.0, len(own))
+                goal = np.interp(ranks, np.arange(len(goal)), goal)
             knots = chain_knots(torch.from_numpy(own)).round().long().numpy() - k * CHAIN_STEPS
             voxels = np.bincount(knots, minlength=len(part))
             means = np.bincount(knots, goal, len(part)) / np.maximum(voxels, 1)
