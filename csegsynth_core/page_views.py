@@ -300,7 +300,10 @@ def film_of(
         if n:
             done(n / len(rows))
         person = {name: row[name] for name in pack.schema.names}
-        out.append(make(person, float(row[pack.schema.age.name]), bool(row["trained"])))
+        odd = [] if row["unusual"] is None else row["unusual"].split(", ")
+        labels = tuple(pack.schema.feature(name).label for name in odd)
+        made = make(person, float(row[pack.schema.age.name]), bool(row["trained"]))
+        out.append(replace(made, unusual=labels))
     return out
 
 
@@ -322,6 +325,7 @@ def strip_files(
         strip_file(
             rows, [f.age for f in last], trained=[f.trained for f in last], one=figures.view("axial", display),
             age_units=pack.schema.age.units, note=note(one),
+            unusual=[[f.unusual for f in frames] for frames in films.values()],
         )  # fmt: skip
     return {f"filmstrip.{form}": content for form, content in made.items()}
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.figures.film import ODD, ODD_SAID
 from csegsynth_core.figures.slices import View
 from csegsynth_core.figures.trajectory import (
     OUTSIDE,
@@ -169,6 +170,7 @@ def strip_file(
     age_units: str = "years",
     width_mm: float = PAGE_MM,
     note: str = "",
+    unusual: Sequence[Sequence[Sequence[str]]] = (),
 ) -> bytes:
     """A filmstrip as a file: one row for each scenario, one brain slice for each age.
 
@@ -176,6 +178,8 @@ def strip_file(
         pictures: (name of the row, (rows, columns, 3) colours in [0, 1] for each age).
         trained: whether each age is within the training range; others are marked. None: all are.
         one: how the slices lie; the first of each row has letters at its sides.
+        unusual: for each row and age the features with whose values few training people go, which marks the picture;
+            nothing: none.
 
     Raises:
         CSegSynthError: unknown form, or a row has not one picture for each age, or `trained` not one value.
@@ -188,7 +192,12 @@ def strip_file(
             raise CSegSynthError(f"filmstrip {name!r}", expected=f"{len(ages)} pictures", got=str(len(row)))
     tall, across = pictures[0][1][0].shape[:2]
     height_mm = width_mm / len(ages) * tall / across * len(pictures) + 8
-    lines = [note, *([] if all(known) else [f"⚠: {OUTSIDE}, where the model extrapolates"])]
+    odd = sorted({label for row in unusual for labels in row for label in labels})
+    lines = [
+        note,
+        *([] if all(known) else [f"⚠: {OUTSIDE}, where the model extrapolates"]),
+        *([f"{ODD}: {ODD_SAID} ({', '.join(odd)})"] if odd else []),
+    ]
 
     def draw(figure: Any) -> list[Any]:
         from matplotlib.patches import Patch
@@ -205,6 +214,8 @@ def strip_file(
                 if i == 0:
                     look = {} if known[j] else {"color": _WARN}
                     ax.set_title(f"{ages[j]:g}" + ("" if known[j] else " ⚠"), pad=2, **look)
+                if unusual and unusual[i][j]:
+                    ax.text(0.97, 0.97, ODD, transform=ax.transAxes, ha="right", va="top", color=_WARN)
                 if j == 0:
                     ax.set_ylabel(name)
                     if one is not None:

@@ -72,14 +72,13 @@ def trajectories(
 
 def filmstrip(pack: Pack, one: Sweep, bar: Any) -> None:
     """Brains at some ages, one row for each scenario."""
-    rows, frames = [], []
     display = _planes.conventions()
-    for scenario in one.plan.scenarios:
-        frames = _sweeps.film(pack, one, scenario, STRIP_AGES, bar)
-        rows.append((scenario, figures.film_slices(frames, display=display)))
+    films = {way: _sweeps.film(pack, one, way, STRIP_AGES, bar) for way in one.plan.scenarios}
+    rows = [(way, figures.film_slices(frames, display=display)) for way, frames in films.items()]
+    last = films[one.plan.scenarios[-1]]
     figure = figures.strip_figure(
-        rows, [f.age for f in frames], [f.trained for f in frames], display=display,
-        age_units=pack.schema.age.units,
+        rows, [f.age for f in last], [f.trained for f in last], display=display, age_units=pack.schema.age.units,
+        unusual=[[f.unusual for f in frames] for frames in films.values()],
     )  # fmt: skip
     with st.container(key="film", gap=None):
         st.plotly_chart(

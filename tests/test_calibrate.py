@@ -9,9 +9,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from csegsynth_core import regions
-from csegsynth_core.models.csegsynth import CURVE_STEPS, Config, CSegSynth
-from csegsynth_core.substructures import PARCELS
+from csegsynth_core.models.csegsynth import CURVE_STEPS, Config, CSegSynth, mirror_image
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
 from train import calibrate, texture
@@ -54,7 +52,7 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
+    later = ("folds", "mirrored", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:
@@ -116,35 +114,57 @@ def test_no_background_in_depth(model):
     assert after[0, 3, rim].mean().item() == pytest.approx(before[0, 3, rim].mean().item(), rel=0.01)
 
 
-def test_parcels_get_the_mean_volumes_of_the_people(model):
-    """Of a cohort that is this generator's with larger ventricles and less of the cerebellum's grey matter."""
+def test_places_get_what_people_have_there(model):
+    """Of a cohort that is this generator's with more CSF on one side and less grey matter below."""
     generator, rows = model.generator, [0, 1, 2]
     features = torch.randn(len(rows), FEATURES, generator=torch.Generator().manual_seed(2))
     z = model.draw(len(rows), calibrate.SEED)
-    typical = calibrate._average(generator)
-    shares = regions.parcel_shares(regions.at_4mm(typical))
-    shifts = {"ventricles": 0.7, "cerebellar_gm": -0.5}
     ratios = generator.linear.bias.view(2, 3, *generator.coarse)[1]
     before = ratios.clone()
-    for parcel, amount in shifts.items():
-        place = torch.nn.functional.avg_pool3d(shares[parcel], 2)[0]
-        ratios[TISSUES.index(PARCELS[parcel])] += amount * place
+    half, third = generator.coarse[0] // 2, generator.coarse[2] // 3
+    ratios[TISSUES.index("csf"), :half] += 0.7
+    ratios[TISSUES.index("gm"), ..., :third] -= 0.5
     brains = [model(features[r : r + 1], z[r : r + 1]) for r in rows]
     ratios.copy_(before)
 
-    def parcels():
-        found = calibrate._mean_parcels(model(features[r : r + 1], z[r : r + 1]) for r in rows)
-        return {p: v[0] for p, v in found.items()}
+    def off():
+        made, _ = calibrate._mean_places(model(features[r : r + 1], z[r : r + 1]) for r in rows)
+        found = calibrate._smooth(wanted - made)
+        return (
+            np.abs(found[2, : half - 1]).mean(),
+            np.abs(found[1, ..., : third - 1]).mean(),
+            np.abs(found).mean(),
+        )
 
-    wanted = {p: v[0] for p, v in calibrate._mean_parcels(brains).items()}
-    first = parcels()
-    calibrate._set_parcels(model, features, lambda chosen: brains[chosen[0]], rows)
-    last = parcels()
-    for parcel in shifts:
-        off = [abs(v[parcel] / wanted[parcel] - 1) for v in (first, last)]
-        assert off[0] > 0.03 and off[1] < 0.3 * off[0], (parcel, off)
-    others = [abs(last[p] / wanted[p] - 1) for p in wanted if wanted[p] > 5]
-    assert max(others) < 0.05
+    wanted, room = calibrate._mean_places(brains)
+    assert (
+        wanted.shape == room.shape == (3, *generator.coarse) and (room <= wanted * (1 - wanted) + 1e-6).all()
+    )
+    first = off()
+    calibrate._set_places(model, features, lambda chosen: brains[chosen[0]], rows)
+    last = off()
+    assert all(now < 0.35 * then for then, now in zip(first, last, strict=True)), (first, last)
+
+
+def test_folds_of_both_sides_are_as_alike_as_shapes(model):
+    generator = model.generator
+    assert calibrate._mirrored(generator) == 0.0  # an untrained one tells nothing
+    draw = torch.Generator().manual_seed(4)
+    white = torch.randn(generator.components, 3, *generator.coarse, generator=draw)
+    for share in (0.25, 1.0):
+        mirror = mirror_image(white)
+        both = white + mirror + share * (white - mirror)
+        weight = generator.linear.weight.unflatten(0, (2, 3, *generator.coarse))
+        weight[0] = both.movedim(0, -1)
+        assert calibrate._mirrored(generator) == pytest.approx(1.0 - share, abs=0.05)
+    generator.folds[0] = 2.0
+    for amount in (0.0, 0.6, 1.0):
+        generator.mirrored.fill_(amount)
+        velocity = generator._folding(torch.randn(40, 3, *generator.coarse, generator=draw))
+        mirror = mirror_image(velocity)
+        even, odd = ((velocity + s * mirror).square().sum().sqrt() for s in (1.0, -1.0))
+        assert float(odd / even) == pytest.approx(1.0 - amount, abs=0.05)
+        assert velocity.std().item() == pytest.approx(2.0, rel=0.1)
 
 
 def test_depth_is_that_of_the_brain_where_it_looks(model):
@@ -174,7 +194,7 @@ def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     z = model.draw(6, 5)
     brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
     volumes = volumes_ml(brains)[:, :3]
-    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes, parcels=False)
+    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
     assert found["folds_mm"] == pytest.approx(2.0, abs=0.5)
     assert found["ssim_made"] == pytest.approx(found["ssim_real"], abs=0.02)
     assert generator.folds[0].max().item() == pytest.approx(found["folds_mm"], rel=0.02)
@@ -313,7 +333,7 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     volumes = volumes_ml(brains)[:, :3]
     generator.load_state_dict(state)
     before = texture_of(packed(torch.cat([model(features[k : k + 1], z[k : k + 1]) for k in rows])))
-    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes, parcels=False)
+    found = calibrate.calibrate(model, lambda some: brains[some], rows, features, volumes)
     for name, was in before.items():
         off = np.log(found[f"{name}_made"] / found[f"{name}_real"])
         assert abs(off) < max(0.06, 0.5 * abs(np.log(was / found[f"{name}_real"]))), name
@@ -345,7 +365,7 @@ def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
     features = torch.randn(6, FEATURES)
     volumes = volumes_ml(brain)[:, :3].repeat(6, 1)
     found = calibrate.calibrate(
-        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes, False
+        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes
     )
     assert found["folds_mm"] == 0.0 and not model.generator.folds[0].any()
     assert max(found[f"balance_{t}"] for t in ("wm", "gm", "csf", "length")) < 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shlex
 import zipfile
@@ -241,6 +242,30 @@ def test_the_strip_marks_ages_outside_training(width) -> None:
     assert "⚠" not in _text(plain) and "outside" not in _text(plain)
     with pytest.raises(CSegSynthError, match="8 values"):
         static_figures.strip_file(rows, ages, trained=known[1:])
+
+
+def test_the_strip_marks_unusual_people() -> None:
+    ages = [20.0, 50.0, 80.0]
+    rows = [(name, _pictures(len(ages))) for name in ("ideal", "regressed")]
+    odd = [[("Occupation",), (), ("Height", "Occupation")], [()] * 3]
+    strip = figures.strip_figure(rows, ages, [True] * 3, unusual=odd)
+    marks = [(a.x, a.y, a.hovertext) for a in strip.layout.annotations if a.text == figures.ODD]
+    assert [(int(x), math.ceil(y)) for x, y, _ in marks] == [(0, 2), (2, 2)]  # the upper row's first and last
+    assert marks[1][2].startswith("Height, Occupation: few or no training people")
+    svg = _text(static_figures.strip_file(rows, ages, form="svg", unusual=odd))
+    assert svg.count("◇") == 3 and "(Height, Occupation)" in svg  # two pictures and what the mark says
+    plain = _text(static_figures.strip_file(rows, ages, form="svg", unusual=[[()] * 3] * 2))
+    assert "◇" not in plain and "few or no" not in plain
+    frames = [
+        figures.Frame(
+            a, np.zeros((3, 80, 104, 80), np.uint8), dict.fromkeys(("wm", "gm", "csf", "wm_gm_csf"), 1.0)
+        )
+        for a in ages
+    ]
+    frames[1] = replace(frames[1], unusual=("Occupation",))
+    film = figures.morph_figure(frames)
+    said = [frame.layout.annotations[-1].text for frame in film.frames]
+    assert ["unusual: Occupation" in text for text in said] == [False, True, False]
 
 
 def test_filmstrip_and_scrubber(pack, people) -> None:

@@ -4,9 +4,9 @@ First the template's tissues are raised alike inside the brain, so that there is
 codes and noise do: people have none there. Then the **texture** of maps is found (`train.texture`). Another one gives
 way more or less to the log-ratios that codes add; these get a factor with which volumes differ between people by what
 they differed by before (**response**), and then the prior network's line and curve what it takes for features to tell
-the very volumes that they told. Shifts of log-ratios, of real people's parcel by parcel, then of each tissue's and of
-the brain's size, make the **mean volumes** of draws those of the training people; another shift gives the brain
-without noise those of the mean draw.
+the very volumes that they told. Shifts of log-ratios give draws, place by place over 8 mm, as much of every tissue as
+the training people have there **on average**, and shifts of each tissue's and of the brain's size their mean volumes;
+another shift gives the brain without noise those of the mean draw.
 
 Where draws of one person's **codes** differ more in volume than people do about what their features predict, codes
 are narrowed in these directions alone; codes that do not go with volume keep their spread.
@@ -15,9 +15,9 @@ A code of a few dozen numbers gives everybody the template's folds. Real people 
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
 
 * **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth and in cerebellum
-  and brainstem. Its one level is such that generated brains of training people resemble each other as much as the
-  same people's real maps do, by the mean structural similarity (Wang et al. 2004) of white matter: its blades are
-  what folds are seen by.
+  and brainstem, and on both sides as alike as people's shapes are. Its one level is such that generated brains of
+  training people resemble each other as much as the same people's real maps do, by the mean structural similarity
+  (Wang et al. 2004) of white matter: its blades are what folds are seen by.
 * **balance**: random shifts of the tissues' log-ratios in the whole brain and of its size, the smallest with which
   volumes of one person's draws vary, and vary together, as people do about what their features predict
   (leave-one-out errors of ridge regression).
@@ -39,8 +39,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from csegsynth_core import grid
-from csegsynth_core.models.csegsynth import Controls, CSegSynth, TemplateGenerator
-from csegsynth_core.regions import at_4mm, parcel_shares, parcels_ml
+from csegsynth_core.models.csegsynth import Controls, CSegSynth, TemplateGenerator, mirror_image
+from csegsynth_core.regions import at_4mm, parcel_shares
 from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -82,8 +82,12 @@ PEOPLE = 24
 ALIKE, PAIRS = 48, 300
 """People who tell how alike brains are, and pairs of them."""
 HALVINGS = 5
-PARCELLED, PARCEL_STEPS = 100, 5
-"""People who tell mean volumes of parcels, and steps towards these."""
+PLACED, PLACE_STEPS = 100, 4
+"""People who tell what there is at every place on average, and steps towards that."""
+AROUND = 1.0
+"""Standard deviation of the Gaussian over places of 8 mm."""
+LITTLE = 0.01
+"""What a place is taken to leave to others at least: where that is nothing, there is nothing to shift."""
 MOST_SHIFT = 1.0
 """Largest shift of a log-ratio in one of these steps, before it is damped."""
 DAMPED = 0.7
@@ -107,7 +111,6 @@ def calibrate(
     rows: Sequence[int],
     features: Float[Tensor, "people width"],
     volumes: Float[Tensor, "people 3"],
-    parcels: bool = True,
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
@@ -119,12 +122,11 @@ def calibrate(
         rows: the training people; no others are looked at.
         features: encoded, of everybody.
         volumes: mL, of everybody.
-        parcels: whether mean volumes of parcels are set, too, as the parcellation network reads them: it was trained
-            on real people's maps.
 
     Returns:
         The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
-        the chain (`train.texture`); `parcels`, 1 where these were set; `folds_mm`, the amplitude found; `excess`,
+        the chain (`train.texture`); `mirrored`, how alike folds of both sides
+        are (see `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`,
         the largest variance of volumes over draws, before codes were narrowed, over what is wanted; standard
         deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
         set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
@@ -136,6 +138,7 @@ def calibrate(
     model.eval()
     for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
         getattr(generator, name).zero_()
+    generator.mirrored.fill_(_mirrored(generator))
     index = [int(r) for r in rows]
     alike = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:ALIKE]]
     some = alike[:PEOPLE]
@@ -169,10 +172,13 @@ def calibrate(
         texture.search(make)
     _keep_told(model, features, index, told)
     report = set_noise()  # a texture changes what noise does
+    _set_places(model, features, maps_of, _some(index, PLACED))
     texture.fit_curves(make)
-    report |= texture.numbers() | {"chain": float(generator.chain.any()), "parcels": float(parcels)}
-    if parcels:
-        _set_parcels(model, features, maps_of, _some(index, PARCELLED))
+    _set_places(model, features, maps_of, _some(index, PLACED))
+    report |= texture.numbers() | {
+        "chain": float(generator.chain.any()),
+        "mirrored": float(generator.mirrored),
+    }
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -239,54 +245,61 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
 
 
-def _set_parcels(
+def _set_places(
     model: CSegSynth,
     features: Tensor,
     maps_of: Callable[[list[int]], Float[Tensor, "n 4 i j k"]],
     rows: list[int],
 ) -> None:
-    """Shift log-ratios parcel by parcel so that draws of these people have their mean volumes of every parcel, as the
-    parcellation network reads them.
+    """Shift log-ratios place by place so that draws of these people have, on average, as much of every tissue as
+    they have there, over 8 mm and their surroundings.
 
-    A parcel's tissue is shifted where the parcel is, on average over draws, at 8 mm. How far is told, at first, by
-    what its voxels leave to other tissues, Σ p (1 − p), and then by what the step before did.
+    How far is told by what a place's voxels leave to others, Σ p (1 − p).
     """
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    wanted = {p: np.log(max(v[0], 1e-3)) for p, v in _mean_parcels(maps_of([r]) for r in rows).items()}
+    wanted, _ = _mean_places(maps_of([r]) for r in rows)
     z = model.draw(len(rows), SEED)
     ratios = generator.linear.bias.view(2, len(TISSUES), *generator.coarse)[1]
-    before: dict[str, tuple[float, float, float]] = {}  # logarithm of volume, its slope, and the step taken
-    for _ in range(PARCEL_STEPS):
-        made = _mean_parcels(model(features[r : r + 1], z[k : k + 1]) for k, r in enumerate(rows))
-        for parcel, (ml, room, place) in made.items():
-            now, slope = np.log(max(ml, 1e-3)), max(room / max(ml, 1e-3), 1e-2)
-            if parcel in before and abs(before[parcel][2]) > 1e-3:
-                then, rough, step = before[parcel]
-                slope = rough * float(np.clip((now - then) / (rough * step), 0.5, 2.0))
-            step = DAMPED * float(np.clip((wanted[parcel] - now) / slope, -MOST_SHIFT, MOST_SHIFT))
-            ratios[TISSUES.index(PARCELS[parcel])] += step * place
-            before[parcel] = now, slope, step
-        off = {p: f"{100 * (v[0] - wanted[p]):+.1f}" for p, v in before.items()}
-        logger.info("mean volumes of parcels were off by, %%: %s", off)
+    for _ in range(PLACE_STEPS):
+        made, room = _mean_places(model(features[r : r + 1], z[k : k + 1]) for k, r in enumerate(rows))
+        off, slope = (_smooth(t) for t in (wanted - made, room))
+        step = DAMPED * np.clip(off / (slope + LITTLE), -MOST_SHIFT, MOST_SHIFT)
+        ratios += torch.from_numpy(step.astype(np.float32))
+        logger.info(
+            "mean fractions over places were off by %s", np.sqrt((off**2).mean(axis=(1, 2, 3))).round(4)
+        )
 
 
-def _mean_parcels(
+def _mean_places(
     brains: Iterable[Float[Tensor, "1 4 i j k"]],
-) -> dict[str, tuple[float, float, Float[Tensor, "i4 j4 k4"]]]:
-    """Parcel → its mean volume, how much of that it shares with others, Σ p (1 − p), both in mL, and its mean share
-    of its tissue at 8 mm."""
-    sums: dict[str, list[Tensor]] = {}
-    count = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means over brains, at 8 mm, of every tissue's fraction p and of p (1 − p), each (3, i4, j4, k4)."""
+    total, count = torch.zeros(()), 0
     for brain in brains:
-        count += 1
-        maps = at_4mm(brain)
-        shares = parcel_shares(maps)
-        ml, mixed = parcels_ml(maps, shares), parcels_ml(at_4mm(brain * (1.0 - brain)), shares)
-        for parcel, share in shares.items():
-            one = [ml[parcel][0], mixed[parcel][0], torch.nn.functional.avg_pool3d(share, 2)[0]]
-            sums[parcel] = [a + b for a, b in zip(sums.get(parcel, [0.0] * 3), one, strict=True)]
-    return {p: (float(v) / count, float(r) / count, s / count) for p, (v, r, s) in sums.items()}
+        tissues = brain[:, : len(TISSUES)]
+        both = torch.cat([tissues, tissues * (1.0 - tissues)])
+        total, count = total + torch.nn.functional.avg_pool3d(both, 4).double(), count + 1
+    made, room = (total / count).numpy()
+    return made, room
+
+
+def _smooth(fields: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each field with its surroundings, over `AROUND` places."""
+    return np.stack([gaussian_filter(field, AROUND) for field in fields])
+
+
+def _mirrored(generator: TemplateGenerator) -> float:
+    """How alike folds of both sides are: as alike as what differs between people over short distances in the velocity
+    of their principal components."""
+    weight = generator.linear.weight.unflatten(0, (2, 3, *generator.coarse))[0].movedim(-1, 0)
+    if not weight.any():  # an untrained one's
+        return 0.0
+    around = torch.nn.functional.avg_pool3d(weight, 3, 1, 1, count_include_pad=False)
+    rough = weight - around
+    mirror = mirror_image(rough)
+    even, odd = ((rough + s * mirror).square().sum().sqrt() for s in (1.0, -1.0))
+    return float((1.0 - odd / even.clamp_min(1e-12)).clamp(0.0, 1.0))
 
 
 def _some(rows: list[int], most: int) -> list[int]:

@@ -37,8 +37,8 @@ from train.people import gather, maps_of, person_key
 
 _MATCHED = (
     "How like real maps the generated ones are may look better than it is, too: what is matched (the distribution of "
-    "fractions, softness of outlines, mean volumes of parcels) was decided after comparing both, people kept aside "
-    "among them. The match itself uses training people alone."
+    "fractions, softness of outlines, mean fractions at every place) was decided after comparing both, people kept "
+    "aside among them. The match itself uses training people alone."
 )
 ABOUT = {
     "ixi": {
@@ -105,7 +105,7 @@ _TEXTURE = (
     "{detail_csf:.2f} of the real maps' (WM, GM, CSF), from those two voxels away {detail2_wm:.2f}, "
     "{detail2_gm:.2f} and {detail2_csf:.2f}, and the share of brain in mixed voxels {mixed_made:.3f} (real: "
     "{mixed_real:.3f}). Shifts of the log-ratios give draws, and the brain without noise, the training people's "
-    "mean volumes{parcels}."
+    "mean volumes{places}."
 )
 _CURVES = (
     "Curves give each tissue's fractions, and those of background at the surface, the distribution that they have "
@@ -116,15 +116,16 @@ _CHAIN = (
     "as segmentation by brightness does; generated ones do so, too, and one curve of brightness gives fractions the "
     "distribution that they have in real maps."
 )
-_PARCELS = ", first of every parcel that the parcellation network tells, then of tissues"
+_PLACES = ", and draws as much of every tissue as these people have on average at every place, over 8 mm"
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
-    "{folds_mm:.1f} mm (standard deviation in the cortex), so that generated brains are as unlike each other as "
-    "real ones are (mean SSIM of WM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's "
+    "{folds_mm:.1f} mm (standard deviation in the cortex{alike}), so that generated brains are as unlike each other "
+    "as real ones are (mean SSIM of WM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's "
     "size vary so that volumes of draws spread as people do about ridge regression."
 )
 
 
+_ALIKE = "; what differs between both sides is smaller by {mirrored:.2f} than what they share"
 _NARROWED = (
     " Codes were narrowed in those directions in which volumes of one person's draws differed more than that "
     "(variance up to {excess:.2f} times people's)."
@@ -181,7 +182,6 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
             people.train.tolist(),
             people.features,
             people.volumes_ml[:, : len(TISSUES)],
-            parcels=not cohort.simulated,
         )
         training_of["calibration_minutes"] = round((time.perf_counter() - began) / 60, 1)
     details = {
@@ -515,10 +515,12 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         names = [f"{kind}_{t}" for kind in ("detail", "detail2") for t in TISSUES]
         detail = {name: noise[f"{name}_made"] / noise[f"{name}_real"] for name in names}
         matched = _CHAIN if noise.get("chain") else _CURVES
-        parcels = _PARCELS if noise.get("parcels") else ""
-        said.append(_TEXTURE.format(**noise | detail | {"matched": matched, "parcels": parcels}))
+        places = _PLACES if "mirrored" in noise else ""  # both came together
+        said.append(_TEXTURE.format(**noise | detail | {"matched": matched, "places": places}))
     if noise:
-        said.append((_NOISE + _NARROWED * (noise.get("excess", 0.0) > 1.0)).format(**noise))
+        alike = _ALIKE.format(**noise) if noise.get("mirrored") else ""
+        narrowed = _NARROWED * (noise.get("excess", 0.0) > 1.0)
+        said.append((_NOISE + narrowed).format(**noise | {"alike": alike}))
     return " ".join(said)
 
 

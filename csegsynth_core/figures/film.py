@@ -40,6 +40,9 @@ _GAP: Final = 3  # voxels between planes
 _ZOOM: Final = 3
 _TEXT: Final = "#C9D3DE"
 _WARN: Final = "#F0A04B"
+ODD: Final = "◇"
+"""Marks a picture of somebody with whom few or no training people of that age and sex go."""
+ODD_SAID: Final = "few or no training people of that age and sex are like that"
 _XY: Final = {"xref": "x", "yref": "y"}
 
 
@@ -54,6 +57,8 @@ class Frame:
     volumes_ml: dict[str, float]
     trained: bool = True
     """Whether the age is within the training range."""
+    unusual: tuple[str, ...] = ()
+    """Labels of the features whose values few or no training people of that age and sex have."""
 
     @classmethod
     def of(cls, brain: Brain, age: float, *, trained: bool = True) -> Frame:
@@ -99,14 +104,17 @@ def strip_figure(
     plane: Plane = "axial",
     display: Display = _NEUROLOGICAL,
     age_units: str = "years",
+    unusual: Sequence[Sequence[Sequence[str]]] = (),
 ) -> go.Figure:
-    """A filmstrip: one row for each scenario, one slice for each age; ages outside the training range marked.
+    """A filmstrip: one row for each scenario, one slice for each age; ages outside the training range marked, and
+    pictures of unusual people.
 
     Args:
         rows: name of the row and one picture for each age (all of one size).
         ages: years.
         trained: whether each age is within the training range.
         plane, display: as the pictures were made with; the first of each row has letters at its sides.
+        unusual: for each row and age `Frame.unusual`; nothing: none is.
     """
     cropped = _cropped([picture for _, row in rows for picture in row])
     pictures = [
@@ -122,6 +130,10 @@ def strip_figure(
         )
         notes.append(_text(f"<b>{rows[i][0]}</b>", -0.05, n - i - 0.5, "right", "middle", 12))
         notes += side_letters(view(plane, display), _XY, (0, 1, n - i - 1, n - i), size=10, over=True)
+        for j, labels in enumerate(unusual[i] if unusual else ()):
+            if labels:
+                mark = _text(ODD, j + 0.97, n - i - 0.02, "right", "top", 13, _WARN)
+                notes.append(mark | {"hovertext": f"{', '.join(labels)}: {ODD_SAID}"})
     for j, (age, known) in enumerate(zip(ages, trained, strict=True)):
         text = f"{age:g} {age_units}" if j == 0 else f"{age:g}"
         notes.append(
@@ -197,9 +209,9 @@ def morph_figure(
     def said(frame: Frame) -> str:
         text = f"<b>{frame.age:g} {age_units}</b>  {title}"
         text += "  " + "  ".join(f"{t.bids} {frame.volumes_ml[t.name]:.0f}" for t in ALL) + " mL"
-        return text + (
-            "" if frame.trained else f'  <span style="color:{_WARN}">⚠ outside the training ages</span>'
-        )
+        odd = ["⚠ outside the training ages"] * (not frame.trained)
+        odd += [f"{ODD} unusual: {', '.join(frame.unusual)}"] * bool(frame.unusual)
+        return text + "".join(f'  <span style="color:{_WARN}">{words}</span>' for words in odd)
 
     def caption(frame: Frame) -> dict[str, Any]:
         return _text(said(frame), width / 2, tall + 3, "center", "bottom", 15, "#FFFFFF")

@@ -131,6 +131,9 @@ class TemplateGenerator(nn.Module):
     """What three noise numbers add to the tissues' log-ratios and to the logarithm of the brain's length."""
     folds: Float[Tensor, "4 i4 j4 k4"]
     """Amplitude of random velocities, mm, and the direction in which they are taken out: across the cortex."""
+    mirrored: Float[Tensor, ""]
+    """How much smaller the folds' left–right odd part is than their even one: 0: not at all, each side has its own;
+    1: both sides' are mirror images."""
     steady: Float[Tensor, " 4"]
     """What a brain without noise has added to its tissues' log-ratios and to the logarithm of its length, so that its
     volumes are the mean draw's."""
@@ -178,6 +181,7 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
+        self.register_buffer("mirrored", torch.zeros(()))
         self.register_buffer("steady", torch.zeros(len(TISSUES) + 1))
         self.register_buffer("grain", torch.zeros(len(TISSUES)))
         self.register_buffer("curves", torch.zeros(len(TISSUES), CURVE_STEPS + 1))
@@ -186,7 +190,9 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("chain", torch.zeros(len(CHANNELS) * CHAIN_STEPS + 1))
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(
-            zeros_if_absent("balance", "folds", "steady", "grain", "curves", "edge", "rim", "chain")
+            zeros_if_absent(
+                "balance", "folds", "mirrored", "steady", "grain", "curves", "edge", "rim", "chain"
+            )
         )
         for name in ("least", "parted"):  # in runs from before the curves, and from before the chain
             self.register_load_state_dict_pre_hook(gone_if_zero(name))
@@ -239,6 +245,10 @@ class TemplateGenerator(nn.Module):
 
     def _folding(self, white: Float[Tensor, "n 3 i4 j4 k4"]) -> Float[Tensor, "n 3 i4 j4 k4"]:
         """Random velocity, mm: white noise made smooth, without its part across the cortex, scaled by place."""
+        if self.mirrored:
+            mirror, share = mirror_image(white), 1.0 - self.mirrored
+            even, odd = (white + mirror) * 0.5**0.5, (white - mirror) * 0.5**0.5
+            white = (even + share * odd) / (1.0 + share.square()).sqrt()
         i, j, k = (_smoothing(s, self.FOLD_WIDTH, str(white.device), white.dtype) for s in self.coarse)
         smooth = torch.matmul(j, torch.matmul(white, k.T))
         smooth = torch.einsum("ai,nxijk->nxajk", i, smooth)
@@ -367,6 +377,12 @@ class TemplateGenerator(nn.Module):
         out = torch.matmul(j, torch.matmul(field, k.T))
         n, c, a, b, d = out.shape
         return torch.matmul(i, out.reshape(n, c, a, b * d)).view(n, c, len(i), b, d)
+
+
+def mirror_image(field: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 3 i j k"]:
+    """Vectors that are the others' mirror images, left for right."""
+    across, *others = field.flip(2).unbind(dim=1)
+    return torch.stack([-across, *others], dim=1)
 
 
 @lru_cache(maxsize=2)
