@@ -22,6 +22,8 @@ from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, every_for
 
 WIDTHS: Final[dict[float, str]] = {COLUMN_MM: "", PAGE_MM: "_wide"}
 """Width in mm → what is added to the name of a file."""
+OWN_TABLE: Final = "table.csv"
+"""A table of the user's among the files of a zip, as the page and the command `show` take it."""
 PLOTLY_JS: Final = "plotly.min.js"
 
 Tell = Callable[[float, str], object]
@@ -188,7 +190,7 @@ def everything(
     out["settings.json"] = json.dumps(about, indent=1, ensure_ascii=False, default=float).encode()
     if scenario:
         out["scenario.json"] = scenario.encode()
-    out["README.txt"] = _readme(pack, figures, commands, gives, scenario, show).encode()
+    out["README.txt"] = _readme(pack, figures, commands, gives, scenario, show, own=OWN_TABLE in out).encode()
     return zipped(itertools.chain(out.items(), ((f"maps/{n}", c) for n, c in maps)))
 
 
@@ -211,8 +213,9 @@ def _readme(
     gives: str,
     scenario: str,
     show: str,
+    own: bool,
 ) -> str:
-    """What is in the zip."""
+    """What is in the zip; with `own`, a table of the user's."""
     parts = [f"{note(pack)}.\nSamples of a generative model; not scans of anybody. {RESEARCH_USE}"]
     if figures:
         parts.append(
@@ -221,7 +224,10 @@ def _readme(
             "no network."
         )
     if scenario:
-        parts.append('scenario.json opens the same view: "Save or open a scenario" in the app\'s sidebar.')
+        less = f", without the people of {OWN_TABLE}, which no scenario file holds" if own else ""
+        parts.append(
+            f'scenario.json opens the same view{less}: "Save or open a scenario" in the app\'s sidebar.'
+        )
     if (commands or show) and not found_by_name(pack):
         parts.append(OWN_PACK)
     if commands:

@@ -12,7 +12,7 @@ import pandas as pd
 from csegsynth_core import figure_export, saliency
 from csegsynth_core.data.tables import ID
 from csegsynth_core.data.volume_centiles import TOTAL
-from csegsynth_core.figure_export import ExportFigure, Tell, csv, people_csv, untold
+from csegsynth_core.figure_export import OWN_TABLE, ExportFigure, Tell, csv, people_csv, untold
 from csegsynth_core.generate import Brain
 from csegsynth_core.methods_text import licences, methods_paragraph
 from csegsynth_core.pack import Pack
@@ -135,10 +135,6 @@ def compare_zip(
         show=show,
         tell=tell,
     )
-
-
-OWN_TABLE: Final = "table.csv"
-"""A table of the user's among the files of a zip, as the page and the command `show` take it."""
 
 
 def _own_table(first: str, names: Iterable[str], rows: Iterable[Mapping[Any, Any]]) -> bytes:

@@ -589,19 +589,22 @@ def compare(
     Args:
         table: as from `compare.compared`.
         brains: scenario → brain.
-        own: the scenarios are those of a user's table, which no scenario file holds.
+        own: the scenarios are those of a user's table, which no scenario file holds: it has the usual ones in their
+            place.
     """
     people, draws, seed = comparison.people, comparison.draws, scenario.seed
+    if own:
+        usual = comparing.starting_people(pack, scenario.person)
+        scenario = replace(scenario, compare=Comparison.of(usual, scenario.person, draws))
     shown = page_figures.compare_figures(
         pack, table, brains, people, plane=view.plane, tissue=view.tissue or "gm", at=view.at,
         display=display_of(scenario), smooth=_smooth(scenario),
     )  # fmt: skip
-    named = {"scenario": "SCENARIO.json", "table": page_export.OWN_TABLE} if own else {}
-    show = show_command("compare", view, **named)
+    show = show_command("compare", view, table=page_export.OWN_TABLE if own else "")
     return Page(
         shown,
         lambda tell: page_export.compare_zip(
-            pack, shown, table, brains, draws=draws, seed=seed, scenario="" if own else scenario.to_json(),
+            pack, shown, table, brains, draws=draws, seed=seed, scenario=scenario.to_json(),
             given=people if own else None, show=show, tell=tell,
         ),
         page_export.compare_commands(pack, seed, draws),

@@ -18,7 +18,7 @@ from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.errors import CSegSynthError, ScenarioError, SourceError
 from csegsynth_core.generate import generate_one
 from csegsynth_core.page_views import View
-from csegsynth_core.scenario_file import Scenario
+from csegsynth_core.scenario_file import Scenario, from_dict
 from csegsynth_core.scenario_pages import Comparison, InfluenceView
 from csegsynth_core.scenarios import Plan, sweep
 
@@ -70,19 +70,32 @@ def test_compare_is_the_same_to_the_byte(pack, person, tmp_path, capsys) -> None
 def test_scenarios_of_a_table_of_ones_own(pack, person, tmp_path, capsys) -> None:
     people = {"sub-01": person | {"age": 33.0}, "sub-02": person | {"height": None}}
     scenario = Scenario(pack.name, pack.hash, person | {"height": None})
-    compared = Comparison.of(people, scenario.person, 6)
+    compared = Comparison.of(people, scenario.person, 4)
     brains = {name: generate_one(pack, dict(one), seed=0) for name, one in people.items()}
-    ml = [compare.volumes_of_draws(pack, one, draws=6, seed=0) for one in people.values()]
+    ml = [compare.volumes_of_draws(pack, one, draws=4, seed=0) for one in people.values()]
     table = compare.compared(list(brains), np.stack(ml))
     page = page_views.compare(pack, scenario, View(), compared, table, brains, own=True)
     assert shlex.split(page.show)[4:] == [
-        *("SCENARIO.json", "--page", "compare", "--out", "again_page", "--table", "table.csv")
+        *("scenario.json", "--page", "compare", "--out", "again_page", "--table", "table.csv")
     ]
     files = _files(page.everything())
-    assert "scenario.json" not in files  # no scenario file holds a table of the user's
-    own = tmp_path / "table.csv"
-    own.write_bytes(files["table.csv"])
-    words = ["show", str(_saved(scenario, tmp_path)), "--page", "compare", "--table", str(own), "--quiet"]
+    held, _ = from_dict(json.loads(files["scenario.json"]), pack)
+    assert held.compare is not None and held.compare.draws == 4
+    assert not {"sub-01", "sub-02"} & set(
+        held.compare.scenarios
+    )  # no scenario file holds a table of the user's
+    assert b"without the people of table.csv" in files["README.txt"]
+    for name in ("scenario.json", "table.csv"):
+        (tmp_path / name).write_bytes(files[name])
+    words = [
+        "show",
+        str(tmp_path / "scenario.json"),
+        "--page",
+        "compare",
+        "--table",
+        str(tmp_path / "table.csv"),
+    ]
+    words += ["--quiet"]
     assert cli.main([*words, "--zip", str(tmp_path / "deep" / "a.zip")]) == 0
     assert _files((tmp_path / "deep" / "a.zip").read_bytes()) == files
 
