@@ -61,8 +61,12 @@ def pack_folder(cohort, finished, tmp_path_factory):
             "HALVINGS": 2,
             "DRAWS": 4,
             "VARIED": 4,
-            "PARCELLED": 4,
-            "PARCEL_STEPS": 1,
+            "PLACED": 4,
+            "PLACE_STEPS": 1,
+            "FEW": 8,
+            "RESPONDING": 6,
+            "ALIKE": 6,
+            "ROUNDS": 1,
         }
         for name, few in fewer.items():
             patch.setattr(calibrate, name, few)

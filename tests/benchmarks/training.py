@@ -6,7 +6,7 @@ A step is one of fine-tuning (Eq. 13–15), all networks, on a toy cohort of eig
 resolution that the preset's own fine-tuning has. Discriminators and triplet term have their turn in some steps only:
 means are over whole cycles of them, after one cycle to warm up. Each preset runs in a process of its own, so that its
 peak memory is its own: of the process, and on a GPU of the GPU's too. The paper's networks need about a minute and
-ten GiB for a batch of one on two CPU cores, so of their steps one is timed, not warmed up; a preset for which
+ten GiB for a batch of one on two CPU cores, so of their steps one is timed, not warmed up, where there is no GPU; a preset for which
 `--memory-gib` are too few is stopped and said to be.
 """
 
@@ -30,7 +30,8 @@ def measure(preset: str, cycles: int, batch: int, threads: int) -> dict[str, flo
     """Mean seconds of training steps and peak memory, in this process.
 
     Args:
-        cycles: of steps in which every network has its turn, after one to warm up; 0: one, not warmed up.
+        cycles: of steps in which every network has its turn, after one to warm up; 0: one, not warmed up, where
+            there is no GPU.
     """
     import torch
 
@@ -40,6 +41,7 @@ def measure(preset: str, cycles: int, batch: int, threads: int) -> dict[str, flo
     from train.engine import build, open_people
 
     torch.set_num_threads(threads)
+    cycles = cycles or int(torch.cuda.is_available())  # there a first step is mostly waiting for libraries
     config = TrainConfig.named(preset).with_overrides([f"batch={batch}"])
     with tempfile.TemporaryDirectory() as folder:
         people = open_people(make_cohort(Path(folder) / "toy", people=max(8, 2 * batch)), config)
