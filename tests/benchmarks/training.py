@@ -6,8 +6,8 @@ A step is one of fine-tuning (Eq. 13–15), all networks, on a toy cohort of eig
 resolution that the preset's own fine-tuning has. Discriminators and triplet term have their turn in some steps only:
 means are over whole cycles of them, after one cycle to warm up. Each preset runs in a process of its own, so that its
 peak memory is its own: of the process, and on a GPU of the GPU's too. The paper's networks need about a minute and
-ten GiB for a batch of one on two CPU cores, so of their steps one is timed, not warmed up, where there is no GPU; a preset for which
-`--memory-gib` are too few is stopped and said to be.
+ten GiB for a batch of one on two CPU cores, so of their steps one is timed, not warmed up, where there is no GPU; a
+preset for which `--memory-gib` are too few is stopped and said to be.
 """
 
 from __future__ import annotations
