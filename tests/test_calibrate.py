@@ -186,6 +186,7 @@ def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     """Of a cohort whose brains are this generator's with known noise, calibration finds the noise again."""
     monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
     monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
+    monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(2))
     generator.folds.copy_(calibrate._where(generator))
@@ -320,6 +321,7 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     """Of a cohort that is this generator's, but sharper, grainy, with curves of its own and with more CSF."""
     monkeypatch.setattr(texture, "TRIALS", 2)
     monkeypatch.setattr(calibrate, "ROUNDS", 1)
+    monkeypatch.setattr(calibrate, "PLACE_STEPS", 2)
     monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
@@ -361,6 +363,7 @@ def test_errors_for_people_left_out_are_those_of_refitting():
 def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
     monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
     monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
+    monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
     brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
     features = torch.randn(6, FEATURES)
     volumes = volumes_ml(brain)[:, :3].repeat(6, 1)
