@@ -125,7 +125,7 @@ _NOISE = (
 )
 
 
-_ALIKE = "; what differs between both sides is smaller by {mirrored:.2f} than what they share"
+_ALIKE = "; what differs between both sides is {mirrored:.0%} smaller than what they share"
 _NARROWED = (
     " Codes were narrowed in those directions in which volumes of one person's draws differed more than that "
     "(variance up to {excess:.2f} times people's)."
