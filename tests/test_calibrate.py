@@ -322,6 +322,9 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     monkeypatch.setattr(texture, "TRIALS", 2)
     monkeypatch.setattr(calibrate, "ROUNDS", 1)
     monkeypatch.setattr(calibrate, "PLACE_STEPS", 2)
+    monkeypatch.setattr(calibrate, "HALVINGS", 2)
+    monkeypatch.setattr(calibrate, "VARIED", 4)
+    monkeypatch.setattr(calibrate, "DRAWS", 6)
     monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
