@@ -25,7 +25,7 @@ from csegsynth_core.generate import Brain, generate, generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_file import MAX_LINES, Overlay, Scenario
 from csegsynth_core.scenario_pages import USUAL_DRAWS, Comparison, InfluenceView
-from csegsynth_core.scenarios import Plan
+from csegsynth_core.scenarios import Plan, unusual_in
 from csegsynth_core.static_figures import every_form, strip_file
 from csegsynth_core.tissue import BY_NAME, TISSUES
 
@@ -300,8 +300,7 @@ def film_of(
         if n:
             done(n / len(rows))
         person = {name: row[name] for name in pack.schema.names}
-        odd = [] if row["unusual"] is None else row["unusual"].split(", ")
-        labels = tuple(pack.schema.feature(name).label for name in odd)
+        labels = tuple(pack.schema.feature(name).label for name in unusual_in(row["unusual"]))
         made = make(person, float(row[pack.schema.age.name]), bool(row["trained"]))
         out.append(replace(made, unusual=labels))
     return out
@@ -570,8 +569,12 @@ def bars_table(bars: Bars) -> pd.DataFrame:
 
 def comparison_of(pack: Pack, scenario: Scenario) -> Comparison:
     """The scenario's table of the Compare page, or what it starts with."""
-    usual = comparing.starting_people(pack, scenario.person)
-    return scenario.compare or Comparison.of(usual, scenario.person, USUAL_DRAWS)
+    return scenario.compare or _usual_comparison(pack, scenario, USUAL_DRAWS)
+
+
+def _usual_comparison(pack: Pack, scenario: Scenario, draws: int) -> Comparison:
+    """What the Compare page starts with."""
+    return Comparison.of(comparing.starting_people(pack, scenario.person), scenario.person, draws)
 
 
 def compare(
@@ -594,8 +597,7 @@ def compare(
     """
     people, draws, seed = comparison.people, comparison.draws, scenario.seed
     if own:
-        usual = comparing.starting_people(pack, scenario.person)
-        scenario = replace(scenario, compare=Comparison.of(usual, scenario.person, draws))
+        scenario = replace(scenario, compare=_usual_comparison(pack, scenario, draws))
     shown = page_figures.compare_figures(
         pack, table, brains, people, plane=view.plane, tissue=view.tissue or "gm", at=view.at,
         display=display_of(scenario), smooth=_smooth(scenario),

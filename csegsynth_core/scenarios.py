@@ -253,6 +253,11 @@ def path(
     return pd.DataFrame(rows, columns=list(pack.schema.names))
 
 
+def unusual_in(told: str | None) -> list[str]:
+    """Names of features in a value of the column `unusual` of `Sweep.features`."""
+    return [] if told is None else told.split(", ")
+
+
 def paths(pack: Pack, person: Mapping[str, Any], plan: Plan) -> dict[str, pd.DataFrame]:
     """`path` along every scenario of a plan."""
     how: dict[str, Any] = {"keep_distance": plan.keep_distance, "changes": plan.changes}

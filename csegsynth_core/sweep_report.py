@@ -46,6 +46,7 @@ from csegsynth_core.scenarios import (
     Sweep,
     change_percent,
     paths,
+    unusual_in,
 )
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, every_form, trajectory_file
 from csegsynth_core.substructures import REGIONS
@@ -243,7 +244,7 @@ def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataF
     years = pack.schema.age.name
     ages = rows[years].to_numpy(float)
 
-    odd = [set() if names is None else set(names.split(", ")) for names in rows["unusual"]]
+    odd = [unusual_in(told) for told in rows["unusual"]]
 
     def said(name: str, value: Any) -> str:
         feature = pack.schema.feature(name)

@@ -141,7 +141,7 @@ def test_places_get_what_people_have_there(model):
         wanted.shape == room.shape == (3, *generator.coarse) and (room <= wanted * (1 - wanted) + 1e-6).all()
     )
     first = off()
-    calibrate._set_places(model, features, lambda chosen: brains[chosen[0]], rows)
+    calibrate._set_places(model, features, wanted, rows)
     last = off()
     assert all(now < 0.35 * then for then, now in zip(first, last, strict=True)), (first, last)
 

@@ -70,9 +70,8 @@ def test_mixed_precision_keeps_volumes_to_a_percent(toy):
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(toy, tmp_path):
     config = TrainConfig.named("tiny").with_overrides(["precision=full"])
-    train(
-        toy, tmp_path / "whole", config, progress=False, stop_after=1
-    )  # fits at the start differ in rounding
+    # One start for both: fits differ in rounding.
+    train(toy, tmp_path / "whole", config, progress=False, stop_after=1)
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     whole = checkpoint.read(train(toy, tmp_path / "whole", config, progress=False))
     train(toy, tmp_path / "parts", config, progress=False, stop_after=1)

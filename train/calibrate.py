@@ -125,11 +125,11 @@ def calibrate(
 
     Returns:
         The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
-        the chain (`train.texture`); `mirrored`, how alike folds of both sides
-        are (see `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`,
-        the largest variance of volumes over draws, before codes were narrowed, over what is wanted; standard
-        deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were
-        set by, of real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
+        the chain (`train.texture`); `mirrored`, how alike folds of both sides are (see
+        `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`, the largest variance of volumes over
+        draws, before codes were narrowed, over what is wanted; standard deviations of the shifts `balance_wm`,
+        `balance_gm`, `balance_csf` and `balance_length`; and what they were set by, of real and generated brains:
+        `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
@@ -172,13 +172,13 @@ def calibrate(
         texture.search(make)
     _keep_told(model, features, index, told)
     report = set_noise()  # a texture changes what noise does
-    _set_places(model, features, maps_of, _some(index, PLACED))
+    placed = _some(index, PLACED)
+    there, _ = _mean_places(maps_of([r]) for r in placed)
+    _set_places(model, features, there, placed)
     texture.fit_curves(make)
-    _set_places(model, features, maps_of, _some(index, PLACED))
-    report |= texture.numbers() | {
-        "chain": float(generator.chain.any()),
-        "mirrored": float(generator.mirrored),
-    }
+    _set_places(model, features, there, placed)
+    found = {"chain": float(generator.chain.any()), "mirrored": float(generator.mirrored)}
+    report |= texture.numbers() | found
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -248,17 +248,19 @@ def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[i
 def _set_places(
     model: CSegSynth,
     features: Tensor,
-    maps_of: Callable[[list[int]], Float[Tensor, "n 4 i j k"]],
+    wanted: NDArray[np.float64],
     rows: list[int],
 ) -> None:
     """Shift log-ratios place by place so that draws of these people have, on average, as much of every tissue as
     they have there, over 8 mm and their surroundings.
 
     How far is told by what a place's voxels leave to others, Σ p (1 − p).
+
+    Args:
+        wanted: mean fractions of these people, as from `_mean_places`.
     """
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    wanted, _ = _mean_places(maps_of([r]) for r in rows)
     z = model.draw(len(rows), SEED)
     ratios = generator.linear.bias.view(2, len(TISSUES), *generator.coarse)[1]
     for _ in range(PLACE_STEPS):

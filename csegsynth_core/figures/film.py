@@ -43,6 +43,7 @@ _WARN: Final = "#F0A04B"
 ODD: Final = "◇"
 """Marks a picture of somebody with whom few or no training people of that age and sex go."""
 ODD_SAID: Final = "few or no training people of that age and sex are like that"
+"""What the mark says."""
 _XY: Final = {"xref": "x", "yref": "y"}
 
 
