@@ -20,7 +20,7 @@ from csegsynth_core.figures.surface import (
     Side,
     value_limit,
 )
-from csegsynth_core.static_figures import COLUMN_MM, EDGE_MM, bar_mm, bar_title, colour_bar, saved
+from csegsynth_core.static_figures import COLUMN_MM, DPI, EDGE_MM, bar_mm, bar_title, colour_bar, saved
 from csegsynth_core.surface import Surface
 
 SIDES: Final[tuple[Side, ...]] = ("left", "above", "right")
@@ -76,12 +76,13 @@ def surface_file(
             top = _TITLE + (tall - h) / 2
             ax = figure.add_axes((left / across, 1 - (top + h) / high, w / across, h / high), in_layout=False)
             ax.set(xlim=(-size[0] / 2, size[0] / 2), ylim=(-size[1] / 2, size[1] / 2), xticks=[], yticks=[])
-            ax.set_facecolor("black")
             ax.spines[:].set_visible(False)
-            for one, colour, _ in inner:
-                _triangles(ax, one, middle, frame, np.asarray(hex_rgb(colour))[None], 1.0)
-            colours = _colours(cortex, values, moved, limit)
-            _triangles(ax, cortex, middle, frame, colours, _GLASS if inner else 1.0)
+            painted = [(one, np.asarray(hex_rgb(colour))[None], 1.0) for one, colour, _ in inner]
+            painted.append((cortex, _colours(cortex, values, moved, limit), _GLASS if inner else 1.0))
+            picture = _picture(painted, middle, frame, size, scale)
+            ax.imshow(
+                picture, extent=(*ax.get_xlim(), *ax.get_ylim()), aspect="auto", interpolation="nearest"
+            )
             _letters(ax, frame)
             ax.set_title(side if side in ("above", "below") else f"{side} side", pad=2, fontweight="normal")
             left += w + _GAP
@@ -101,6 +102,37 @@ def _frame(side: Side) -> tuple[Floats, Floats, Floats]:
     """Unit vectors to the right and up on the screen, and to the eye."""
     eye, up = (np.asarray(v, np.float32) for v in CAMERAS[side])
     return np.cross(-eye, up), up, eye
+
+
+def _picture(
+    painted: Sequence[tuple[Surface, Floats, float]],
+    middle: Floats,
+    frame: tuple[Floats, Floats, Floats],
+    size: tuple[float, float],
+    scale: float,
+) -> NDArray[np.uint8]:
+    """Meshes on black, (rows, columns, 3), as large as a panel of that size is at 300 dpi: made once, whatever forms
+    the figure is saved in.
+
+    Args:
+        painted: mesh, colour of each triangle (or one), opacity; the farthest first.
+        size: of the panel in mm of the brain.
+        scale: paper over brain.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(
+        figsize=[max(1, round(s * scale / 25.4 * DPI)) / DPI for s in size], dpi=DPI, facecolor="black"
+    )
+    canvas = FigureCanvasAgg(figure)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(-size[0] / 2, size[0] / 2), ylim=(-size[1] / 2, size[1] / 2))
+    ax.axis("off")
+    for mesh, colours, alpha in painted:
+        _triangles(ax, mesh, middle, frame, colours, alpha)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def _triangles(
@@ -131,7 +163,6 @@ def _triangles(
             facecolors=painted,
             edgecolors=painted if alpha == 1 else "none",
             lw=0.15,
-            rasterized=True,
         )
     )
 
