@@ -317,15 +317,9 @@ def strip_files(
     from csegsynth_core.sweep_report import note
 
     assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
-    films = {way: film(way) for way in one.plan.scenarios}
-    rows = [(way, figures.film_slices(frames, display=display)) for way, frames in films.items()]
-    last = films[one.plan.scenarios[-1]]
+    strip = figures.Strip.of({way: film(way) for way in one.plan.scenarios}, display)
     with every_form() as made:
-        strip_file(
-            rows, [f.age for f in last], trained=[f.trained for f in last], one=figures.view("axial", display),
-            age_units=pack.schema.age.units, note=note(one),
-            unusual=[[f.unusual for f in frames] for frames in films.values()],
-        )  # fmt: skip
+        strip_file(strip, age_units=pack.schema.age.units, note=note(one))
     return {f"filmstrip.{form}": content for form, content in made.items()}
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csegsynth_core.errors import CSegSynthError
-from csegsynth_core.figures.film import ODD, ODD_SAID
+from csegsynth_core.figures.film import ODD, ODD_SAID, Strip
 from csegsynth_core.figures.slices import View
 from csegsynth_core.figures.trajectory import (
     OUTSIDE,
@@ -161,38 +161,22 @@ def trajectory_file(
 
 
 def strip_file(
-    pictures: Sequence[tuple[str, Sequence[NDArray[np.float32]]]],
-    ages: Sequence[float],
+    strip: Strip,
     *,
-    trained: Sequence[bool] | None = None,
-    one: View | None = None,
     form: str = "png",
     age_units: str = "years",
     width_mm: float = PAGE_MM,
     note: str = "",
-    unusual: Sequence[Sequence[Sequence[str]]] = (),
 ) -> bytes:
-    """A filmstrip as a file: one row for each scenario, one brain slice for each age.
-
-    Args:
-        pictures: (name of the row, (rows, columns, 3) colours in [0, 1] for each age).
-        trained: whether each age is within the training range; others are marked. None: all are.
-        one: how the slices lie; the first of each row has letters at its sides.
-        unusual: for each row and age the features with whose values few training people go, which marks the picture;
-            nothing: none.
+    """A filmstrip as a file; marked as `figures.strip_figure` marks it.
 
     Raises:
-        CSegSynthError: unknown form, or a row has not one picture for each age, or `trained` not one value.
+        CSegSynthError: unknown form.
     """
-    known = [True] * len(ages) if trained is None else list(trained)
-    if len(known) != len(ages):
-        raise CSegSynthError("trained ages", expected=f"{len(ages)} values", got=str(len(known)))
-    for name, row in pictures:
-        if len(row) != len(ages):
-            raise CSegSynthError(f"filmstrip {name!r}", expected=f"{len(ages)} pictures", got=str(len(row)))
+    pictures, ages, known = strip.rows, strip.ages, strip.known
     tall, across = pictures[0][1][0].shape[:2]
     height_mm = width_mm / len(ages) * tall / across * len(pictures) + 8
-    odd = sorted({label for row in unusual for labels in row for label in labels})
+    odd = sorted({label for row in strip.unusual for labels in row for label in labels})
     lines = [
         note,
         *([] if all(known) else [f"⚠: {OUTSIDE}, where the model extrapolates"]),
@@ -214,12 +198,11 @@ def strip_file(
                 if i == 0:
                     look = {} if known[j] else {"color": _WARN}
                     ax.set_title(f"{ages[j]:g}" + ("" if known[j] else " ⚠"), pad=2, **look)
-                if unusual and unusual[i][j]:
+                if strip.odd(i, j):
                     ax.text(0.97, 0.97, ODD, transform=ax.transAxes, ha="right", va="top", color=_WARN)
                 if j == 0:
                     ax.set_ylabel(name)
-                    if one is not None:
-                        side_letters(ax, one)
+                    side_letters(ax, strip.side)
         figure.suptitle(f"Age ({age_units})", fontsize=6.5)
         return [Patch(color=t.colour, label=t.bids) for t in ALL]
 

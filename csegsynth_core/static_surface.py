@@ -122,9 +122,8 @@ def _picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure: Any = Figure(
-        figsize=[max(1, round(s * scale / 25.4 * DPI)) / DPI for s in size], dpi=DPI, facecolor="black"
-    )
+    across, high = (max(1, round(s * scale / 25.4 * DPI)) / DPI for s in size)
+    figure: Any = Figure(figsize=(across, high), dpi=DPI, facecolor="black")
     canvas = FigureCanvasAgg(figure)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-size[0] / 2, size[0] / 2), ylim=(-size[1] / 2, size[1] / 2))

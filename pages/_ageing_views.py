@@ -72,17 +72,12 @@ def trajectories(
 
 def filmstrip(pack: Pack, one: Sweep, bar: Any) -> None:
     """Brains at some ages, one row for each scenario."""
-    display = _planes.conventions()
     films = {way: _sweeps.film(pack, one, way, STRIP_AGES, bar) for way in one.plan.scenarios}
-    rows = [(way, figures.film_slices(frames, display=display)) for way, frames in films.items()]
-    last = films[one.plan.scenarios[-1]]
-    figure = figures.strip_figure(
-        rows, [f.age for f in last], [f.trained for f in last], display=display, age_units=pack.schema.age.units,
-        unusual=[[f.unusual for f in frames] for frames in films.values()],
-    )  # fmt: skip
+    strip = figures.Strip.of(films, _planes.conventions())
+    figure = figures.strip_figure(strip, age_units=pack.schema.age.units)
     with st.container(key="film", gap=None):
         st.plotly_chart(
-            figure.update_layout(height=88 * len(rows) + 16),
+            figure.update_layout(height=88 * len(strip.rows) + 16),
             key="strip",
             config=CONFIG,
             theme=None,

@@ -499,8 +499,8 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
     frame = figures.Frame(40.0, packed, dict.fromkeys(TISSUES, 1.0), trained=False)
     drawn: dict[str, Any] = {}
 
-    def strip_file(rows: Any, ages: Any, *, one: Any, **look: Any) -> bytes:
-        drawn.update(look, picture=rows[0][1][0], letters=one.letters, ages=ages)
+    def strip_file(strip: figures.Strip, **look: Any) -> bytes:
+        drawn.update(look, strip=strip)
         return b""
 
     display = figures.Display(radiological=radiological)
@@ -509,10 +509,10 @@ def test_the_exported_strip_keeps_the_convention_of_the_screen(monkeypatch, radi
     pack = SimpleNamespace(schema=SimpleNamespace(age=SimpleNamespace(units="weeks")))
     one = SimpleNamespace(plan=SimpleNamespace(scenarios=("ideal",)))
     page_views.strip_files(pack, one, lambda _: [frame], display)
-    left, right = np.array_split(drawn["picture"].sum(axis=(0, 2)), 2)
+    left, right = np.array_split(drawn["strip"].rows[0][1][0].sum(axis=(0, 2)), 2)
     assert bool(left.sum() < right.sum()) is radiological
-    assert drawn["letters"][:2] == (("R", "L") if radiological else ("L", "R"))
-    assert (drawn["ages"], drawn["trained"], drawn["age_units"]) == ([40.0], [False], "weeks")
+    assert drawn["strip"].side.letters[:2] == (("R", "L") if radiological else ("L", "R"))
+    assert (drawn["strip"].ages, drawn["strip"].known, drawn["age_units"]) == ([40.0], [False], "weeks")
 
 
 FINE = SWEEP | {"step": "2"}

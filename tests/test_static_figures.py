@@ -233,28 +233,28 @@ def test_the_strip_marks_ages_outside_training(width) -> None:
     known = [20 <= a <= 82 for a in ages]
     look: dict[str, Any] = {"width_mm": width, "age_units": "weeks", "note": LONG}
     with written() as found:
-        static_figures.strip_file(rows, ages, trained=known, form="png", **look)
+        static_figures.strip_file(figures.Strip(rows, ages, known), form="png", **look)
     assert not cut(found)
     assert {"15 ⚠", "20", "70", "87.5 ⚠", "Age (weeks)"} <= set(found)
-    svg = static_figures.strip_file(rows, ages, trained=known, form="svg", **look)
+    svg = static_figures.strip_file(figures.Strip(rows, ages, known), form="svg", **look)
     assert "⚠: outside the training ages" in _text(svg) and LONG in _text(svg)
-    plain = static_figures.strip_file(rows, ages, form="svg", **look)
+    plain = static_figures.strip_file(figures.Strip(rows, ages), form="svg", **look)
     assert "⚠" not in _text(plain) and "outside" not in _text(plain)
     with pytest.raises(CSegSynthError, match="8 values"):
-        static_figures.strip_file(rows, ages, trained=known[1:])
+        figures.Strip(rows, ages, known[1:])
 
 
 def test_the_strip_marks_unusual_people() -> None:
     ages = [20.0, 50.0, 80.0]
     rows = [(name, _pictures(len(ages))) for name in ("ideal", "regressed")]
     odd = [[("Occupation",), (), ("Height", "Occupation")], [()] * 3]
-    strip = figures.strip_figure(rows, ages, [True] * 3, unusual=odd)
+    strip = figures.strip_figure(figures.Strip(rows, ages, unusual=odd))
     marks = [(a.x, a.y, a.hovertext) for a in strip.layout.annotations if a.text == figures.ODD]
     assert [(int(x), math.ceil(y)) for x, y, _ in marks] == [(0, 2), (2, 2)]  # the upper row's first and last
     assert marks[1][2].startswith("Height, Occupation: few or no training people")
-    svg = _text(static_figures.strip_file(rows, ages, form="svg", unusual=odd))
+    svg = _text(static_figures.strip_file(figures.Strip(rows, ages, unusual=odd), form="svg"))
     assert svg.count("◇") == 3 and "(Height, Occupation)" in svg  # two pictures and what the mark says
-    plain = _text(static_figures.strip_file(rows, ages, form="svg", unusual=[[()] * 3] * 2))
+    plain = _text(static_figures.strip_file(figures.Strip(rows, ages, unusual=[[()] * 3] * 2), form="svg"))
     assert "◇" not in plain and "few or no" not in plain
     frames = [
         figures.Frame(
@@ -277,16 +277,17 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
         for b, a, k in zip(brains, frame["age"], frame["trained"], strict=True)
     ]
     assert np.abs(frames[0].maps - brains[0].maps).max() <= 0.5 / 255 + 1e-6
-    rows = [("regressed", figures.film_slices(frames))]
-    strip = figures.strip_figure(rows, [f.age for f in frames], [f.trained for f in frames])
+    shown = figures.Strip.of({"regressed": frames})
+    strip = figures.strip_figure(shown)
     sides = ["<b>L</b>", "<b>R</b>", "<b>P</b>", "<b>A</b>"]
     said = [a.text for a in strip.layout.annotations]
     assert said == ["<b>regressed</b>", *sides, "30 years", "60", "90 ⚠"]
     display = figures.Display(radiological=True)
     turned = figures.film_slices(frames, display=display)
-    assert all(np.array_equal(a, b[:, ::-1]) for a, b in zip(turned, rows[0][1], strict=True))
-    both = [("ideal", turned), ("regressed", turned)]
-    strip = figures.strip_figure(both, [30, 60, 90], [True] * 3, display=display)
+    assert all(np.array_equal(a, b[:, ::-1]) for a, b in zip(turned, shown.rows[0][1], strict=True))
+    both = figures.Strip.of({"ideal": frames, "regressed": frames}, display)
+    assert both.known == [True, True, False]
+    strip = figures.strip_figure(both)
     marks = {(a.text, a.x, a.y) for a in strip.layout.annotations if len(a.text) == len("<b>R</b>")}
     for row in (0, 1):  # on the first picture of each row, the person's left on the right
         wanted = {("<b>R</b>", 0, row + 0.5), ("<b>L</b>", 1, row + 0.5), ("<b>A</b>", 0.5, row + 1)}
@@ -302,12 +303,11 @@ def test_filmstrip_and_scrubber(pack, people) -> None:
     assert "outside" in morph.frames[2].layout.annotations[-1].text
     left = {a.text for a in morph.layout.annotations}
     assert {"<b>L</b>", "<b>R</b>", "<b>A</b>", "<b>P</b>", "<b>S</b>", "<b>I</b>"} <= left
-    one = figures.view("axial", display)
-    svg = static_figures.strip_file(both, [f.age for f in frames], one=one, form="svg", note="synthetic")
+    svg = static_figures.strip_file(both, form="svg", note="synthetic")
     assert "Age (years)" in _text(svg)
     assert [_text(svg).split().count(letter) for letter in "LRAPSI"] == [2, 2, 2, 2, 0, 0]
     with pytest.raises(CSegSynthError, match=r"3 pictures|2 pictures"):
-        static_figures.strip_file(rows, [1.0, 2.0])
+        figures.Strip(shown.rows, [1.0, 2.0])
 
 
 @pytest.fixture(scope="module")

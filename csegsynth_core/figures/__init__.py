@@ -9,7 +9,7 @@ from csegsynth_core.figures.cohort import (
     levels_figure,
     volumes_by_age_figure,
 )
-from csegsynth_core.figures.film import FILM_AT, ODD, Frame, film_slices, morph_figure, strip_figure
+from csegsynth_core.figures.film import FILM_AT, ODD, Frame, Strip, film_slices, morph_figure, strip_figure
 from csegsynth_core.figures.influence import InfluenceBar, influence_figure
 from csegsynth_core.figures.measured import methods_figure
 from csegsynth_core.figures.montage import groups_figure, montage_figure, picture_url, three_planes
@@ -58,6 +58,7 @@ __all__ = [
     "Plane",
     "Reference",
     "Side",
+    "Strip",
     "View",
     "VolumeRow",
     "Voxel",

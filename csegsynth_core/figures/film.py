@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from csegsynth_core import grid
+from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.figures.slices import (
     CENTRE,
     PLANES,
     Display,
     Plane,
+    View,
     Voxel,
     difference_limit,
     side_letters,
@@ -97,26 +99,54 @@ def change_limit(frames: Sequence[Frame], mode: str) -> float:
     return difference_limit(frames[-1].maps[k] - frames[0].maps[k])
 
 
-def strip_figure(
-    rows: Sequence[tuple[str, Sequence[Pictures]]],
-    ages: Sequence[float],
-    trained: Sequence[bool],
-    *,
-    plane: Plane = "axial",
-    display: Display = _NEUROLOGICAL,
-    age_units: str = "years",
-    unusual: Sequence[Sequence[Sequence[str]]] = (),
-) -> go.Figure:
-    """A filmstrip: one row for each scenario, one slice for each age; ages outside the training range marked, and
-    pictures of unusual people.
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """What a filmstrip shows: one row for each scenario, one slice for each age."""
 
-    Args:
-        rows: name of the row and one picture for each age (all of one size).
-        ages: years.
-        trained: whether each age is within the training range.
-        plane, display: as the pictures were made with; the first of each row has letters at its sides.
-        unusual: for each row and age `Frame.unusual`; nothing: none is.
-    """
+    rows: Sequence[tuple[str, Sequence[Pictures]]]
+    """Name of the row and one picture for each age (all of one size)."""
+    ages: Sequence[float]
+    trained: Sequence[bool] = ()
+    """Whether each age is within the training range; nothing: all are."""
+    unusual: Sequence[Sequence[Sequence[str]]] = ()
+    """For each row and age `Frame.unusual`; nothing: none is."""
+    side: View = field(default_factory=lambda: view("axial", _NEUROLOGICAL))
+    """How the slices lie; the first of each row has letters at its sides."""
+
+    def __post_init__(self) -> None:
+        """Raises CSegSynthError where a row has not one picture for each age, or `trained` not one value."""
+        n = len(self.ages)
+        if len(self.known) != n:
+            raise CSegSynthError("trained ages", expected=f"{n} values", got=str(len(self.known)))
+        for name, row in self.rows:
+            if len(row) != n:
+                raise CSegSynthError(f"filmstrip {name!r}", expected=f"{n} pictures", got=str(len(row)))
+
+    @classmethod
+    def of(cls, films: Mapping[str, Sequence[Frame]], display: Display = _NEUROLOGICAL) -> Strip:
+        """The axial slices of each scenario's frames, which are of the same ages."""
+        last = list(films.values())[-1]
+        return cls(
+            [(way, film_slices(frames, display=display)) for way, frames in films.items()],
+            [f.age for f in last],
+            [f.trained for f in last],
+            [[f.unusual for f in frames] for frames in films.values()],
+            view("axial", display),
+        )
+
+    @property
+    def known(self) -> list[bool]:
+        """Whether each age is within the training range."""
+        return list(self.trained) or [True] * len(self.ages)
+
+    def odd(self, row: int, age: int) -> Sequence[str]:
+        """Why a picture's person is unusual: labels of features."""
+        return self.unusual[row][age] if self.unusual else ()
+
+
+def strip_figure(strip: Strip, *, age_units: str = "years") -> go.Figure:
+    """A filmstrip; ages outside the training range are marked, and pictures of unusual people."""
+    rows, ages = strip.rows, strip.ages
     cropped = _cropped([picture for _, row in rows for picture in row])
     pictures = [
         np.concatenate(cropped[i * len(ages) : (i + 1) * len(ages)], axis=1) for i in range(len(rows))
@@ -130,12 +160,12 @@ def strip_figure(
             | {"sizex": len(ages), "sizing": "stretch", "layer": "below"}
         )
         notes.append(_text(f"<b>{rows[i][0]}</b>", -0.05, n - i - 0.5, "right", "middle", 12))
-        notes += side_letters(view(plane, display), _XY, (0, 1, n - i - 1, n - i), size=10, over=True)
-        for j, labels in enumerate(unusual[i] if unusual else ()):
-            if labels:
+        notes += side_letters(strip.side, _XY, (0, 1, n - i - 1, n - i), size=10, over=True)
+        for j in range(len(ages)):
+            if labels := strip.odd(i, j):
                 mark = _text(ODD, j + 0.97, n - i - 0.02, "right", "top", 13, _WARN)
                 notes.append(mark | {"hovertext": f"{', '.join(labels)}: {ODD_SAID}"})
-    for j, (age, known) in enumerate(zip(ages, trained, strict=True)):
+    for j, (age, known) in enumerate(zip(ages, strip.known, strict=True)):
         text = f"{age:g} {age_units}" if j == 0 else f"{age:g}"
         notes.append(
             _text(
