@@ -1,9 +1,11 @@
 """Metrics against hand-computed values, intervals that cover, and tests between methods."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.linalg
 import torch
+from statsmodels.stats.multitest import multipletests
 
 from csegsynth_core import grid, measured, metrics
 from csegsynth_core.errors import PackError
@@ -88,6 +90,12 @@ def test_regressions_of_regions_travel_beside_those_of_tissues(rng):
 
 def _pair(difference, p):
     return {"difference_ml": difference, "low": difference - 1, "high": difference + 1, "p": p}
+
+
+def test_holms_correction_is_that_of_statsmodels(rng):
+    p = np.round(rng.uniform(0, 0.2, 12), 2)  # with ties
+    pairs = pd.DataFrame({"table": "one", "p": p}, index=rng.permutation(12))
+    assert measured.corrected(pairs).tolist() == pytest.approx(multipletests(p, method="holm")[1].tolist())
 
 
 def test_tests_of_regions_are_told_with_holms_correction():
