@@ -45,6 +45,7 @@ METHODS: Final[dict[str, str]] = {
     "csegsynth_mean_of_draws": "CSegSynth, mean of draws",
     "csegsynth_typical": "CSegSynth, no noise",
     "csegsynth_single_draw": "CSegSynth, single draw",
+    "csegsynth_voxel": "CSegSynth, voxel decoder",
     "c_vae": "C-VAE",
     "c_gan": "C-GAN",
     "c_ldm": "C-LDM",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.memory import keep_freed_memory
@@ -53,9 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     pack.add_argument(
         "--about",
-        help="JSON with name, title, licence, attribution (and notes, limits), or ixi or lifespan for what those "
-        "packs say (default: ixi)",
-        default="ixi",
+        help="JSON with name, title, licence, attribution (and notes, limits), or ixi or lifespan for what the "
+        "shipped packs say; not needed for PACK/comparison/NAME",
     )
     pack.set_defaults(run=_pack)
     simple = commands.add_parser(
@@ -66,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--pack", required=True, help="name of a shipped pack, or a folder; the model is put there"
     )
     simple.add_argument("--cohort", type=Path, required=True, help="the cohort that the pack was trained on")
-    simple.add_argument("--components", type=int, metavar="N", help="most principal components (default: 56)")
+    simple.add_argument(
+        "--components", type=_positive, metavar="N", help="most principal components (default: 56)"
+    )
     simple.add_argument("--quiet", action="store_true", help="no progress bar")
     simple.set_defaults(run=_linear_gaussian)
     means = commands.add_parser(
@@ -120,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--cohort", type=Path, required=True, help="a prepared cohort with anatomical labels"
     )
     parcels.add_argument("--out", type=Path, required=True, help="folder, e.g. assets/parcellation")
-    parcels.add_argument("--steps", type=int, default=500)
+    parcels.add_argument("--steps", type=_positive, default=500)
     parcels.add_argument("--about", type=Path, help="JSON with licence and attribution (default: IXI's)")
     parcels.set_defaults(run=_parcellation)
     sees = commands.add_parser("extractor", help="train the networks that FID looks through")
@@ -129,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sees.add_argument("--out", type=Path, required=True, help="folder, e.g. assets/extractor")
     sees.add_argument(
-        "--steps", type=int, nargs=2, default=(1500, 500), metavar="N", help="for slices, for volumes"
+        "--steps", type=_positive, nargs=2, default=(1500, 500), metavar="N", help="for slices, for volumes"
     )
     sees.add_argument("--about", type=Path, help="JSON with licence and attribution (default: IXI's)")
     sees.set_defaults(run=_extractor)
@@ -180,7 +183,13 @@ def _pack(args: argparse.Namespace) -> int:
     if args.out.parent.name == COMPARISON:
         print(f"{make_comparison(args.run_folder, args.cohort, args.out)}: measure it with `train evaluate`")
         return 0
-    about = ABOUT.get(args.about) or json.loads(Path(args.about).read_text("utf-8"))
+    if args.about is None:
+        raise CSegSynthError(
+            "a pack has to say whose it is",
+            expected="--about FILE, JSON with name, title, licence and attribution",
+            got="no --about",
+        )
+    about = ABOUT.get(args.about) or _read_json(Path(args.about))
     print(as_text(make_pack(args.run_folder, args.cohort, args.out, about)))
     return 0
 
@@ -236,8 +245,43 @@ def _licence_of(file: Path | None) -> dict[str, str]:
     """Licence and attribution that a user's JSON gives, or those of IXI."""
     from train.pack import ABOUT
 
-    about = json.loads(file.read_text("utf-8")) if file else ABOUT["ixi"]
+    about = _read_json(file) if file else ABOUT["ixi"]
+    if lacking := [k for k in ("licence", "attribution") if not about.get(k)]:
+        raise CSegSynthError(
+            f"{file} lacks {' and '.join(lacking)}", expected="licence and attribution of the data"
+        )
     return {k: about[k] for k in ("licence", "attribution")}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """An object that a user wrote. Raises CSegSynthError where there is none."""
+    try:
+        found = json.loads(file.read_text("utf-8-sig"))
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__}")
+    except (OSError, ValueError) as error:
+        raise CSegSynthError(f"{file} cannot be read", expected="a JSON object", got=str(error)) from error
+    return found
+
+
+def _check_place(file: Path | None) -> None:
+    """See that a file can be written there, before hours of work. Raises CSegSynthError otherwise."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CSegSynthError(f"{file} cannot be written", got=str(error), fix="name another place") from error
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        got = "a folder" if file.is_dir() else f"{file.parent}, which cannot be written to"
+        raise CSegSynthError(f"{file} cannot be written", expected="the name of a file", got=got)
+
+
+def _positive(text: str) -> int:
+    """A number of things."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
 
 
 def _parcellation(args: argparse.Namespace) -> int:
@@ -268,12 +312,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     from train.extractors import Features
     from train.report import as_html, as_text
 
+    for file in (args.json, args.html):
+        _check_place(file)
     features = Features(args.features_2d, args.features_3d)
     pack, cohort = load_pack(args.pack), Cohort.open(args.cohort)
     metrics = evaluate(pack, cohort, args.split, features=features, progress=not args.quiet)
     print(as_text(metrics))
     if args.json:
-        write_text(args.json, json.dumps(metrics, indent=1))
+        write_text(args.json, json.dumps(metrics, indent=1, allow_nan=False))
     if args.html:
         write_text(args.html, as_html(metrics, pack, cohort))
     return 0
@@ -287,6 +333,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(args.run(args))
     except CSegSynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or 'A file'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. Run the same command again to go on from the last checkpoint.", file=sys.stderr)

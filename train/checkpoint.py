@@ -49,6 +49,8 @@ def read(path: Path) -> dict[str, Any]:
         raise PackError(
             f"checkpoint {path} is of another version", expected=str(VERSION), got=str(header.get("version"))
         )
+    if "skeleton" not in header:
+        raise PackError(f"checkpoint {path} is damaged", expected="a header that says what its tensors are")
     out = _rebuild(json.loads(header["skeleton"]), tensors)
     assert isinstance(out, dict)  # noqa: S101 - written by `write`, which takes a dictionary
     return out

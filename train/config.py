@@ -320,8 +320,8 @@ class TrainConfig:
             )
         if preset == "paper":
             paper = Weights(1.0, 1.0, 10.0, 100.0 / 5242.88, 100.0 / 5242.88, 1.0, 0.0)
-            stages = (
-                Stage("pretrain", 1, 78_000, 2e-5, critic_rate=2e-5, penalty=10.0),
+            stages = (  # about 3000 epochs of 836 people, 200 of 370; the reference's BCE of 100, later, is left out
+                Stage("pretrain", 1, 313_000, 2e-5, critic_rate=2e-5, penalty=10.0),
                 Stage("finetune", 1, 9_200, 1e-6),
             )
             return cls(
@@ -499,12 +499,19 @@ def _with(node: Any, path: list[str], name: str, value: str) -> Any:
         k = int(head)
         return (*node[:k], _with(node[k], rest, name, value), *node[k + 1 :])
     if isinstance(node, dict) and not rest:
+        if value.isalpha():
+            return {**node, head: value}
         return {**node, head: _parsed(name, 0.0 if "." in value or "e" in value else 0, value)}
     known = [f.name for f in fields(node)] if is_dataclass(node) else []
     simple = [
         n for n in known if isinstance(getattr(node, n), (int, float, str)) and n not in ("preset", "model")
     ]
     deep = [n for n in known if n in ("weights", "stages", "networks")]
+    if isinstance(node, tuple):
+        raise CSegSynthError(
+            f"no setting {name!r}",
+            expected=f"stages.N.NAME=VALUE with N from 0 to {len(node) - 1}, such as stages.0.rate=1e-4",
+        )
     if head in deep and rest:
         return replace(node, **{head: _with(getattr(node, head), rest, name, value)})
     if head not in simple or rest:
@@ -524,6 +531,6 @@ def _parsed(name: str, current: Any, value: str) -> Any:
             raise ValueError
         return type(current)(value)
     except ValueError as error:
-        raise CSegSynthError(
-            f"setting {name}", expected=f"a {type(current).__name__}", got=repr(value)
-        ) from error
+        kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        kind = type(current).__name__
+        raise CSegSynthError(f"setting {name}", expected=kinds.get(kind, kind), got=repr(value)) from error

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from csegsynth_core.losses import gradient_penalty, reconstruction_bce, volume_l1, volume_triplet
 from csegsynth_core.models.csegsynth import CompactTrunk, TemplateGenerator
+from csegsynth_core.models.voxel import VoxelDecoder
 from csegsynth_core.volumes import volumes_ml
 from train.config import Stage, TrainConfig
 from train.engine import Batch, Engine, Method, Phase
 from train.people import People, maps_of
 from train.principal import at_volumes, evenly, fit_people, start_at_components
 from train.ridge import fit_codes
+from train.start import start_decoder
 from train.template import set_template, start_at_average
 
 logger = logging.getLogger(__name__)
@@ -92,11 +94,18 @@ class CSegSynthMethod(Method):
             self.optimisers[name].param_groups[0]["lr"] = factor * self.config.critic_rate_of(stage)
 
     def start(self, engine: Engine, *, progress: bool = False) -> None:
-        """Put the untrained compact generator at the average training brain and at people's principal components.
+        """Put the untrained compact generator at the average training brain and at people's principal components:
+        those of their fields, or of what they have at 8 mm where it decodes voxels.
 
         The encoder starts at people's scores on the components, so that codes mean the same to both networks.
         """
         generator = self.model.generator
+        if isinstance(generator, VoxelDecoder):
+            found = start_decoder(engine, generator)
+            encoder, count = self.model.encoder, len(found.score)
+            weight, bias = torch.zeros_like(encoder.straight.weight), torch.zeros_like(encoder.straight.bias)
+            weight[:count], bias[:count] = found.score, -found.score @ found.centre
+            encoder.start_at(weight, bias)
         if not isinstance(generator, TemplateGenerator):
             return
         rows = np.concatenate([self.people.train, self.people.images_only])

@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,10 +33,10 @@ from csegsynth_core.data.cohort import Cohort
 from csegsynth_core.data.nifti import write_text
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.blocks import dropout_drawn
-from csegsynth_core.models.family import ConditionalModel, Offset, family
+from csegsynth_core.models.family import UNCONDITIONAL, ConditionalModel, Offset, family
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
-from train import checkpoint
+from train import checkpoint, run_folder
 from train.config import Stage, TrainConfig, completed
 from train.people import People, gather, maps_of
 from train.pictures import write_pictures
@@ -193,6 +193,7 @@ class Engine:
     ) -> None:
         self.model, self.method, self.people, self.config, self.fabric = model, method, people, config, fabric
         self.done, self.stage_index, self.within = 0, 0, 0
+        self.stage_steps = [0] * len(config.stages)
         self.seconds, self.stage_seconds, self.start_seconds = 0.0, 0.0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_score, self.waited = -math.inf, 0
@@ -286,6 +287,7 @@ class Engine:
         self._average()
         self.done += 1
         self.within += 1
+        self.stage_steps[self.stage_index] += 1
         return self._mean_over_processes(report)
 
     def _batch(
@@ -481,6 +483,7 @@ class Engine:
             "shapes": json.dumps(self.model.config.to_dict(), sort_keys=True),
             "done": self.done,
             "stage": [self.stage_index, self.within],
+            "stage_steps": self.stage_steps,
             "seconds": [self.seconds, self.stage_seconds, self.start_seconds],
             "device": device_said(self.fabric.device),
             "model": dict(self.model.state_dict()),
@@ -491,19 +494,32 @@ class Engine:
             "optimisers": {k: o.state_dict() for k, o in self.method.optimisers.items()},
         }
 
-    def inherit(self, path: Path) -> list[str]:
+    def inherit(self, found: Mapping[str, Any], run: Path) -> list[str]:
         """Take over the networks of another run, averaged where it has averages (paper, Fig. 1).
 
         Tensors that it lacks, or has in other shapes, stay as they are.
+
+        Args:
+            found: the other run's checkpoint.
+            run: its folder, for messages.
 
         Returns:
             Names of the tensors that were taken over.
 
         Raises:
-            PackError: the checkpoint cannot be read.
-            CSegSynthError: it has none of the networks that generate, in these shapes.
+            CSegSynthError: it is of a model that this one does not start from, or has none of the networks that
+                generate, in these shapes.
         """
-        found = checkpoint.read(path)
+        made = json.loads(found.get("config", "{}"))
+        theirs = made.get("model", "csegsynth")
+        starts = {self.config.model, UNCONDITIONAL.get(self.config.model)} - {None}
+        if theirs not in starts:
+            raise CSegSynthError(
+                f"{self.config.model} does not start from {theirs} (paper, Fig. 1)",
+                expected=f"a run of {' or '.join(sorted(str(one) for one in starts))}",
+                got=f"{run}, a run of {theirs}",
+                fix=f"python -m train pretrain {UNCONDITIONAL.get(self.config.model, self.config.model)} …",
+            )
         averaged = {k.removeprefix("module."): v for k, v in found.get("averaged", {}).items()}
         state = found["model"] | averaged
         own = self.model.state_dict()
@@ -512,11 +528,10 @@ class Engine:
             fitting = {k: v for k, v in fitting.items() if not k.startswith("prior.")}
         unlike = [k for k in self.model.generating_state() if k in state and own[k].shape != state[k].shape]
         if unlike or not any(k in fitting for k in self.model.generating_state()):
-            made = json.loads(found.get("config", "{}"))
             raise CSegSynthError(
-                f"{path} holds no generator of this preset",
+                f"{run} holds no generator of this preset",
                 expected=f"a run of preset {self.config.preset!r} that {self.model.family} can start from",
-                got=f"{made.get('model', 'csegsynth')}, preset {made.get('preset')!r}"
+                got=f"{theirs}, preset {made.get('preset')!r}"
                 + (
                     f"; {unlike[0]} is {tuple(state[unlike[0]].shape)}, not {tuple(own[unlike[0]].shape)}"
                     if unlike
@@ -524,7 +539,7 @@ class Engine:
                 ),
                 fix="use a run of the same preset and networks",
             )
-        logger.info("inherited %d of %d tensors from %s", len(fitting), len(own), path)
+        logger.info("inherited %d of %d tensors from %s", len(fitting), len(own), run)
         self.model.load_state_dict(fitting, strict=False)
         self.restart_average()
         return sorted(fitting)
@@ -560,6 +575,7 @@ class Engine:
         self.best_score, self.waited = float(state["best"][0]), int(state["best"][1])
         self.done = int(state["done"])
         self.stage_index, self.within = (int(v) for v in state["stage"])
+        self.stage_steps = [int(v) for v in state.get("stage_steps", self.stage_steps)]
         self.seconds, self.stage_seconds, self.start_seconds = (float(v) for v in state["seconds"])
 
 
@@ -633,33 +649,37 @@ def train(
         Path of the last checkpoint.
 
     Raises:
-        CSegSynthError: the cohort cannot be trained on, the run has other settings, or the loss diverged.
+        CSegSynthError: the cohort cannot be trained on, the run has other settings or was begun on other people, or
+            the loss diverged.
     """
+    if stop_after < 0:
+        raise CSegSynthError(
+            "unusable number of steps", expected="0 (to the end) or more", got=str(stop_after)
+        )
     people = open_people(cohort_folder, config)
     engine = build(people, config)
     first = engine.fabric.global_rank == 0
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "checkpoint.safetensors"
+    path = out / run_folder.CHECKPOINT
     clock = time.perf_counter()
     resuming = bool(engine.fabric.broadcast(path.is_file()))
     if resuming:
         engine.resume(path)
+        run_folder.check_split(out, people)
     else:
         if start_from is None:
             engine.method.start(engine, progress=progress and first)
             engine.restart_average()
         else:
-            _check_unseen(people, start_from)
-            taken = engine.inherit(start_from / "checkpoint.safetensors")
+            run_folder.check_unseen(people, start_from)
+            source = checkpoint.read(start_from / run_folder.CHECKPOINT)
+            taken = engine.inherit(source, start_from)
             if first:
-                write_text(
-                    out / "inherited.json",
-                    json.dumps({"from": str(start_from.resolve()), "tensors": taken}, indent=1),
-                )
+                run_folder.write_inherited(out, start_from, taken, source)
         engine.seconds = engine.start_seconds = engine.fabric.broadcast(time.perf_counter() - clock)
         if first:
             write_text(out / "config.json", json.dumps(config.to_dict(), indent=1))
-            write_text(out / "split.json", json.dumps(_split_record(people), indent=1))
+            run_folder.write_split(out, people)
             checkpoint.write(path, engine.state())  # the start takes minutes: a run that is killed keeps it
     log = Log(out, engine.done) if first else None
     end = config.total_steps if not stop_after else min(config.total_steps, engine.done + stop_after)
@@ -712,10 +732,8 @@ def train(
         if log:
             log.close()
         if first:
-            write_text(
-                out / "time.json",
-                json.dumps({"steps": engine.done, "minutes": round(engine.seconds / 60, 3)}),
-            )
+            run_folder.write_time(out, engine.done, engine.seconds)
+    engine.fabric.barrier()  # others may read it
     return path
 
 
@@ -751,35 +769,6 @@ def _check_weights(engine: Engine, path: Path) -> None:
             got="weights that are not numbers",
             fix=f"the last good checkpoint is {path}; lower the learning rate and start a new run",
         )
-
-
-def _check_unseen(people: People, start_from: Path) -> None:
-    """Refuse networks that have seen people who are kept aside now.
-
-    Raises:
-        CSegSynthError: the run, or one that it started from, was trained on some of them.
-    """
-    kept = {people.cohort.ids[int(r)] for r in people.validation}
-    run: Path | None = start_from
-    while run is not None:
-        split, first = run / "split.json", run / "inherited.json"
-        seen = json.loads(split.read_text("utf-8")) if split.is_file() else {}
-        both = sorted(kept.intersection([*seen.get("train", []), *seen.get("images_only", [])]))
-        if both:
-            raise CSegSynthError(
-                f"{run} was trained on people who are kept aside now",
-                expected="a run on other people, or on this cohort with the same seed and validation_fraction",
-                got=f"{len(both)} of {len(kept)}, such as {both[0]}",
-                fix="pre-train without them",
-            )
-        run = Path(json.loads(first.read_text("utf-8"))["from"]) if first.is_file() else None
-
-
-def _split_record(people: People) -> dict[str, Any]:
-    ids = people.cohort.ids
-    return {
-        name: [ids[int(r)] for r in getattr(people, name)] for name in ("train", "validation", "images_only")
-    }
 
 
 class Log:

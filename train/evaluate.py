@@ -69,17 +69,27 @@ def people_of(pack: Pack, cohort: Cohort, split: Literal["test", "all"]) -> Pars
     known = cohort.features.notna().any(axis=1)
     ids = [i for i in cohort.ids if (person_key(i) in wanted if split == "test" else known[i])]
     if len(ids) < FEWEST:
+        test = split == "test"
+        who = "of the people kept aside when the pack was trained" if test else "people with features"
         raise TableError(
             f"too few people of {cohort.folder} to measure on",
-            expected=f"the cohort that the pack was trained on, for split 'test'; {FEWEST} people or more",
-            got=f"{len(ids)} people",
-            fix="give that cohort, or use --split all",
+            expected=f"{FEWEST} {who} or more",
+            got=str(len(ids)),
+            fix="give the cohort that the pack was trained on, or use --split all"
+            if test
+            else "give a larger cohort",
         )
     found = cohort.features.loc[ids].reset_index()
     unknown = [c for c in found.columns[1:] if c not in pack.schema.names]
     if unknown:
         logger.warning("columns that pack %s does not know are left out: %s", pack.name, ", ".join(unknown))
     return pack.schema.validate(found, source="participants.tsv", extra="ignore")
+
+
+def seen_by(pack: Pack) -> set[str]:
+    """Keys of everybody whose brain training looked at, with or without features."""
+    people = pack.about["people"]
+    return {*people["train"], *people.get("images_only", [])}
 
 
 def _flagged(pack: Pack, people: Parsed) -> dict[str, dict[str, int]]:
@@ -270,7 +280,7 @@ def evaluate(
         "split": split,
         "n": len(people),
         "n_train": len(pack.about["people"]["train"]),
-        "n_trained_on": sum(person_key(i) in set(pack.about["people"]["train"]) for i in people.ids),
+        "n_trained_on": sum(person_key(i) in seen_by(pack) for i in people.ids),
         "draws": DRAWS,
         "region_draws": min(DRAWS, REGION_DRAWS),
         "volumes": volumes,
@@ -332,7 +342,7 @@ class _Images:
         self.rng = np.random.default_rng(seed)
         self.real = images.describe(images.packed_of(cohort, people.ids), features)
         self.tables: dict[str, Any] = {}
-        keys = set(pack.about["people"]["train"])
+        keys = seen_by(pack)
         training = [i for i in cohort.ids if person_key(i) in keys]
         self.others = [i for i in training if i not in set(people.ids)]
         self.memory = None
@@ -355,11 +365,12 @@ class _Images:
         """
         count = len(self.real)
         if len(self.others) >= count:
-            sets = []
-            for _ in range(images.FLOORS):
-                chosen = self.rng.choice(self.others, count, replace=False)
-                other = images.describe(images.packed_of(self.cohort, list(chosen)), self.features)
-                sets.append((other, self.real))
+            pool = self.rng.choice(self.others, min(len(self.others), images.POOL * count), replace=False)
+            other = images.describe(images.packed_of(self.cohort, list(pool)), self.features)
+            sets = [
+                (other.some(self.rng.choice(len(pool), count, replace=False)), self.real)
+                for _ in range(images.FLOORS)
+            ]
             return {"floors": images.floors(sets), "floor_people": [count, count]}
         half, orders = count // 2, [self.rng.permutation(count) for _ in range(images.FLOORS)]
         measured = images.floors(
@@ -400,9 +411,15 @@ def _told(pack: Pack, seconds: float) -> dict[str, Any]:
         steps += said["pretraining_steps"]
     else:  # both in one run, or no such steps at all
         stages = pack.about.get("run", {}).get("stages", [])
-        before = sum(int(s["steps"]) for s in stages if s["kind"] == "pretrain")
-        if before and steps:
-            said |= {"pretraining_steps": min(before, steps), "finetuning_steps": max(steps - before, 0)}
+        done = said.pop("stage_steps", None)
+        if done is None and steps and sum(int(s["steps"]) for s in stages) == steps:
+            done = [int(s["steps"]) for s in stages]  # none was cut short
+        if done and any(s["kind"] == "pretrain" for s in stages):
+            before = sum(
+                n for n, s in zip(done, stages, strict=True) if s["kind"] in ("autoencoder", "pretrain")
+            )
+            said |= {"pretraining_steps": before, "finetuning_steps": sum(done) - before}
+    said.pop("stage_steps", None)
     if pack.model.family == "csegsynth" and pack.about.get("noise"):
         said.setdefault("calibration_minutes", NOT_RECORDED)
     size = sum(p.stat().st_size for p in pack.folder.iterdir() if p.name == "weights.safetensors")

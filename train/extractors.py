@@ -24,8 +24,8 @@ from train.extractor_network import own_extractors
 
 PLANES: Final = ("sagittal", "coronal", "axial")
 OWN: Final = (
-    "our own networks, trained to tell degradations, tissue, age, sex and place of tissue maps "
-    "(comparable with the floor, not with other papers)"
+    "our own networks, trained to tell degradations, tissue, place, age and sex of tissue maps (the first two are "
+    "what they tell well; comparable with the floor, not with other papers)"
 )
 CHANNEL_MEANS: Final = (0.406, 0.456, 0.485)
 """RadImageNet's, blue first: what its network's input has lost."""

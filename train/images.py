@@ -8,10 +8,12 @@ mean), see `train.extractors`. |ΔSSIM| is the absolute difference of the mean s
 
 Generated fractions are rounded to 1/255, as prepared ones are. Intervals are 95 %, by the jackknife over people
 (Efron and Tibshirani 1993): resampling with repetition, as the bootstrap does, would make any set look less diverse.
+Those of FID are worked out for its root, those of |ΔSSIM| for the difference with its sign: none reaches below 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,8 +31,10 @@ from train.extractors import PLANES, Features
 
 PAIRS = 500
 """Pairs of brains for |ΔSSIM|, as in the paper; fewer where fewer people make fewer pairs."""
-FLOORS = 3
+FLOORS = 10
 """Random choices of other real people that a floor is averaged over."""
+POOL = 3
+"""Times as many other people as are compared, at most, from whom they are chosen."""
 WINDOW: Final = 7
 """Voxels along each edge of SSIM's window, which is put at every second voxel."""
 GROUPS: Final = 30
@@ -115,7 +119,7 @@ def compare(
     out: dict[str, Any] = {}
     for k, tissue in enumerate(TISSUES):
         gram = gram_of(np.concatenate([made.maps[:, k], real.maps[:, k]]))
-        kernel = gaussian_kernel(gram)
+        kernel = gaussian_kernel(gram, people)
         ssim = [s.similarity(k, chosen) for s in (made, real)]
         own, other = made.features[k], real.features[k]
         measures: dict[str, Callable[[NDArray[np.int64]], float]] = {
@@ -127,9 +131,12 @@ def compare(
             "fid_3d": lambda rows, own=own, other=other: fid(own["volume"][rows], other["volume"][rows]),
             "delta_ssim": lambda rows, ssim=ssim: _delta(ssim, np.isin(chosen, rows).all(axis=1)),
         }  # fmt: skip
+        scales = {"fid_2d": ROOT, "fid_3d": ROOT, "delta_ssim": SIZE}
         widths = {"fid_2d": own[PLANES[0]].shape[-1], "fid_3d": own["volume"].shape[-1]}
         out[tissue] = {
-            name: jackknife(measure, people, keeps if widths.get(name, 0) <= _WIDEST else [])
+            name: jackknife(
+                measure, people, keeps if widths.get(name, 0) <= _WIDEST else [], scales.get(name, PLAIN)
+            )
             for name, measure in measures.items()
         }
     return out
@@ -166,24 +173,49 @@ def rescaled(found: dict[str, Any], compared: int, people: int) -> dict[str, Any
     }
 
 
+@dataclass(frozen=True)
+class Scale:
+    """On which scale the interval of a measure is symmetric."""
+
+    forth: Callable[[float], float]
+    """From what is measured."""
+    back: Callable[[float, float], tuple[float, float]]
+    """From the ends of an interval there to those of what is told."""
+    told: Callable[[float], float] = lambda v: v
+    """From what is measured to what is told."""
+
+
+PLAIN: Final = Scale(lambda v: v, lambda low, high: (low, high))
+ROOT: Final = Scale(lambda v: max(v, 0.0) ** 0.5, lambda low, high: (max(low, 0.0) ** 2, max(high, 0.0) ** 2))
+"""Of squared distances."""
+SIZE: Final = Scale(
+    lambda v: v,
+    lambda low, high: (0.0 if low <= 0.0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high))),
+    abs,
+)
+"""Of differences of which the size alone is told."""
+
+
 def jackknife(
-    measure: Callable[[NDArray[np.int64]], float], people: int, keeps: Sequence[NDArray[np.int64]]
+    measure: Callable[[NDArray[np.int64]], float],
+    people: int,
+    keeps: Sequence[NDArray[np.int64]],
+    scale: Scale = PLAIN,
 ) -> dict[str, Any]:
     """A measure with its 95 % interval; none where nobody is left out."""
-    value = measure(np.arange(people))
+    found = measure(np.arange(people))
+    value = scale.told(found)
     if len(keeps) < 3:
         return _cell(value, None, None)
-    left = np.asarray([measure(rows) for rows in keeps])
+    left = np.asarray([scale.forth(measure(rows)) for rows in keeps])
     error = 1.96 * float(np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum()))
-    return _cell(value, value - error, value + error)
+    middle = scale.forth(found)
+    return _cell(value, *scale.back(middle - error, middle + error))
 
 
 def _cell(value: float, low: float | None, high: float | None) -> dict[str, Any]:
-    return {
-        "value": round(value, 6),
-        "low": None if low is None else round(low, 6),
-        "high": None if high is None else round(high, 6),
-    }
+    found = {"value": value, "low": low, "high": high}
+    return {k: None if v is None or not math.isfinite(v) else round(v, 6) for k, v in found.items()}
 
 
 # ------------------------------------------------------------------ distances
@@ -208,11 +240,17 @@ def mmd_linear(one: Floats, two: Floats, across: Floats) -> float:
     return float(within - 2.0 * across.mean())
 
 
-def gaussian_kernel(gram: Floats) -> Floats:
-    """exp(−d²/median d²) of all brains, from their products."""
+def gaussian_kernel(gram: Floats, others: int = 0) -> Floats:
+    """exp(−d²/median d²) of all brains, from their products.
+
+    Args:
+        others: the median is of brains from this one on: of real ones alone, so that every method that is compared
+            with them, and the floor, has the same kernel.
+    """
     norms = np.diag(gram)
     squared = np.maximum(norms[:, None] + norms - 2.0 * gram, 0.0)
-    median = np.median(squared[~np.eye(len(gram), dtype=bool)])
+    own = squared[others:, others:]
+    median = np.median(own[~np.eye(len(own), dtype=bool)])
     return np.asarray(np.exp(-squared / max(float(median), 1e-12)))
 
 
@@ -307,4 +345,4 @@ def _box(size: int) -> Tensor:
 
 
 def _delta(ssim: Sequence[Floats], chosen: NDArray[np.bool_]) -> float:
-    return abs(float(ssim[0][chosen].mean()) - float(ssim[1][chosen].mean()))
+    return float(ssim[0][chosen].mean()) - float(ssim[1][chosen].mean())

@@ -34,7 +34,12 @@ from train import baselines, checkpoint, report
 from train.calibrate import calibrate
 from train.evaluate import AGES, DRAWS, evaluate, real_regions, regressions_of
 from train.people import gather, maps_of, person_key
+from train.run_folder import CHECKPOINT, check_split, inherited_by
 
+_CHOSEN = (
+    "One run from start to end. But which of several runs and calibrations is shipped, {}, were settled after "
+    "looking at what the people kept aside said of them: what is measured on these people is somewhat optimistic. "
+)
 _MATCHED = (
     "How like real maps the generated ones are may look better than it is, too: what is matched (the distribution of "
     "fractions, softness of outlines, mean fractions at every place) was decided after comparing both, people kept "
@@ -48,9 +53,9 @@ ABOUT = {
         "attribution": "IXI Dataset, Imperial College London, EPSRC GR/S21533/02 (brain-development.org), CC BY-SA 3.0. "  # noqa: E501
         "Anatomical labels: DLMUSE / NiChart, Section of Biomedical Image Analysis, University of Pennsylvania (SBIA "
         f"licence), used to prepare the training maps. Template: {ATTRIBUTION}.",
-        "notes": "One run from start to end; no weights were picked by the people kept aside. But how the networks "
-        "start, and the sizes of some weights and penalties, were settled after looking at their errors in earlier "
-        "runs: their errors are therefore somewhat optimistic. " + _MATCHED,
+        "notes": _CHOSEN.format("how the networks start, and the sizes of some weights and penalties")
+        + "Mean fractions of places were set after all the rest of the calibration; `train pack` sets both in one "
+        "go, and makes a like pack, not this very one. " + _MATCHED,
         "limits": "- Cross-sectional, one city, three scanners, mostly white and well educated; few people above "
         "75.\n- Labels and intensities come from 2 mm images: cortex is at the limit of resolution. CSF is what lies "
         "inside the\n  labels and is less than FSL FAST's.",
@@ -62,9 +67,9 @@ ABOUT = {
         "attribution": "Simulated by `python -m csegsynth_core simulate`; nobody's data. "
         f"Template: {ATTRIBUTION}.",
         "notes": "Trained on people who do not exist. What it learned is what the simulation's equations say, and "
-        "nothing about real people. One run from start to end; but how the prior network starts, and its learning "
-        "rate, were settled after looking at the errors of the people kept aside in an earlier run: they are "
-        "somewhat optimistic. " + _MATCHED,
+        "nothing about real people. "
+        + _CHOSEN.format("how the prior network starts, and its learning rate")
+        + _MATCHED,
         "limits": "- Simulated: effects have the signs and sizes that were written into the simulation "
         "(assets/simulation.md).\n- Its 198 features are correlated, and much of what age does goes through its "
         "correlates (retirement, reaction\n  times): with all else held (`ideal`), ageing is smaller than along "
@@ -93,6 +98,7 @@ _STARTS = (
 _MOVED = " (moved so that their brains have these people's volumes)"
 
 
+_RECORDED = "What follows is as `train pack` recorded it on the training people. "
 _TEXTURE = (
     "After training, the template's tissues were raised alike in depth, where nobody has background, and the "
     "texture of maps was matched to the training people's: {sharpness_wm:.2f}, {sharpness_gm:.2f} and "
@@ -151,10 +157,25 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
 
     Returns:
         The measurements that stand in `metrics.json`.
+
+    Raises:
+        CSegSynthError: the run is of another model, was begun on other people, or `about` lacks something.
+        TableError: there is no age.
     """
     model, settings, state = model_of_run(run)
+    if not isinstance(model, CSegSynth):
+        raise CSegSynthError(
+            f"{run} is of {model.family}, which is no pack by itself",
+            expected="a run of csegsynth",
+            fix=f"put it beside a pack of CSegSynth: --out PACK/{COMPARISON}/{model.family}",
+        )
+    if lacking := [k for k in ("name", "title", "licence", "attribution") if not about.get(k)]:
+        raise CSegSynthError(
+            "a pack has to say whose it is", expected=", ".join(lacking), fix="add them to --about"
+        )
     cohort = Cohort.open(cohort_folder)
     people = gather(cohort, model.region, settings["validation_fraction"], settings["seed"])
+    check_split(run, people)
     ids = cohort.ids
     training = people.parsed.select([ids[int(r)] for r in people.train])
     schema = people.parsed.schema
@@ -173,17 +194,16 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
     x = people.encoder.encode(training).x.astype(float)
     fitted = baselines.to_tensors(baselines.fit(x, volumes.to_numpy(float)))
     fitted |= baselines.to_tensors(baselines.fit_regions(x, regional), baselines.REGIONS_KIND)
-    noise, training_of = {}, _training_of(run, state, settings)
-    if isinstance(model, CSegSynth):
-        began = time.perf_counter()
-        noise = calibrate(
-            model,
-            lambda rows: maps_of(cohort, rows, model.region, 1),
-            people.train.tolist(),
-            people.features,
-            people.volumes_ml[:, : len(TISSUES)],
-        )
-        training_of["calibration_minutes"] = round((time.perf_counter() - began) / 60, 1)
+    training_of = _training_of(run, state, settings)
+    began = time.perf_counter()
+    noise = calibrate(
+        model,
+        lambda rows: maps_of(cohort, rows, model.region, 1),
+        people.train.tolist(),
+        people.features,
+        people.volumes_ml[:, : len(TISSUES)],
+    )
+    training_of["calibration_minutes"] = round((time.perf_counter() - began) / 60, 1)
     details = {
         "simulated": cohort.simulated,
         "created": datetime.now(UTC).date().isoformat(),
@@ -194,6 +214,7 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         "people": {
             "train": sorted(person_key(i) for i in training.ids),
             "validation": sorted(person_key(ids[int(r)]) for r in people.validation),
+            "images_only": sorted(person_key(ids[int(r)]) for r in people.images_only),
             "mean_ml": {t: round(float(volumes[t].mean()), 2) for t in TISSUES},
         },
     }
@@ -235,7 +256,7 @@ def model_of_run(run: Path) -> tuple[ConditionalModel, dict[str, Any], dict[str,
         PackError: the checkpoint cannot be read.
         CSegSynthError: weights are missing or not numbers.
     """
-    state = checkpoint.read(run / "checkpoint.safetensors")
+    state = checkpoint.read(run / CHECKPOINT)
     settings = json.loads(state["config"])
     model = family(settings.get("model", "csegsynth")).from_config(json.loads(state["shapes"]))
     averaged = {k.removeprefix("module."): v for k, v in state["averaged"].items()}
@@ -271,6 +292,7 @@ def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
             fix="fine-tune it: `python -m train finetune`",
         )
     people = gather(cohort, model.region, settings["validation_fraction"], settings["seed"])
+    check_split(run, people)
     trained = {person_key(cohort.ids[int(r)]) for r in people.train}
     if trained != set(pack.about["people"]["train"]):
         raise CSegSynthError(
@@ -306,14 +328,17 @@ def _training_of(run: Path, state: dict[str, Any], settings: dict[str, Any]) -> 
         training["seconds"] = round(float(state["seconds"][0]), 1)
     if "device" in state:
         training["device"] = state["device"]
-    first = run / "inherited.json"
-    if first.is_file():
-        before = checkpoint.read(
-            Path(json.loads(first.read_text("utf-8"))["from"]) / "checkpoint.safetensors"
-        )
-        training["pretraining_steps"] = int(before["done"])
-        if "seconds" in before:
-            training["pretraining_seconds"] = round(float(before["seconds"][0]), 1)
+    if sum(state.get("stage_steps", [])) == training["steps"]:
+        training["stage_steps"] = state["stage_steps"]
+    first = inherited_by(run)
+    if first is not None:
+        if "steps" not in first:  # of an older version, which did not note them
+            before = checkpoint.read(Path(first["from"]) / CHECKPOINT)
+            first |= {"steps": int(before["done"])}
+            first |= {"seconds": float(before["seconds"][0])} if "seconds" in before else {}
+        training["pretraining_steps"] = int(first["steps"])
+        if "seconds" in first:
+            training["pretraining_seconds"] = round(float(first["seconds"]), 1)
             training["seconds"] = round(training.get("seconds", 0.0) + training["pretraining_seconds"], 1)
         else:
             training.pop("seconds", None)  # of one step alone they would mislead
@@ -496,10 +521,35 @@ def _features(pack: Pack) -> str:
     return f"{len(pack.schema.names)} ({', '.join(f'{n} {group}' for group, n in groups.items())})"
 
 
+def _brains_alone(pack: Pack) -> str:
+    """How many brains more pre-training saw."""
+    more = len(pack.about["people"].get("images_only", []))
+    return (
+        f" Brains of {more} people without features were in pre-training and in the start, too."
+        if more
+        else ""
+    )
+
+
 def _check_finite(model: ConditionalModel) -> None:
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise CSegSynthError(f"the run's weights are unusable: {name} holds values that are not numbers")
+
+
+def _steps_said(about: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Steps of each stage; where time was up before they were done and nothing tells where, of all together."""
+    most = [int(s["steps"]) for s in settings["stages"]]
+    done = about.get("training", {}).get("stage_steps", most)
+    total = int(about.get("steps", sum(done)))
+    said = "; ".join(
+        f"{n} steps {_STAGES[s['kind']]} at {_VOXELS[s['resolution']]}"
+        for n, s in zip(done, settings["stages"], strict=True)
+        if s["steps"]
+    )
+    if sum(done) == total:
+        return said
+    return f"{total} steps of at most {sum(done)}, when the time that was given was up ({said} at most)"
 
 
 def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -516,7 +566,7 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         detail = {name: noise[f"{name}_made"] / noise[f"{name}_real"] for name in names}
         matched = _CHAIN if noise.get("chain") else _CURVES
         places = _PLACES if "mirrored" in noise else ""  # both came together
-        said.append(_TEXTURE.format(**noise | detail | {"matched": matched, "places": places}))
+        said.append(_RECORDED + _TEXTURE.format(**noise | detail | {"matched": matched, "places": places}))
     if noise:
         alike = _ALIKE.format(**noise) if noise.get("mirrored") else ""
         narrowed = _NARROWED * (noise.get("excess", 0.0) > 1.0)
@@ -539,7 +589,7 @@ def _regions_by_method(metrics: dict[str, Any]) -> str:
 
 
 def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
-    """The model card, Markdown; every number comes from `metrics` or the run's settings."""
+    """The model card, Markdown; numbers come from `metrics`, the run's settings and what `make_pack` recorded."""
 
     def cell(by: dict[str, Any], name: str, form: str) -> str:
         value, low, high = (by[name][k] for k in ("value", "low", "high"))
@@ -608,11 +658,7 @@ def card(pack: Pack, metrics: dict[str, Any], settings: dict[str, Any]) -> str:
         f"| {name} | " + " | ".join(f"{by[t.name]:.1f}" for t in ALL) + " |"
         for name, by in sorted(metrics["influence"].items(), key=lambda item: -max(item[1].values()))[:20]
     ]
-    stages = "; ".join(
-        f"{s['steps']} steps {_STAGES[s['kind']]} at {_VOXELS[s['resolution']]}"
-        for s in settings["stages"]
-        if s["steps"]
-    )
+    stages = _steps_said(pack.about, settings)
     stages = f"{stages}; batch {settings['batch']}, seed {settings['seed']}. Averaged weights " + (
         "of the last step."
         if settings.get("select", "last") == "last"
@@ -655,7 +701,7 @@ that the table records of a person.
 about a person. A generated brain is a sample of a model: a hypothesis about a population, not a forecast.
 
 ## Data
-{metrics["n_train"]} people trained on, {metrics["n"]} kept aside, alike in age and sex.
+{metrics["n_train"]} people trained on, {metrics["n"]} kept aside, alike in age and sex.{_brains_alone(pack)}
 Features: {_features(pack)}. Missing values are imputed and flagged.
 Maps: `python -m csegsynth_core {
         "simulate" if pack.simulated else "prepare"

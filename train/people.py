@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,11 @@ from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Parsed, Schema
 from csegsynth_core.errors import TableError
 from csegsynth_core.models.csegsynth import Offset, Region
+
+logger = logging.getLogger(__name__)
+
+FEWEST = 5
+"""People without whom there is nothing to train on."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,18 @@ def gather(
     """Split the cohort, fit the encoder to the training part and encode everybody.
 
     Args:
-        features_needed: otherwise a cohort without features is split by chance, for pre-training.
+        features_needed: otherwise a cohort without features, or with those of a few people alone, is split by
+            chance, for pre-training.
 
     Raises:
         TableError: the cohort has no features, or too few people.
     """
-    if not features_needed and (cohort.features is None or not cohort.participants_json):
-        return _without_features(cohort, region, fraction, seed)
+    if not features_needed:
+        told = 0 if cohort.features is None else int(cohort.features.notna().any(axis=1).sum())
+        if told < FEWEST or not cohort.participants_json:
+            if told:
+                logger.warning("features of %d people alone are not looked at: all are split by chance", told)
+            return _without_features(cohort, region, fraction, seed)
     if cohort.features is None or not cohort.participants_json:
         raise TableError(
             f"cohort {cohort.folder} has no features",
@@ -84,9 +95,9 @@ def gather(
     known = table.index[table.notna().any(axis=1)]
     schema = Schema.from_participants_json(cohort.participants_json, table)
     parsed = schema.validate(table.loc[known].reset_index(), source=str(cohort.folder / "participants.tsv"))
-    if len(parsed) < 5:
+    if len(parsed) < FEWEST:
         raise TableError(
-            "too few people with features to train on", expected="5 or more", got=str(len(parsed))
+            "too few people with features to train on", expected=f"{FEWEST} or more", got=str(len(parsed))
         )
     train_ids, validation_ids = split(parsed, fraction, seed)
     encoder = Encoder.fit(schema, parsed.select(train_ids))
@@ -117,8 +128,8 @@ def _volumes(cohort: Cohort, region: Region) -> Float[Tensor, "people 4"]:
 
 
 def _without_features(cohort: Cohort, region: Region, fraction: float, seed: int) -> People:
-    if len(cohort) < 5:
-        raise TableError("too few people to train on", expected="5 or more", got=str(len(cohort)))
+    if len(cohort) < FEWEST:
+        raise TableError("too few people to train on", expected=f"{FEWEST} or more", got=str(len(cohort)))
     order = np.random.default_rng(seed).permutation(len(cohort))
     held = max(1, round(fraction * len(cohort)))
     nobody = np.asarray([], np.int64)

@@ -1,6 +1,7 @@
 """Settings of the comparison models: C-VAE, C-GAN and C-LDM, each with its unconditional first step.
 
-`paper`: what the reference logged. `compact`: for two CPU cores and half an hour, with the numbers of steps as upper
+`paper`: networks, rates, weights and epochs that the reference logged, with one batch for both steps, and of GAN's
+three pre-trainings the first. `compact`: for two CPU cores and half an hour, with the numbers of steps as upper
 bounds of a run under `minutes`. `tiny`: for tests. CSegSynth's are in `train.config`.
 """
 
@@ -51,9 +52,11 @@ def _plain(
 
 
 def _c_vae(preset: str) -> TrainConfig:
-    if preset == "paper":  # 836 people, batch 7 × 7: 500 epochs; 370 people, batch 16: 2000 epochs
+    if (
+        preset == "paper"
+    ):  # epochs as logged: 500 of 836 people, 2000 of 370 (in batches of 16, which are 7 here)
         weights = Weights(0.0, 0.0, 1.0, PER_ML, 0.0, 0.0, 0.0, kl=5e-4 / 1024)
-        stages = [Stage("pretrain", 1, 60_000, 1e-5), Stage("finetune", 1, 46_000, 1e-6)]
+        stages = [Stage("pretrain", 1, 60_000, 1e-5), Stage("finetune", 1, 106_000, 1e-6)]
         return _plain(
             "c_vae", preset, stages, weights, batch=7, prior_rate=1e-4, select="best", pictures_every=1000
         )
@@ -79,11 +82,13 @@ def _c_vae(preset: str) -> TrainConfig:
 
 
 def _c_gan(preset: str) -> TrainConfig:
-    if preset == "paper":
+    if (
+        preset == "paper"
+    ):  # epochs as logged: 5000 of 836 people and of 370 (in batches of 8, which are 32 here)
         weights = Weights(1.0, 0.0, 0.0, PER_ML, PER_ML, 10.0, 0.0)
         stages = [
             Stage("pretrain", 1, 130_000, 2e-5, critic_rate=2e-5),
-            Stage("finetune", 1, 230_000, 1e-6),
+            Stage("finetune", 1, 58_000, 1e-6),
         ]
         return _plain(
             "c_gan",

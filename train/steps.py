@@ -7,6 +7,7 @@ from pathlib import Path
 
 from train.config import TrainConfig
 from train.engine import train
+from train.run_folder import steps_of
 
 
 def train_both(
@@ -31,14 +32,16 @@ def train_both(
             replace(c, minutes=config.minutes * share / sum(shares))
             for c, share in zip((first, second), shares, strict=True)
         )
+    before = steps_of(out / "pretrain")
     path = train(cohort_folder, out / "pretrain", first, progress=progress, stop_after=stop_after)
-    if stop_after and stop_after <= first.total_steps:
+    left = stop_after - (steps_of(out / "pretrain") - before)
+    if stop_after and left <= 0:
         return path
     return train(
         cohort_folder,
         out,
         second,
         progress=progress,
-        stop_after=max(stop_after - first.total_steps, 0),
+        stop_after=left if stop_after else 0,
         start_from=out / "pretrain",
     )

@@ -58,6 +58,13 @@ class Cohort:
             expected = (len(ids), len(TISSUES), *(s.stop - s.start for s in box))
             if shape != expected:
                 raise ValueError(f"packed.npy has shape {shape}, packed.json says {expected}")
+            bad = volumes.index[~(np.isfinite(volumes) & (volumes > 0)).all(axis=1)]
+            if len(bad):
+                raise ValueError(
+                    f"volumes.tsv: no volume above 0 mL of every tissue for {', '.join(bad[:3])}"
+                )
+            meta = folder / "participants.json"
+            described = json.loads(meta.read_text("utf-8")) if meta.is_file() else {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SourceError(
                 f"{folder} is not a prepared cohort",
@@ -67,17 +74,16 @@ class Cohort:
             ) from error
         table, features = folder / "participants.tsv", None
         if table.is_file():
-            features = read_table(table).set_index("participant_id").copy()  # in one piece
+            features = read_table(table).set_index("participant_id").reindex(ids).copy()  # in one piece
             if len(features.columns) == 0:
                 features = None
-        meta = folder / "participants.json"
         return cls(
             folder=folder,
             ids=ids,
             box=box,  # type: ignore[arg-type]
             volumes_ml=volumes,
             features=features,
-            participants_json=json.loads(meta.read_text("utf-8")) if meta.is_file() else {},
+            participants_json=described,
             simulated=bool(description.get("Simulated", False)),
         )
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,9 @@ from csegsynth_core.models.family import WHOLE, ConditionalModel, Offset, Region
 from csegsynth_core.models.family import extent as _extent
 from csegsynth_core.tissue import CHANNELS, TISSUES
 
+if TYPE_CHECKING:
+    from csegsynth_core.models.voxel import VoxelDecoder
+
 
 @dataclass(frozen=True)
 class Config(Shapes):
@@ -48,6 +51,9 @@ class Config(Shapes):
     dropout: float = 0.0
     components: int = 0
     """`compact`: codes that act on the fields by a straight way too (see `TemplateGenerator`)."""
+    decoder: Literal["template", "voxel"] = "template"
+    """`compact`: whether the generator deforms a template, or decodes voxels as the paper's does (`VoxelDecoder`), to
+    see what the template is worth."""
 
     @classmethod
     def paper(cls, features: int) -> Config:
@@ -715,8 +721,18 @@ class Score(nn.Module):
         return self.trunk(x).squeeze(-1)
 
 
-def generator_of(config: Config) -> TemplateGenerator | PaperGenerator:
-    """G_θ of a preset."""
+def generator_of(config: Config) -> TemplateGenerator | VoxelDecoder | PaperGenerator:
+    """G_θ of a preset.
+
+    Raises:
+        ValueError: the paper's has one decoder.
+    """
+    if config.decoder == "voxel":
+        from csegsynth_core.models.voxel import VoxelDecoder  # which takes this module's trunk
+
+        if config.preset == "paper":
+            raise ValueError("the paper's generator decodes voxels as it is")
+        return VoxelDecoder(config.latent, config.width)
     return TemplateGenerator(config) if config.preset == "compact" else PaperGenerator(config)
 
 

@@ -117,6 +117,7 @@ class VoxelDecoder(nn.Module):
 
     region: Region = grid.BOX
     resolutions = (1, 2)
+    noise_width = 0
 
     def __init__(self, latent: int, width: int) -> None:
         super().__init__()
