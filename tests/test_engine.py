@@ -18,6 +18,7 @@ from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.generate import generate_one
 from csegsynth_core.models.blocks import Dropout, dropout_drawn
 from csegsynth_core.models.family import UNCONDITIONAL
+from csegsynth_core.models.voxel import VoxelDecoder
 from csegsynth_core.pack import load_pack, save_pack
 from csegsynth_core.tissue import TISSUES
 from tests.toy import make_cohort
@@ -26,8 +27,11 @@ from train.__main__ import main
 from train.config import TrainConfig
 from train.csegsynth import neighbours
 from train.engine import Engine, _counted, build, launch, open_people, train
-from train.pack import make_comparison, model_of_run
+from train.pack import make_comparison, make_pack, model_of_run
 from train.people import person_key
+from train.run_folder import check_split, steps_of
+from train.start import codes_of_people
+from train.steps import train_both
 
 SMALL = {
     "validation_draws": 1,
@@ -167,9 +171,9 @@ def watched_inheritance(patch):
     """Every run's tensors before and after it inherits, and its averages then; filled as runs start."""
     own, seen = Engine.inherit, []
 
-    def inherit(self, path):
+    def inherit(self, found, run):
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        taken = own(self, path)
+        taken = own(self, found, run)
         now = {k: v.clone() for k, v in self.model.state_dict().items()}
         seen.append((before, now, {k: v.clone() for k, v in self.averaged.items()}))
         return taken
@@ -183,9 +187,14 @@ def assert_inherited(model, run, pretrained, seen):
     before, now, averages = seen
     found = checkpoint.read(pretrained / "checkpoint.safetensors")
     assert json.loads(found["config"])["model"] == UNCONDITIONAL[model]
-    assert json.loads((run / "inherited.json").read_text()) == {
+    noted = json.loads((run / "inherited.json").read_text())
+    split = json.loads((pretrained / "split.json").read_text())
+    assert noted == {
         "from": str(pretrained.resolve()),
         "tensors": sorted(found["model"]),
+        "steps": found["done"],
+        "seconds": pytest.approx(found["seconds"][0], abs=0.06),
+        "seen": sorted(split["train"] + split["images_only"]),
     }
     averaged = found["averaged"]
     assert averaged and any(not torch.equal(found["model"][k], v) for k, v in averaged.items())
@@ -289,11 +298,14 @@ def test_comparison_models_must_belong_to_the_pack(cohort, pack_folder, tmp_path
     train(cohort, tmp_path / "free", config_of("vae"), progress=False)
     with pytest.raises(CSegSynthError, match="takes no features"):
         make_comparison(tmp_path / "free", cohort, pack_folder / "comparison" / "wrong")
+    with pytest.raises(CSegSynthError, match=r"of c_vae, which is no pack by itself.*comparison/c_vae"):
+        make_pack(tmp_path / "other", cohort, tmp_path / "pack", {"name": "wrong"})
 
 
-@pytest.mark.parametrize("model", ["c_vae", "gan"])
+@pytest.mark.parametrize("model", ["c_vae", "gan", "ldm"])
 def test_a_stopped_run_goes_on_as_it_would_have(cohort, tmp_path, model):
-    config = config_of(model, "steps=4,3" if model == "c_vae" else "steps=4")
+    needs(model)
+    config = config_of(model, {"c_vae": "steps=4,3", "gan": "steps=4", "ldm": "steps=2,3"}[model])
     train(cohort, tmp_path / "whole", config, progress=False)
     train(cohort, tmp_path / "parts", config, progress=False, stop_after=3)
     train(cohort, tmp_path / "parts", config, progress=False)
@@ -305,6 +317,65 @@ def test_a_stopped_run_goes_on_as_it_would_have(cohort, tmp_path, model):
     one, two = (checkpoint.read(tmp_path / p / "checkpoint.safetensors") for p in ("whole", "parts"))
     for part in ("model", "averaged"):
         assert all(torch.equal(one[part][k], two[part][k]) for k in one[part]), part
+    assert one["stage_steps"] == two["stage_steps"] == [s.steps for s in config.stages]
+
+
+def test_steps_of_a_call_are_those_of_both_steps_together(cohort, tmp_path):
+    """Whichever step they are of: call after call goes on, and ends in the second one."""
+    config = config_of("c_vae", "steps=2,3")
+    done = []
+    for _ in range(3):
+        train_both(cohort, tmp_path, config, progress=False, stop_after=2)
+        done.append((steps_of(tmp_path / "pretrain"), steps_of(tmp_path)))
+    assert done == [(2, 0), (2, 2), (2, 3)]
+    with pytest.raises(CSegSynthError, match=r"Expected: 0 \(to the end\) or more"):
+        train_both(cohort, tmp_path, config, progress=False, stop_after=-1)
+
+
+def test_a_run_goes_on_with_its_own_people_alone(cohort, tmp_path):
+    """Neither resumed nor packed with others; `split.json` says whose it is."""
+    others = make_cohort(tmp_path / "others", people=10, who="other")
+    config, run = config_of("c_vae", "steps=0,2").only("finetune"), tmp_path / "run"
+    train(cohort, run, config, progress=False, stop_after=1)
+    with pytest.raises(CSegSynthError, match=r"begun on other people.*0 of the 8 trained on"):
+        train(others, run, config, progress=False)
+    train(cohort, run, config, progress=False)
+    with pytest.raises(CSegSynthError, match="begun on other people"):
+        check_split(run, open_people(others, config))
+    (run / "split.json").unlink()
+    with pytest.raises(CSegSynthError, match="nothing tells whom"):
+        check_split(run, open_people(cohort, config))
+
+
+def test_networks_of_another_family_are_refused(cohort, tmp_path):
+    train(cohort, tmp_path / "vae", config_of("vae", "steps=1"), progress=False)
+    with pytest.raises(CSegSynthError, match=r"c_gan does not start from vae.*run of c_gan or gan"):
+        train(
+            cohort, tmp_path / "gan", config_of("c_gan").only("finetune"), progress=False,
+            start_from=tmp_path / "vae",
+        )  # fmt: skip
+    assert not (tmp_path / "gan" / "checkpoint.safetensors").exists()
+
+
+def test_csegsynth_with_a_voxel_decoder(cohort, tmp_path):
+    """What the template is compared with: the same losses and start, voxels decoded as in the paper."""
+    config = config_of("csegsynth", "steps=1,2,1", "networks.decoder=voxel")
+    train(cohort, tmp_path, config, progress=False)
+    model, _, _ = model_of_run(tmp_path)
+    assert isinstance(model.generator, VoxelDecoder) and model.noise_width == 0
+    assert model.generator.straight.weight.abs().sum() > 0, "it starts at principal components"
+    found = model.generate(torch.zeros(1, model.config.features), 1, seed=3)
+    real = open_people(cohort, config).volumes_ml[:, 1]
+    assert 0.5 * real.min() < found.volumes_ml[0, 0, 1] < 2 * real.max()
+    with pytest.raises(CSegSynthError, match=r"template or voxel"):
+        config.with_overrides(["networks.decoder=graph"]).shapes(5)
+
+
+def test_gan_without_a_start_is_fine_tuned(cohort, tmp_path):
+    """Where nobody's brains have given the decoder a straight way, codes say nothing."""
+    engine = build(open_people(cohort, config_of("c_gan")), config_of("c_gan"))
+    codes = codes_of_people(engine, engine.model.generator)
+    assert codes.shape == (len(engine.people.train), engine.model.config.latent) and not codes.any()
 
 
 def test_a_stop_is_no_validation(cohort, tmp_path, monkeypatch):
@@ -511,6 +582,11 @@ def test_a_cohort_without_features_can_be_pretrained_on(cohort, tmp_path):
     assert split["train"] == [] and len(split["images_only"]) == 9 and len(split["validation"]) == 2
     with pytest.raises(CSegSynthError, match="has no features"):
         train(bare, tmp_path / "two", config_of("c_vae").only("finetune"), progress=False)
+    table = (cohort / "participants.tsv").read_text().splitlines()
+    few = [*table[:4], *("\t".join([row.split("\t")[0], *["n/a"] * 4]) for row in table[4:])]
+    (bare / "participants.tsv").write_text("\n".join(few) + "\n")
+    train(bare, tmp_path / "three", config_of("vae"), progress=False)
+    assert json.loads((tmp_path / "three" / "split.json").read_text()) == split
 
 
 def test_settings_are_nested_and_checked():
@@ -520,6 +596,10 @@ def test_settings_are_nested_and_checked():
     )
     assert changed.weights.kl == 0.5 and changed.shapes(5).width == 16
     assert {s.rate for s in changed.stages} == {1e-4}
+    with pytest.raises(CSegSynthError, match="N from 0 to 1"):
+        config.with_overrides(["stages.2.rate=1"])
+    with pytest.raises(CSegSynthError, match="a whole number"):
+        config.with_overrides(["batch=many"])
     for text in ("weights.nothing=1", "stages.7.rate=1", "precision=half", "flips=perhaps", "preset=tiny"):
         with pytest.raises(CSegSynthError):
             config.with_overrides([text])

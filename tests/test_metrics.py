@@ -219,6 +219,37 @@ def test_jackknife_of_a_mean(rng):
     )
 
 
+def test_intervals_of_distances_stay_above_nothing(rng):
+    """Of a squared distance that is worked out for its root; of a size for the difference with its sign."""
+    x = rng.normal(size=25)
+    keeps = [np.delete(np.arange(25), k) for k in range(25)]
+    error = 1.96 * x.std(ddof=1) / 5
+    plain = images.jackknife(lambda rows: float(x[rows].mean()), 25, keeps)
+    assert plain["low"] < 0 < plain["high"]
+    size = images.jackknife(lambda rows: float(x[rows].mean()), 25, keeps, images.SIZE)
+    expected = (abs(x.mean()), 0.0, abs(x.mean()) + error)
+    assert (size["value"], size["low"], size["high"]) == pytest.approx(expected, abs=1e-5)
+    away = images.jackknife(lambda rows: float(x[rows].mean() - 3), 25, keeps, images.SIZE)
+    expected = (3 - x.mean(), 3 - x.mean() - error, 3 - x.mean() + error)
+    assert (away["value"], away["low"], away["high"]) == pytest.approx(expected, abs=1e-5)
+    squared = images.jackknife(lambda rows: float((3 + x[rows].mean()) ** 2), 25, keeps, images.ROOT)
+    expected = ((3 + x.mean()) ** 2, (3 + x.mean() - error) ** 2, (3 + x.mean() + error) ** 2)
+    assert (squared["value"], squared["low"], squared["high"]) == pytest.approx(expected, abs=1e-5)
+    near = images.jackknife(lambda rows: float(max(0.01 + x[rows].mean(), 0) ** 2), 25, keeps, images.ROOT)
+    assert near["low"] == 0.0
+
+
+def test_every_method_has_the_same_kernel(rng):
+    """Its width is that of the real brains, whatever they are compared with."""
+    real, near, far = (noise(rng, 4, level) for level in (0.5, 0.5, 0.1))
+    kernels = []
+    for made in (near, far):
+        gram = images.gram_of(np.concatenate([made[:, 0], real[:, 0]]))
+        kernels.append(images.gaussian_kernel(gram, len(made)))
+    assert np.allclose(kernels[0][4:, 4:], kernels[1][4:, 4:])
+    assert np.median(-np.log(kernels[0][4:, 4:][~np.eye(4, dtype=bool)])) == pytest.approx(1.0)
+
+
 def test_comparison_knows_alike_from_different(rng):
     size = tuple(s.stop - s.start for s in grid.BOX)
     centre = np.zeros((3, *size), np.float32)

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load, load_file, save, save_file
@@ -21,13 +23,13 @@ from csegsynth_core.regions import region_table
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import baselines, calibrate, checkpoint, engine, evaluate, images, texture
+from train import baselines, calibrate, checkpoint, evaluate, images, run_folder, texture
 from train.__main__ import main
 from train.config import TrainConfig, completed
 from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
 from train.extractors import Features
-from train.pack import make_pack, measure, save_comparison
+from train.pack import _steps_said, make_pack, measure, save_comparison
 from train.people import gather, maps_of, split
 from train.principal import LONGEST, NEWTON_STEPS, at_volumes, evenly, fit_people, start_at_components
 from train.report import as_html, as_text, floor_said
@@ -53,12 +55,14 @@ def pack_folder(cohort, finished, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:  # the same measurements on fewer draws
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
-        patch.setattr(texture, "TRIALS", 1)
-        patch.setattr(texture, "FIRST_ROUNDS", 10)
+        patch.setattr(texture.Texture, "search", lambda self, make: self.fit_curves(make))
+        patch.setattr(texture, "FIRST_ROUNDS", 5)
         fewer = {
             "PEOPLE": 4,
             "PAIRS": 2,
-            "HALVINGS": 2,
+            "HALVINGS": 1,
+            "NARROWINGS": 1,
+            "SHIFTS": 1,
             "DRAWS": 4,
             "VARIED": 4,
             "PLACED": 4,
@@ -307,6 +311,64 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
         pack.payload("nothing.bin")
 
 
+def test_a_cohort_that_nobody_has_seen_is_measured(pack_folder, tmp_path, monkeypatch, capsys):
+    """`evaluate --split all` with fewer columns than the pack knows and one that it does not, as a user types it."""
+    strange = make_cohort(tmp_path / "strange", people=7, seed=5, who="strange")
+    table = pd.read_csv(strange / "participants.tsv", sep="\t")[["participant_id", "age", "sex"]]
+    table.assign(shoes=40).iloc[:-1].to_csv(strange / "participants.tsv", sep="\t", index=False)
+    monkeypatch.setattr(evaluate, "DRAWS", 2)
+    monkeypatch.setattr(images, "FLOORS", 1)
+    words = ["evaluate", "--pack", str(pack_folder), "--cohort", str(strange), "--quiet"]
+    files = ["--json", str(tmp_path / "new" / "found.json"), "--html", str(tmp_path / "found.html")]
+    assert main([*words, "--split", "all", *files]) == 0
+    found = json.loads((tmp_path / "new" / "found.json").read_text(), parse_constant=_no_constant)
+    assert {"cohort", "split", "n", "volumes", "images", "floors", "regions", "paired"} <= found.keys()
+    assert (found["cohort"], found["split"], found["n"], found["n_trained_on"]) == ("strange", "all", 7, 0)
+    assert found["flagged_features"]["height"] == {"imputed": 7} and "memorisation" not in found
+    assert found["floor_people"] == [3, 3]
+    page = (tmp_path / "found.html").read_text()
+    assert "Ridge regression" in page and "strange" in page
+    capsys.readouterr()
+    for more, said in (
+        (["--split", "test"], "too few people.*6 of the people kept aside when the pack was trained"),
+        (["--split", "all", "--json", str(tmp_path)], "expected: the name of a file.*a folder"),
+        (["--split", "all", "--html", str(pack_folder / "pack.json" / "a.html")], "cannot be written"),
+    ):
+        assert main([*words, *more]) == 2
+        assert re.search(said, capsys.readouterr().err, re.IGNORECASE | re.DOTALL), said
+    (strange / "participants.json").write_text("{")
+    assert main([*words, "--split", "all"]) == 2 and "not a prepared cohort" in capsys.readouterr().err
+
+
+def test_a_pack_says_whose_it_is(finished, cohort, tmp_path, capsys):
+    words = ["pack", "--run", str(finished), "--cohort", str(cohort), "--out", str(tmp_path / "pack")]
+    (tmp_path / "about.json").write_text('{"name": "toy", "title": "Toy"}')
+    (tmp_path / "broken.json").write_text("[")
+    for about, said in (
+        ([], "--about FILE"),
+        (["--about", str(tmp_path / "none.json")], "none.json cannot be read"),
+        (["--about", str(tmp_path / "broken.json")], "a JSON object"),
+        (["--about", str(tmp_path / "about.json")], "licence, attribution"),
+    ):
+        assert main([*words, *about]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "pack").exists()
+
+
+def test_steps_that_time_cut_short_are_told_as_such():
+    stages = [
+        {"kind": "pretrain", "resolution": 2, "steps": 50},
+        {"kind": "finetune", "resolution": 1, "steps": 70},
+        {"kind": "prior", "resolution": 1, "steps": 0},
+    ]
+    whole = _steps_said({"steps": 120}, {"stages": stages})
+    assert "50 steps" in whole and "70 steps" in whole and "at most" not in whole
+    short = _steps_said({"steps": 90}, {"stages": stages})
+    assert short.startswith("90 steps of at most 120")
+    known = _steps_said({"steps": 90, "training": {"stage_steps": [50, 40, 0]}}, {"stages": stages})
+    assert "40 steps" in known and "at most" not in known
+
+
 def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path, capsys):
     """`measure` and `evaluate --json --html` with a comparison model in the pack."""
     folder, opened = tmp_path / "toy", Cohort.open(cohort)
@@ -492,18 +554,24 @@ def test_template_is_background_far_from_tissue():
 
 
 def test_networks_that_saw_people_kept_aside_are_refused(cohort, tmp_path):
-    """The run itself, and one that it started from; a run on others is taken."""
+    """The run itself, and one that it started from, also when that is gone; a run on others is taken."""
     people = open_people(cohort, TrainConfig.named("tiny"))
     ids = people.cohort.ids
     kept, seen = ids[int(people.validation[0])], ids[int(people.train[0])]
-    first, second = tmp_path / "first", tmp_path / "second"
-    for run, one in ((first, kept), (second, seen)):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for run, one in ((first, kept), (second, seen), (third, seen)):
         run.mkdir()
         (run / "split.json").write_text(json.dumps({"train": [one], "images_only": []}))
-    engine._check_unseen(people, second)
-    (second / "inherited.json").write_text(json.dumps({"from": str(first)}))
-    with pytest.raises(CSegSynthError, match=rf"{first} was trained on people who are kept aside.*{kept}"):
-        engine._check_unseen(people, second)
+    run_folder.check_unseen(people, second)
+    (second / "inherited.json").write_text(json.dumps({"from": str(first)}))  # of an older version
+    with pytest.raises(CSegSynthError, match=rf"{second}.*trained on people who are kept aside.*{kept}"):
+        run_folder.check_unseen(people, second)
+    run_folder.write_inherited(third, second, [], {"done": 3})
+    shutil.rmtree(first)
+    with pytest.raises(CSegSynthError, match=rf"{third}.*kept aside.*{kept}"):
+        run_folder.check_unseen(people, third)
+    with pytest.raises(CSegSynthError, match=r"nothing tells whom the run in .*first"):
+        run_folder.check_unseen(people, second)
 
 
 def test_few_draws_hold_fewer_people_than_their_percentiles_say():

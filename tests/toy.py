@@ -36,11 +36,11 @@ def egg(scale: float, ventricle: float) -> np.ndarray:
     return np.stack([core - inner, cortex - core, inner + brain - cortex]).astype(np.float32)
 
 
-def make_cohort(folder: Path, people: int = 30, seed: int = 0) -> Path:
+def make_cohort(folder: Path, people: int = 30, seed: int = 0, who: str = "toy") -> Path:
     """Write a prepared cohort of `people` with features, and one person more without any."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    ids = [f"sub-toy{n:02d}" for n in range(people + 1)]
+    ids = [f"sub-{who}{n:02d}" for n in range(people + 1)]
     age = rng.uniform(20, 80, people).round(1)
     sex = np.where(np.arange(people) % 2 == 0, "M", "F")
     height = (165 + 10 * (sex == "M") + rng.normal(0, 5, people)).round(0)

@@ -99,6 +99,8 @@ def codes_of_people(engine: Engine, decoder: VoxelDecoder) -> Float[Tensor, "n l
     """Codes of the training people by the decoder's straight way alone: least squares, nothing where it is empty."""
     ratios = engine.told_by_maps(engine.people.train, lambda maps: ratios_at_8mm(maps).flatten(1))
     weight = decoder.straight.weight
+    if not weight.any():
+        return torch.zeros(len(ratios), weight.shape[1], device=weight.device)
     gram = weight.T @ weight
     some = 1e-3 * gram.diagonal().max() * torch.eye(len(gram), device=gram.device)
     return torch.linalg.solve(gram + some, weight.T @ (ratios - ratios.mean(dim=0)).T).T
