@@ -170,6 +170,25 @@ def unusual(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ())
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
+def at_odds(pack: Pack, features: Mapping[str, Any], flags: Mapping[str, str]) -> list[Unusual]:
+    """Numbers that were 0 in training for everybody with the same value of another feature (`Feature.zero_unless`).
+
+    In the order of the schema; `8 cigarettes, but Smoking is never smoked: 0 for them in training`.
+
+    Args:
+        features: natural value of every feature, as in `Brain.features`.
+        flags: as in `Brain.flags`: which of them were filled in.
+    """
+    out = []
+    for one, other in _odd_pairs(pack, features):
+        why = f"{other.label} is {other.said(features[other.name])}"
+        if flags.get(other.name, "").startswith("imputed"):
+            why += " (imputed)"
+        words = f"{one.said(features[one.name])}, but {why}: 0 for them in training"
+        out.append(Unusual(one.name, one.label, words))
+    return out
+
+
 def extreme(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ()) -> list[Unusual]:
     """Values that are extreme among all training people, whatever their age and sex, though within their range.
 
@@ -207,21 +226,35 @@ def extreme(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ())
 
 
 def unusual_features(pack: Pack, path: pd.DataFrame) -> list[list[str]]:
-    """Features whose values do not go with the age and sex at each age of a path, by the rule of `unusual`.
+    """Features whose values do not go with the age and sex at each age of a path, by the rule of `unusual`, or with
+    another feature, by that of `at_odds`.
 
     Args:
         path: natural features of one person at rising ages, one row for each, as from `scenarios.path`.
 
     Returns:
-        For each row names of features in the order of the schema. Empty lists where the pack has no regressions.
+        For each row names of features in the order of the schema. Without regressions, those of `at_odds` alone.
     """
     found = _along(pack, path)
-    return [[name for name, odd in found.items() if odd[row]] for row in range(len(path))]
+    for one, _, odd in _odd_along(pack, path):
+        found[one.name] = odd | found.get(one.name, odd)
+    order = [name for name in pack.schema.names if name in found]
+    return [[name for name in order if found[name][row]] for row in range(len(path))]
 
 
 def unusual_ages(pack: Pack, path: pd.DataFrame) -> list[UnusualAges]:
-    """The same in words: for each such feature, and each of its levels, the ages at which it is unusual."""
+    """The same in words: for each such feature, and each of its levels, the ages at which it is unusual.
+
+    Those at odds with others come first.
+    """
     age, out = pack.schema.age, []
+    for one, other, odd in _odd_along(pack, path):
+        assert age is not None  # noqa: S101 - a path has ages
+        for level, same in _grouped(other, path[other.name], odd):
+            for said, some in _grouped(one, path[one.name], same):
+                when = f"at {_spans(path[age.name].to_numpy(float), some)} {age.units}".rstrip()
+                words = f"{said}, but {other.label} is {level} {when}: 0 for them in training"
+                out.append(UnusualAges(one.name, one.label, words))
     for name, odd in _along(pack, path).items():
         assert age is not None  # noqa: S101 - nothing is found without
         one, ages, values = pack.schema.feature(name), path[age.name].to_numpy(float), path[name]
@@ -244,6 +277,25 @@ def _along(pack: Pack, path: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
         if one not in (age, pack.schema.sex)
     }
     return {name: odd for name, odd in judged.items() if odd.any()}
+
+
+def _odd_pairs(pack: Pack, person: Mapping[str, Any]) -> list[tuple[Feature, Feature]]:
+    """Features that are not 0, and those for whose sake they should be; in the order of the schema."""
+    odd = {one.name for one in pack.schema.at_odds(person)}
+    return [
+        (one, pack.schema.feature(one.zero_unless.feature))
+        for one in pack.schema.features
+        if one.zero_unless is not None and one.name in odd
+    ]
+
+
+def _odd_along(pack: Pack, path: pd.DataFrame) -> list[tuple[Feature, Feature, NDArray[np.bool_]]]:
+    """`_odd_pairs` at some age of a path, and at which rows."""
+    if not pack.schema.dependent:
+        return []
+    rows = [_odd_pairs(pack, {str(k): v for k, v in row.items()}) for row in path.to_dict("records")]
+    pairs = dict.fromkeys(pair for pairs in rows for pair in pairs)
+    return [(*pair, np.array([pair in pairs for pairs in rows])) for pair in pairs]
 
 
 def _sex_of(pack: Pack, path: pd.DataFrame) -> str | None:

@@ -203,6 +203,8 @@ def path(
     regression since the person's own age; a binary or nominal level stays until the regressed probability of
     another one has gained enough (the same rule for each level's indicator: own indicator plus the change of
     its regression, the largest wins). At the person's own age nothing changes then, but for `changes`.
+    A number that is 0 for people like the one of an age (`Feature.zero_unless`) is 0 there, unless a change gives
+    another one, or the person's own values are at odds already and the scenario keeps to them.
 
     Args:
         person: natural values by feature.
@@ -248,8 +250,11 @@ def path(
             else:
                 row |= pack.regressions.predict(row[age.name], sex)
     made = checked(changes, pack.schema)
-    for row in rows:
-        row |= value_at(made, row[age.name])
+    kept = scenario == "ideal" or keep_distance
+    odd = {one.name for one in pack.schema.at_odds(own)} if kept else set()
+    for k, row in enumerate(rows):
+        given = value_at(made, row[age.name])
+        rows[k] = pack.schema.agreed(row | given, keep={*given, *odd})
     return pd.DataFrame(rows, columns=list(pack.schema.names))
 
 

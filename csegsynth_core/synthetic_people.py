@@ -53,7 +53,8 @@ def varied_people(
     training. A number is its regression on age among that sex plus a normal residual of the regression's
     standard deviation, kept in the training range; an ordinal feature likewise, rounded to a level; levels
     of other features follow their regressed probabilities. Features depend on each other through age and
-    sex alone, so their combinations are looser than in real people.
+    sex alone, so their combinations are looser than in real people; but a number that is 0 for people like one
+    (`Feature.zero_unless`) is 0.
 
     Returns:
         As `typical_people`, ids `sub-v001`, ….
@@ -76,7 +77,7 @@ def varied_people(
             for one in pack.schema.features:
                 if one not in (pack.schema.age, pack.schema.sex):
                     person[one.name] = _varied(pack, one, age, sex, rng)
-        people[f"sub-v{n + 1:03d}"] = person
+        people[f"sub-v{n + 1:03d}"] = pack.schema.agreed(person)
     return _table(pack, people)
 
 
@@ -101,11 +102,11 @@ def _varied(pack: Pack, one: Feature, age: float, sex: str | None, rng: np.rando
 
 
 def _person(pack: Pack, age: float | None, sex: str | None) -> dict[str, Any]:
-    """A typical person; regressed values where the pack has regressions."""
+    """A typical person; regressed values where the pack has regressions, none of them at odds with another."""
     person: dict[str, Any] = dict(pack.encoder.default_person(sex=sex, age=age))
     if pack.regressions is not None and age is not None:
         person |= pack.regressions.predict(age, sex)
-    return person
+    return pack.schema.agreed(person)
 
 
 def _cells(

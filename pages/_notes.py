@@ -32,8 +32,8 @@ def strip(notes: Sequence[str], shown: int = SHOWN) -> None:
 def of_features(
     pack: Pack, features: Mapping[str, Any], flags: Mapping[str, str], skip: Collection[str] = ()
 ) -> list[str]:
-    """Notes on a person as HTML: out of range or rare, then unusual at their age and sex, then extreme at any, then
-    filled in.
+    """Notes on a person as HTML: out of range or rare, then at odds with another value, then unusual at their age and
+    sex, then extreme at any, then filled in.
 
     Args:
         features: natural value of every feature.
@@ -44,7 +44,8 @@ def of_features(
     filled = [k for k, v in told.items() if v.startswith("imputed")]
     given = [k for k in told if k not in filled]
     owners = [(k, pack.schema.feature(k)) for k in told]
-    together = coverage.unusual(pack, features, flags)
+    odd = coverage.at_odds(pack, features, flags)
+    together = [*odd, *coverage.unusual(pack, features, {*flags, *(one.feature for one in odd)})]
     alone = coverage.extreme(pack, features, {*flags, *skip, *(one.feature for one in together)})
     items = [
         *((one.label, f"{one.said(features[k])}, {told[k]}") for k, one in owners if k in given),

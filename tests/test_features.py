@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from csegsynth_core.data.age_regression import AgeRegressions
 from csegsynth_core.data.encoder import NOMINAL_FLOOR, Encoder
 from csegsynth_core.data.feature import Feature
 from csegsynth_core.data.schema import Parsed, Schema
-from csegsynth_core.data.tables import read_table
+from csegsynth_core.data.tables import read_table, write_participants
 from csegsynth_core.data.volume_centiles import CENTILES, KINDS, TOTAL, VolumeCentiles
 from csegsynth_core.errors import PackError, TableError
 
@@ -214,6 +215,72 @@ def test_columns_that_are_not_described() -> None:
     for sidecar in ({"age": {}}, {"age": {}, "job": {}}):
         with pytest.raises(TableError, match=r"t\.csv, row 3, column job: not a number.*\"Levels\" of 'job'"):
             Schema.from_participants_json(sidecar, words, extra="numeric")
+
+
+SMOKERS: dict[str, Any] = {
+    "age": {"Units": "years"},
+    "pack_years": {"Plausible": [0, 150], "ZeroUnless": {"cigarettes": ">0"}},
+    "cigarettes": {"Integer": True, "ZeroUnless": {"smoking": ["former", "current"]}},
+    "smoking": {"Levels": {"never": "never", "former": "gave up", "current": "smokes"}},
+}
+"""What depends on something stands before it."""
+
+
+def smokers() -> tuple[Schema, pd.DataFrame]:
+    """59 people: half never smoked; the others smoke 5 to 25 cigarettes a day, the more the older they are."""
+    rows = [{"age": 20 + i, "smoking": "never", "cigarettes": 0, "pack_years": 0.0} for i in range(30)]
+    for i in range(29):
+        number = 5 + round(20 * i / 28)
+        who = ("former", "current")[i % 2]
+        rows.append({"age": 20 + i, "smoking": who, "cigarettes": number, "pack_years": number / 2})
+    return Schema.from_participants_json(SMOKERS), pd.DataFrame(rows)
+
+
+def test_what_is_0_unless_survives_json_and_old_schemas_keep_their_hash(
+    schema: Schema, tmp_path: Path
+) -> None:
+    smoking, frame = smokers()
+    assert [one.name for one, _ in smoking.dependent] == ["cigarettes", "pack_years"]  # causes first
+    assert Schema.from_dict(through_json(smoking.to_dict())) == smoking
+    assert Schema.from_participants_json(through_json(smoking.to_participants_json())) == smoking
+    assert smoking.to_participants_json()["pack_years"]["ZeroUnless"] == {"cigarettes": ">0"}
+    assert "zero_unless" not in json.dumps(schema.to_dict()) and schema.dependent == ()
+    part = Schema.from_participants_json(SMOKERS, frame.drop(columns="smoking").assign(participant_id="a"))
+    assert [one.name for one, _ in part.dependent] == ["pack_years"]  # a table without what it depends on
+    written = frame.set_index(pd.Index([f"sub-{i}" for i in range(len(frame))], name="participant_id"))
+    _, sidecar = write_participants(written, smoking, tmp_path)
+    assert Schema.from_participants_json(sidecar) == smoking
+    _, sidecar = write_participants(written.drop(columns="smoking"), smoking, tmp_path)
+    assert [one.name for one, _ in Schema.from_participants_json(sidecar).dependent] == ["pack_years"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "words"),
+    [
+        ("cigarettes", {"smokin": ["never"]}, r"unknown feature.*'smokin'.*perhaps 'smoking'"),
+        ("cigarettes", {"smoking": ["formr"]}, r"unknown level of smoking.*never, former.*perhaps 'former'"),
+        ("cigarettes", {"smoking": ">0"}, "unknown level of smoking.*never, former"),
+        ("cigarettes", {"age": ["18"]}, 'unknown level of age.*">0", as it is numeric'),
+        ("cigarettes", {"pack_years": ">0"}, "depend on each other in a circle.*pack_years, cigarettes"),
+        ("cigarettes", ["smoking"], r"'cigarettes': ZeroUnless cannot be read.*\['smoking'\]"),
+        ("cigarettes", {"smoking": []}, "ZeroUnless cannot be read"),
+        ("cigarettes", {"smoking": "former"}, "ZeroUnless cannot be read"),
+        ("cigarettes", {"smoking": ["former"], "age": ">0"}, "ZeroUnless cannot be read"),
+        ("smoking", {"age": ">0"}, "ZeroUnless does not apply.*numeric feature for which 0.*nominal"),
+        ("age", {"cigarettes": ">0"}, "ZeroUnless does not apply.*numeric, 18 to 100"),
+    ],
+)
+def test_what_cannot_be_0_unless_is_refused(name: str, rule: Any, words: str) -> None:
+    described = {**SMOKERS, name: {**SMOKERS[name], "ZeroUnless": rule}}
+    with pytest.raises(TableError, match=words):
+        Schema.from_participants_json(described)
+
+
+def test_a_stored_schema_with_an_impossible_rule_is_damaged() -> None:
+    stored = smokers()[0].to_dict()
+    stored["features"][2]["zero_unless"] = {"smoking": ["sometimes"]}
+    with pytest.raises(PackError, match=r"the feature schema is damaged.*unknown level of smoking"):
+        Schema.from_dict(stored)
 
 
 # --- validation -----------------------------------------------------------------------------------------
@@ -438,6 +505,58 @@ def test_default_person_and_controls(encoder: Encoder, schema: Schema) -> None:
         encoder.default_person("x")
     with pytest.raises(TableError, match="age is not a number"):
         encoder.default_person(age=float("nan"))
+
+
+def test_unknown_numbers_are_0_where_they_are_0_for_such_people() -> None:
+    smoking, frame = smokers()
+    encoder = Encoder.fit(smoking, smoking.validate(frame))
+    who = ["never", "never", "former", None, "never"]
+    asked = pd.DataFrame(
+        {"age": [40, 40, 40, 40, 30], "smoking": who, "cigarettes": [None, 7, None, None, 0]}
+    )
+    encoded = encoder.encode(smoking.validate(asked))
+    filled = encoder._guess(encoder.numeric["cigarettes"], np.array([40.0]), None, 1)[0]
+    assert encoded.natural["smoking"].tolist() == ["never", "never", "former", "never", "never"]
+    assert encoded.natural["cigarettes"].tolist() == [
+        0,
+        7,
+        pytest.approx(filled),
+        0,
+        0,
+    ]  # what is given stays
+    assert (encoded.natural["pack_years"] > 0).tolist() == [False, True, True, False, False]
+    unknown = [True, False, True, True, False]
+    assert (encoded.flags["cigarettes"] == "imputed (missing)").tolist() == unknown
+    assert (encoded.flags["pack_years"] == "imputed (missing)").all()
+    assert (encoded.flags.loc[~np.array(unknown), "cigarettes"] == "").all()
+
+
+def test_a_known_person_is_encoded_as_without_the_rule() -> None:
+    smoking, frame = smokers()
+    plain = Schema(tuple(replace(one, zero_unless=None) for one in smoking.features))
+    frame.loc[len(frame)] = [40, "never", 8, 3.5]  # at odds, and told by others
+    found, wanted = (
+        Encoder.fit(s, s.validate(frame[:59])).encode(s.validate(frame)) for s in (smoking, plain)
+    )
+    np.testing.assert_array_equal(found.x, wanted.x)
+    pd.testing.assert_frame_equal(found.natural, wanted.natural)
+    pd.testing.assert_frame_equal(found.flags, wanted.flags)
+
+
+def test_the_typical_person_is_possible() -> None:
+    smoking, frame = smokers()
+    frame = frame[5:].assign(smoking=["never"] * 25 + ["current"] * 14 + ["former"] * 15)
+    encoder = Encoder.fit(smoking, smoking.validate(frame))
+    assert encoder.numeric["cigarettes"].median > 0
+    typical = encoder.default_person()
+    assert typical["smoking"] == "never" and list(typical) == list(smoking.names)
+    assert typical["cigarettes"] == typical["pack_years"] == 0
+    assert smoking.at_odds(typical) == [] and encoder.ranges()["cigarettes"].default == 0
+    aged = encoder.default_person(age=40.0)
+    assert (aged["smoking"] == "never") == (aged["cigarettes"] == 0)
+    odd = typical | {"cigarettes": 8.0}
+    assert [one.name for one in smoking.at_odds(odd)] == ["cigarettes"]
+    assert smoking.agreed(odd) == typical and smoking.agreed(odd, keep=["cigarettes"]) == odd
 
 
 def test_without_age_and_sex() -> None:

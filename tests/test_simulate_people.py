@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -76,6 +77,25 @@ def test_tables_pass_their_own_schema_with_little_missing() -> None:
     assert 0.01 < others.mean() < 0.05
     assert not (parsed.flags == "implausible").any().any()
     assert table.nunique().min() >= 2
+
+
+def test_every_number_that_is_0_for_some_people_says_so(many: people.People) -> None:
+    """Whatever else is 0 for everybody of a level, such as `years_retired` of students, follows from these."""
+    declared = json.loads(json.dumps(people.schema().to_participants_json()))
+    rules = {name: entry["ZeroUnless"] for name, entry in declared.items() if "ZeroUnless" in entry}
+    assert rules["cigarettes_per_day"] == {"smoking_status": ["former", "current"]}
+    assert rules["grandchildren"] == {"children": ">0"} and len(rules) == 9
+    some = people.schema().validate(people.draw(500).table(complete=True)).data.to_dict("records")
+    assert not any(people.schema().at_odds(dict(one)) for one in some)
+    for one in features.FEATURES:
+        zero = many.variables[one.name] == 0
+        if not one.is_numeric or not zero.any() or one.name in rules:
+            continue
+        for other in features.FEATURES:
+            levels = range(len(other.levels) or 1)  # of a number: where it is 0, too
+            for k in levels if other is not one else ():
+                those = zero[many.variables[other.name] == k]
+                assert len(those) < 20 or not those.all(), (one.name, other.name, k)
 
 
 def test_what_makes_such_tables_hard(many: people.People) -> None:

@@ -131,7 +131,7 @@ class Control:
     rare: tuple[str, ...]
     """Levels that fewer than 3 training people have."""
     default: float | str
-    """Median or mode of the training people."""
+    """That of the typical training person, see `Encoder.default_person`."""
 
 
 class Encoder:
@@ -198,50 +198,33 @@ class Encoder:
         Missing age or sex: median or mode of the training people. Other numbers: linear regression on age
         and sex among the training people (their mean, where fewer than 12 have all three); age and outcome
         are kept within the training range. Other levels: the most frequent of the same sex and age decade,
-        overall where fewer than 3 training people are alike. Values outside the training range are
-        flagged, not changed.
+        overall where fewer than 3 training people are alike. A number that is 0 for people like this one
+        (`Feature.zero_unless`) is 0. Values outside the training range are flagged, not changed.
 
         Raises:
             TableError: `parsed` was made with another schema.
         """
         _same_schema(self.schema, parsed)
-        people = len(parsed)
-        age, sex = self.schema.age, self.schema.sex
-        filled: dict[str, np.ndarray] = {}
-        ages = sexes = None
-        if age is not None:
-            known = parsed.data[age.name].to_numpy(float)
-            ages = np.where(np.isnan(known), self.numeric[age.name].median, known)
-        if sex is not None:
-            mode = self.levels[sex.name].mode
-            sexes = [mode if pd.isna(s) else str(s) for s in parsed.data[sex.name]]
-        flags = np.empty((people, len(self.schema.features)), dtype=object)
+        filled = self._filled(parsed)
+        flags = np.empty((len(parsed), len(self.schema.features)), dtype=object)
         states, raws = parsed.flags.to_numpy(object), parsed.raw.to_numpy(object)
         missing = parsed.data.isna().to_numpy()
         blocks = []
         for k, one in enumerate(self.schema.features):
-            column = parsed.data[one.name]
             absent = missing[:, k]
             state, raw = states[:, k].tolist(), raws[:, k].tolist()
             flag = [_imputed(one, s, r) if a else "" for a, s, r in zip(absent, state, raw, strict=True)]
             if one.is_numeric:
-                stats = self.numeric[one.name]
-                guess = np.clip(self._guess(stats, ages, sexes, people), stats.minimum, stats.maximum)
-                numbers = np.where(absent, guess, column.to_numpy(float))
-                for far in np.flatnonzero((numbers < stats.minimum) | (numbers > stats.maximum)):
+                stats, numbers = self.numeric[one.name], filled[one.name]
+                beyond = (numbers < stats.minimum) | (numbers > stats.maximum)
+                for far in np.flatnonzero(beyond & ~absent):
                     flag[far] = f"outside training range ({span(one, stats.minimum, stats.maximum)})"
-                filled[one.name] = numbers
                 blocks.append(_standardise(numbers, stats.mean, stats.sd))
             else:
-                votes = self.levels[one.name]
-                keys = [
-                    self._vote(votes, ages, sexes, i) if gone else str(key)
-                    for i, (key, gone) in enumerate(zip(column, absent, strict=True))
-                ]
+                votes, keys = self.levels[one.name], filled[one.name].tolist()
                 for i, key in enumerate(keys):
                     if votes.counts[key] < RARE_BELOW and not flag[i]:
                         flag[i] = "rare level"
-                filled[one.name] = np.array(keys, dtype=object)
                 blocks.append(_level_columns(one, votes, keys))
             flags[:, k] = flag
         index, names = parsed.data.index, [one.name for one in self.schema.features]
@@ -291,7 +274,8 @@ class Encoder:
         return {name: stats.sd for name, stats in self.numeric.items()}
 
     def default_person(self, sex: str | None = None, age: float | None = None) -> dict[str, float | str]:
-        """A typical training person: median and mode of every feature.
+        """A typical training person: median and mode of every feature, but 0 where a number is for such people
+        (`Feature.zero_unless`).
 
         With `sex` (key or label of a level) or `age` (years) given, the other features are what `encode`
         would fill in for such a person instead. Whole-number features are rounded.
@@ -323,7 +307,7 @@ class Encoder:
             else:
                 votes = self.levels[one.name]
                 person[one.name] = self._vote(votes, ages, sexes, 0) if given else votes.mode
-        return person
+        return self.schema.agreed(person, keep=given)
 
     def ranges(self) -> dict[str, Control]:
         """What a page needs to ask for each feature, in the order of the schema."""
@@ -380,6 +364,36 @@ class Encoder:
             return cls(schema, numeric, levels)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PackError("the encoder is damaged", got=f"{type(error).__name__}: {error}") from error
+
+    def _filled(self, parsed: Parsed) -> dict[str, np.ndarray]:
+        """Natural values by feature, (people,), with what is missing filled in as `encode` says."""
+        age, sex = self.schema.age, self.schema.sex
+        ages = sexes = None
+        if age is not None:
+            known = parsed.data[age.name].to_numpy(float)
+            ages = np.where(np.isnan(known), self.numeric[age.name].median, known)
+        if sex is not None:
+            mode = self.levels[sex.name].mode
+            sexes = [mode if pd.isna(s) else str(s) for s in parsed.data[sex.name]]
+        absent = {one.name: parsed.data[one.name].isna().to_numpy() for one in self.schema.features}
+        out: dict[str, np.ndarray] = {}
+        for one in self.schema.features:
+            column = parsed.data[one.name]
+            if one.is_numeric:
+                stats = self.numeric[one.name]
+                guess = np.clip(self._guess(stats, ages, sexes, len(parsed)), stats.minimum, stats.maximum)
+                out[one.name] = np.where(absent[one.name], guess, column.to_numpy(float))
+            else:
+                votes = self.levels[one.name]
+                keys = [
+                    self._vote(votes, ages, sexes, i) if gone else str(key)
+                    for i, (key, gone) in enumerate(zip(column, absent[one.name], strict=True))
+                ]
+                out[one.name] = np.array(keys, dtype=object)
+        for one, rule in self.schema.dependent:
+            unmet = np.array([not rule.met(value) for value in out[rule.feature]])
+            out[one.name] = np.where(absent[one.name] & unmet, 0.0, out[one.name])
+        return out
 
     def _guess(
         self, stats: NumericStats, ages: NDArray[np.float64] | None, sexes: list[str] | None, people: int

@@ -44,7 +44,48 @@ _GROUP_STEMS: Final[dict[FeatureGroup, str]] = {
 _SHORT_STEMS: Final = frozenset({"age", "sex", "neo", "iq", "ist", "race", "bmi"})  # whole words only
 _NO: Final = frozenset({"no", "n", "false", "0", "never", "absent", "negative"})
 _YES: Final = frozenset({"yes", "y", "true", "1", "ever", "present", "positive"})
+_ABOVE_ZERO: Final = ">0"
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class ZeroUnless:
+    """What another feature has to be for a number to be anything but 0: cigarettes a day, unless somebody smokes."""
+
+    feature: str
+    """Name of the other feature."""
+    levels: tuple[str, ...] = ()
+    """Keys of its levels; empty where it is a number, which has to be above 0."""
+
+    def met(self, value: Any) -> bool:
+        """Whether somebody with this natural value of the other feature may have another number than 0."""
+        return str(value) in self.levels if self.levels else float(value) > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As in participants.json: `{"smoker": ["yes"]}`, or `{"children": ">0"}`."""
+        return {self.feature: list(self.levels) or _ABOVE_ZERO}
+
+    @classmethod
+    def from_json(cls, data: Any, about: str) -> ZeroUnless:
+        """Inverse of `to_json`.
+
+        Args:
+            about: what the message begins with.
+
+        Raises:
+            TableError: not of this form.
+        """
+        if isinstance(data, Mapping) and len(data) == 1:
+            name, levels = next(iter(data.items()))
+            if levels == _ABOVE_ZERO:
+                return cls(str(name))
+            if isinstance(levels, Sequence) and not isinstance(levels, str) and len(levels) > 0:
+                return cls(str(name), tuple(map(str, levels)))
+        raise TableError(
+            f"{about}: ZeroUnless cannot be read",
+            expected=f'{{"feature": ["level", …]}}, or {{"feature": "{_ABOVE_ZERO}"}} for a numeric one',
+            got=repr(data),
+        )
 
 
 @dataclass(frozen=True)
@@ -66,12 +107,15 @@ class Feature:
     """Whether a numeric feature takes whole numbers only."""
     label: str = ""
     """Short name for people; made from `name` when empty."""
+    zero_unless: ZeroUnless | None = None
+    """Numeric: the number is 0 unless this is met."""
 
     def __post_init__(self) -> None:
         """Check that the parts agree.
 
         Raises:
-            TableError: unknown kind or group, the wrong number of levels, or an empty plausible range.
+            TableError: unknown kind or group, the wrong number of levels, an empty plausible range, or a
+                `zero_unless` of a feature that cannot be 0.
         """
         about = f"feature {self.name!r}"
         if not self.name or self.name == ID or re.search(r"[\t\r\n]", self.name):
@@ -97,6 +141,13 @@ class Feature:
         if self.plausible is not None and not self.plausible[0] < self.plausible[1]:
             raise TableError(
                 f"{about}: the plausible range is empty", expected="lowest < highest", got=str(self.plausible)
+            )
+        low, high = self.plausible or (0.0, 0.0)
+        if self.zero_unless is not None and (not self.is_numeric or not low <= 0 <= high):
+            raise TableError(
+                f"{about}: ZeroUnless does not apply",
+                expected="a numeric feature for which 0 is plausible",
+                got=self.kind if self.plausible is None else f"{self.kind}, {low:g} to {high:g}",
             )
         if not self.label:
             words = self.name.replace("_", " ").strip()
@@ -155,6 +206,7 @@ class Feature:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; the order of levels is kept by a list of pairs."""
+        rule = {} if self.zero_unless is None else {"zero_unless": self.zero_unless.to_json()}
         return {
             "name": self.name,
             "kind": self.kind,
@@ -165,12 +217,13 @@ class Feature:
             "plausible": None if self.plausible is None else list(self.plausible),
             "integer": self.integer,
             "label": self.label,
+            **rule,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Feature:
         """Inverse of `to_dict`."""
-        plausible = data["plausible"]
+        plausible, rule = data["plausible"], data.get("zero_unless")
         return cls(
             name=data["name"],
             kind=data["kind"],
@@ -181,6 +234,7 @@ class Feature:
             plausible=None if plausible is None else (float(plausible[0]), float(plausible[1])),
             integer=bool(data["integer"]),
             label=data["label"],
+            zero_unless=None if rule is None else ZeroUnless.from_json(rule, f"feature {data['name']!r}"),
         )
 
 
@@ -229,6 +283,7 @@ def feature_from_sidecar(name: str, entry: Any, texts: Sequence[str | None] | No
                 expected="[lowest, highest] of a numeric feature",
                 got=repr(given),
             ) from None
+    rule = entry.get("ZeroUnless")
     integer = entry.get("Integer")
     if integer is None:
         numbers = [None if t is None else number_of(t) for t in texts or ()]
@@ -248,6 +303,7 @@ def feature_from_sidecar(name: str, entry: Any, texts: Sequence[str | None] | No
         plausible=plausible,
         integer=bool(integer),
         label=label,
+        zero_unless=None if rule is None else ZeroUnless.from_json(rule, about),
     )
 
 

@@ -1,8 +1,10 @@
 """What is known about the features of people: their kinds, units, levels and plausible ranges.
 
 A schema is read from a BIDS `participants.json` (`Description`, `Units`, `Levels`, `LongName`), in which
-four optional keys of ours say what BIDS cannot: `Kind`, `Group`, `Plausible` ([lowest, highest], in the
-units of the column) and `Integer`. What is absent is inferred (`Schema.from_participants_json`).
+five optional keys of ours say what BIDS cannot: `Kind`, `Group`, `Plausible` ([lowest, highest], in the
+units of the column), `Integer` and `ZeroUnless` (`{"smoker": ["yes"]}`: the number is 0 for everybody whose `smoker`
+is not `yes`; `{"children": ">0"}`: for everybody whose `children` is 0). What is absent is inferred
+(`Schema.from_participants_json`), but for `ZeroUnless`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from csegsynth_core.data.feature import Feature, feature_from_sidecar, number_of, suggestion
+from csegsynth_core.data.feature import Feature, ZeroUnless, feature_from_sidecar, number_of, suggestion
 from csegsynth_core.data.tables import ID, LINE, cell_text, is_near_id, normalise_ids, place
 from csegsynth_core.errors import PackError, TableError
 
@@ -107,21 +109,43 @@ class Schema:
     features: tuple[Feature, ...]
 
     def __post_init__(self) -> None:
-        """Check the names.
+        """Check the names, and what features that are 0 for some people depend on.
 
         Raises:
-            TableError: there are no features, or two have the same name.
+            TableError: there are no features, two have the same name, or a `zero_unless` names an unknown feature or
+                level, or in the end its own feature.
         """
         if not self.features:
             raise TableError("a schema without features", expected="at least one feature")
         twice = [n for n, count in Counter(f.name for f in self.features).items() if count > 1]
         if twice:
             raise TableError("features with the same name", got=", ".join(twice))
+        for one in self.features:
+            self._check_zero_unless(one)
+        _ = self.dependent  # refuses circles
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the features, in order."""
         return tuple(f.name for f in self.features)
+
+    @cached_property
+    def dependent(self) -> tuple[tuple[Feature, ZeroUnless], ...]:
+        """Features that are 0 for some people, and unless what; each after the one that it depends on."""
+        left = [(f, f.zero_unless) for f in self.features if f.zero_unless is not None]
+        out: list[tuple[Feature, ZeroUnless]] = []
+        while left:
+            waiting = {f.name for f, _ in left}
+            free = [(f, rule) for f, rule in left if rule.feature not in waiting]
+            if not free:
+                raise TableError(
+                    "features that depend on each other in a circle",
+                    expected="a ZeroUnless that does not lead back to its own feature",
+                    got=", ".join(f.name for f, _ in left),
+                )
+            out += free
+            left = [pair for pair in left if pair not in free]
+        return tuple(out)
 
     @property
     def age(self) -> Feature | None:
@@ -157,6 +181,62 @@ class Schema:
             fix=suggestion(name, self.names),
         )
 
+    def at_odds(self, person: Mapping[str, Any]) -> list[Feature]:
+        """Features that are not 0 although their `zero_unless` is not met.
+
+        Args:
+            person: natural value of every feature.
+        """
+        return [
+            one
+            for one, rule in self.dependent
+            if float(person[one.name]) != 0 and not rule.met(person[rule.feature])
+        ]
+
+    def agreed(self, person: Mapping[str, Any], keep: Collection[str] = ()) -> dict[str, Any]:
+        """The same person with 0 in features that are at odds with others, except those of `keep`.
+
+        Args:
+            person: natural value of every feature.
+        """
+        out = dict(person)
+        for one, rule in self.dependent:
+            if one.name not in keep and not rule.met(out[rule.feature]):
+                out[one.name] = 0.0
+        return out
+
+    def _check_zero_unless(self, one: Feature) -> None:
+        """Refuse a `zero_unless` that names what is not there."""
+        rule = one.zero_unless
+        if rule is None:
+            return
+        about = f"feature {one.name!r}: ZeroUnless"
+        if rule.feature not in self.names:
+            raise TableError(
+                f"{about} names an unknown feature",
+                expected=f"one of {', '.join(self.names)}",
+                got=repr(rule.feature),
+                fix=suggestion(rule.feature, self.names),
+            )
+        other = self.feature(rule.feature)
+        wrong = [level for level in rule.levels if level not in other.levels]
+        if other.levels and not rule.levels:
+            wrong = [">0"]
+        if wrong:
+            raise TableError(
+                f"{about} names an unknown level of {other.name}",
+                expected='">0", as it is numeric'
+                if other.is_numeric
+                else f"levels of {', '.join(other.levels)}",
+                got=repr(wrong[0]),
+                fix=suggestion(wrong[0], other.levels),
+            )
+
+    def known_of(self, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """A table without the columns that the schema does not know, and what these are called."""
+        unknown = [str(c) for c in table if c != ID and c not in self.names]
+        return table.drop(columns=unknown), list(dict.fromkeys(unknown))
+
     @classmethod
     def from_participants_json(
         cls,
@@ -171,7 +251,8 @@ class Schema:
         the name speaks of qualification or education; none numeric. Group: from well-known names, else
         `interview`. Plausible: for age (18–100 years), height (130–220 cm), weight (35–200 kg) and BMI
         (12–60 kg/m²) of adults, when the units do not say otherwise. Integer: when every value in `table`
-        is a whole number. Keys that occur twice with the same content are taken once.
+        is a whole number. Keys that occur twice with the same content are taken once. A `ZeroUnless` that names a
+        feature which is described, but no column of `table`, does not count.
 
         Args:
             path_or_dict: the file, or its content.
@@ -181,7 +262,7 @@ class Schema:
 
         Raises:
             TableError: the file cannot be read or contradicts itself; a column is not described, or holds
-                text although no levels are given.
+                text although no levels are given; a `ZeroUnless` names an unknown feature or level.
         """
         described, source = _read_sidecar(path_or_dict)
         described.pop(ID, None)
@@ -203,7 +284,15 @@ class Schema:
             if extra == "error":
                 raise _unknown_column(name, table_source, list(described), rows)
             features.append(feature_from_sidecar(name, {}, (columns or {})[name], source))
-        schema = cls(tuple(features))
+        absent = set(described) - {one.name for one in features}
+        schema = cls(
+            tuple(
+                replace(one, zero_unless=None)
+                if one.zero_unless and one.zero_unless.feature in absent
+                else one
+                for one in features
+            )
+        )
         if columns is not None:
             for one in schema.features:
                 if one.is_numeric:
@@ -211,7 +300,7 @@ class Schema:
         return schema
 
     def to_participants_json(self) -> dict[str, Any]:
-        """Content of a BIDS `participants.json`, our four keys included; read back, it gives this schema."""
+        """Content of a BIDS `participants.json`, our five keys included; read back, it gives this schema."""
         out: dict[str, Any] = {ID: {"Description": "identifier of the participant"}}
         for one in self.features:
             entry: dict[str, Any] = {"LongName": one.label, "Description": one.description}
@@ -223,6 +312,8 @@ class Schema:
             if one.is_numeric:
                 entry |= {"Plausible": None if one.plausible is None else list(one.plausible)}
                 entry |= {"Integer": one.integer}
+            if one.zero_unless is not None:
+                entry |= {"ZeroUnless": one.zero_unless.to_json()}
             out[one.name] = entry
         return out
 

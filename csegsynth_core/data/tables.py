@@ -234,6 +234,9 @@ def write_participants(df: pd.DataFrame, schema: Schema, folder: str | Path) -> 
     tsv.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     described = schema.to_participants_json()
     described = {ID: described[ID], **{n: described[n] for n in names}}
+    for feature, rule in schema.dependent:
+        if feature.name in names and rule.feature not in names:
+            del described[feature.name]["ZeroUnless"]  # of what the files do not tell
     sidecar.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return tsv, sidecar
 

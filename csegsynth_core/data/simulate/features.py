@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from csegsynth_core.data.feature import Feature, FeatureGroup, FeatureKind
+from csegsynth_core.data.feature import Feature, FeatureGroup, FeatureKind, ZeroUnless
 from csegsynth_core.data.simulate.labels import label_of
 
 Numbers = NDArray[np.float64]
@@ -167,15 +167,19 @@ def _number(
     form: Form = "normal",
     zero: float = 0.0,
     noise: float | None = None,
+    only: tuple[str, tuple[str, ...]] | None = None,
     **more: Any,
 ) -> None:
     own = float(np.sqrt(max(1 - _spent(parents), 0.15))) if noise is None else noise
-    feature = _feature(name, "numeric", group, about, units=units, plausible=limits, integer=step >= 1)
+    about_it: dict[str, Any] = {"units": units, "plausible": limits, "integer": step >= 1}
+    feature = _feature(
+        name, "numeric", group, about, **about_it, zero_unless=None if only is None else ZeroUnless(*only)
+    )
     low, high = limits
     _ALL.append(
         Equation(
             name, form, parents, own, feature, mean, sd, step, low, high, zero,
-            **more,
+            only=only, **more,
         )
     )  # fmt: skip
 
@@ -239,13 +243,14 @@ def _rule(
     mean: float = 0.0,
     sd: float = 1.0,
     levels: dict[str, str] | None = None,
+    zero_unless: ZeroUnless | None = None,
     block: str = "",
 ) -> None:
     kind: FeatureKind = "binary" if levels else "numeric"
     more: dict[str, Any] = (
         {"levels": levels} if levels else {"units": units, "plausible": limits, "integer": step >= 1}
     )
-    feature = _feature(name, kind, group, about, **more)
+    feature = _feature(name, kind, group, about, **more, zero_unless=zero_unless)
     low, high = limits
     _READS[name] = reads
     _ALL.append(
@@ -271,6 +276,8 @@ _latent("reserve", 1.0)
 _latent("vascular", 1.0)
 _latent("sociability", 1.0)
 _latent("distress", 1.0)
+
+_SMOKER: Final = ZeroUnless("smoking_status", ("former", "current"))
 
 # Demographic -------------------------------------------------------------------------------------
 _rule(
@@ -332,22 +339,22 @@ _rule(
             _level(v, "smoking_status", "current"), 0.8 + 0.2 * ndtr(s), 0.05 + 0.6 * ndtr(s)
         ),
     ),
-    noise=1.0, mean=8.0, sd=13.0, block="smoking",
+    noise=1.0, mean=8.0, sd=13.0, block="smoking", zero_unless=_SMOKER,
 )  # fmt: skip
 _number("cigarettes_per_day", L, "cigarettes a day now or when smoking", "cigarettes", 10.0, 0.6, (0.0, 80.0),
         {"sex=M": 0.2, "distress": 0.2, "smoking_years": 0.3}, form="skewed",
-        only=("smoking_status", ("former", "current")), block="smoking")  # fmt: skip
+        only=(_SMOKER.feature, _SMOKER.levels), block="smoking")  # fmt: skip
 _rule(
     "pack_years", L, "packs of 20 a day times years", "pack-years", (0.0, 150.0),
     ("smoking_years", "cigarettes_per_day"), "cigarettes_per_day / 20 × smoking_years",
     lambda v, _: v["cigarettes_per_day"] / 20.0 * v["smoking_years"], step=0.1, mean=6.0, sd=12.0,
-    block="smoking",
+    block="smoking", zero_unless=_SMOKER,
 )  # fmt: skip
 _rule(
     "years_since_quit", L, "years since giving up smoking, 0 for all others", "years", (0.0, 80.0),
     ("smoking_status", "age", "smoking_years"), "age − 17 − smoking_years for those who gave up",
     lambda v, _: np.where(_level(v, "smoking_status", "former"), v["age"] - 17.0 - v["smoking_years"], 0.0),
-    mean=6.0, sd=11.0, block="smoking",
+    mean=6.0, sd=11.0, block="smoking", zero_unless=ZeroUnless("smoking_status", ("former",)),
 )  # fmt: skip
 _number("second_hand_smoke_hours", L, "hours a week among smokers", "hours", 1.2, 1.1, (0.0, 80.0),
         {"smoking_status=current": 1.2, "education_years": -0.2}, form="skewed", zero=1.0)  # fmt: skip
@@ -447,7 +454,7 @@ _rule(
     "years_retired", I, "years since retirement, 0 for all others", "years", (0.0, 60.0), ("retired", "age"),
     "age − a person's own retirement age (61 ± 4), where retired",
     lambda v, s: np.where(v["retired"] > 0, np.maximum(v["age"] - 61.0 - 4.0 * s, 0.0), 0.0), noise=1.0,
-    mean=3.0, sd=6.5, block="work",
+    mean=3.0, sd=6.5, block="work", zero_unless=ZeroUnless("retired", ("1",)),
 )  # fmt: skip
 _ordered("occupation_class", I, "occupation, present or last",
          ("elementary", "skilled manual", "clerical", "intermediate", "professional"), (10, 18, 20, 24, 28),
@@ -489,7 +496,7 @@ _rule(
     "grandchildren", I, "grandchildren", "people", (0.0, 40.0), ("children", "age"),
     "children × 1.6 × logistic((age − 64) / 6), times a person's own factor",
     lambda v, s: v["children"] * 1.6 / (1 + np.exp(-(v["age"] - 64.0) / 6.0)) * np.exp(0.4 * s), noise=1.0,
-    mean=1.2, sd=2.0, block="home",
+    mean=1.2, sd=2.0, block="home", zero_unless=ZeroUnless("children"),
 )  # fmt: skip
 _rule(
     "household_size", I, "people in the household", "people", (1.0, 12.0), ("marital_status", "children", "age"),
@@ -506,7 +513,7 @@ _rule(
     ("marital_status", "age"), "a share of the years since 20 drawn per person, where there is a partner",
     lambda v, s: np.where(_level(v, "marital_status", "married", "cohabiting"),
                           np.maximum(v["age"] - 20.0, 0.5) * ndtr(0.6 + 0.8 * s), 0.0),
-    noise=1.0, mean=15.0, sd=17.0, block="home",
+    noise=1.0, mean=15.0, sd=17.0, block="home", zero_unless=ZeroUnless("marital_status", ("married", "cohabiting")),
 )  # fmt: skip
 _number("caring_hours", I, "care for relatives", "hours a week", 1.5, 1.3, (0.0, 120.0),
         {"age": 0.2, "sex=M": -0.25}, form="skewed", zero=2.0, block="home")  # fmt: skip
