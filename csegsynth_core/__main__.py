@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,12 +179,12 @@ def _people(pack: Pack, args: argparse.Namespace) -> pd.DataFrame:
     Raises:
         TableError: it cannot be read.
     """
-    from csegsynth_core.data.tables import ID, read_table
+    from csegsynth_core.data.tables import read_table
 
     table = read_table(args.table)
-    unknown = [str(c) for c in table if c != ID and c not in pack.schema.names]
+    known, unknown = pack.schema.known_of(table)
     if args.ignore_unknown and unknown:
-        table = table.drop(columns=unknown)
+        table = known
         print(f"Columns that {pack.name} does not know, left out: {', '.join(unknown)}", file=sys.stderr)
     return table
 
@@ -194,6 +195,11 @@ def _remark(encoded: Encoded) -> None:
 
     for line in encoded.remarks():
         tqdm.write(line, file=sys.stderr)
+
+
+def _there(kept: int, replaced: Sequence[str]) -> str:
+    """`2 already there, 1 replaced`: people of a folder; replaced are those who had other features before."""
+    return f"{kept} already there" + (f", {len(replaced)} replaced" if replaced else "")
 
 
 def _add_people(command: argparse.ArgumentParser) -> None:
@@ -254,7 +260,7 @@ def _generate(args: argparse.Namespace) -> int:
     from csegsynth_core.pack import load_pack
 
     pack = load_pack(args.pack)
-    table = _people(pack, args)
+    table, replaced = _people(pack, args), list[str]()
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
         made, kept = generate_folder(
             pack,
@@ -267,8 +273,10 @@ def _generate(args: argparse.Namespace) -> int:
             source=str(args.table),
             told=_remark,
             done=bar.update,
+            replaced=replaced.append,
         )
-    print(f"{made * args.draws} synthetic brains of {made} people, {kept} already there, in {args.out}.")
+    there = _there(kept, replaced)
+    print(f"{made * args.draws} synthetic brains of {made} people, {there}, in {args.out}.")
     return 0
 
 
@@ -304,15 +312,17 @@ def _saliency(args: argparse.Namespace) -> int:
     from csegsynth_core.saliency_tables import write_tables
 
     pack = load_pack(args.pack)
-    table = _people(pack, args)
+    table, replaced = _people(pack, args), list[str]()
     settings = {"draws": args.draws, "seed": args.seed, "resolution": 2 if args.fast else 1}
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
 
         def progress(done: int, _: int) -> None:
             bar.update(done - bar.n)
 
-        made, reused = write_tables(pack, table, args.out, told=_remark, progress=progress, **settings)
-    print(f"{made} computed, {reused} already there; summary in {args.out / 'summary.tsv'}.")
+        made, reused = write_tables(
+            pack, table, args.out, told=_remark, progress=progress, replaced=replaced.append, **settings
+        )
+    print(f"{made} computed, {_there(reused, replaced)}; summary in {args.out / 'summary.tsv'}.")
     return 0
 
 
@@ -341,12 +351,13 @@ def _sweep(args: argparse.Namespace) -> int:
         exact=args.exact,
         changes=changes_of_texts(args.change, pack.schema),
     )
-    table = _people(pack, args)
+    table, replaced = _people(pack, args), list[str]()
     with tqdm(total=len(table), unit="person", disable=args.quiet) as bar:
         made, kept = sweep_folder(
-            pack, table, plan, args.out, source=str(args.table), told=_remark, done=bar.update
-        )
-    print(f"{made} people swept, {kept} already there, in {args.out}.")
+            pack, table, plan, args.out, source=str(args.table), told=_remark, done=bar.update,
+            replaced=replaced.append,
+        )  # fmt: skip
+    print(f"{made} people swept, {_there(kept, replaced)}, in {args.out}.")
     return 0
 
 

@@ -113,7 +113,7 @@ def changes_of(data: Any, schema: Schema, whose: str) -> tuple[Change, ...]:
                 got=one.name,
                 fix="leave it out",
             )
-        age, value = row.get("age"), value_of(one, row.get("value"), what)
+        age, value = row.get("age"), value_of(one, row.get("value"), what, "leave the change out")
         if not is_number(age) or not math.isfinite(age):
             raise ScenarioError(
                 f"{what}, {one.name}: unusable age", expected="a number", got=brief(age), fix=MEND

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -142,13 +142,20 @@ def kept(before: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
     return out.where(out.notna(), None).reset_index(drop=True)
 
 
-def read_scenarios(pack: Pack, content: bytes, name: str, start: Mapping[str, Any]) -> pd.DataFrame:
+def read_scenarios(
+    pack: Pack,
+    content: bytes,
+    name: str,
+    start: Mapping[str, Any],
+    left_out: Callable[[list[str]], object] | None = None,
+) -> pd.DataFrame:
     """Scenarios from a user's file: a column `scenario` (or `participant_id`) and any features.
 
     Args:
         content: of a TSV, CSV or Excel file.
         name: of the file, for messages.
         start: what empty cells, and features without a column, are taken from.
+        left_out: told columns that the pack does not know; None: these are refused.
 
     Returns:
         As from `starting_scenarios`.
@@ -159,6 +166,9 @@ def read_scenarios(pack: Pack, content: bytes, name: str, start: Mapping[str, An
     table = read_table(content, name=name, require_id=False)
     names = [str(v) if v else f"Scenario {n + 1}" for n, v in enumerate(table.get("scenario", table[ID]))]
     rows = table.drop(columns=[c for c in ("scenario", ID) if c in table])
+    if left_out is not None:
+        rows, unknown = pack.schema.known_of(rows)
+        left_out(unknown)
     parsed = pack.schema.validate(rows, source=name)
     parsed.refuse_implausible("correct the cell; an empty one is as in the person that scenarios start from")
     records = [

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from csegsynth_core import __version__, grid
 from csegsynth_core.data import bids
 from csegsynth_core.data.nifti import nifti_gz_bytes
+from csegsynth_core.data.volume_centiles import TOTAL_IN_TABLES
 from csegsynth_core.figure_export import OWN_PACK, zipped
 from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack, found_by_name
@@ -27,6 +28,13 @@ _DRAW = {
         "of opposite noise: their mean settles sooner, but the sample standard deviation of few is too large"
     }
 }
+_FLAGS = {
+    "flags": {
+        "Description": "JSON: what of the person's features was imputed, out of the training range or rare, and why"
+    }
+}
+GIVEN = "given.tsv"
+"""People as they were given, before anything was filled in: what commands make the same brains from."""
 
 README = """Synthetic brain tissue maps made by CSegSynth {version} with the model pack "{pack}".
 
@@ -34,7 +42,10 @@ These are not scans of anybody. They are samples of a generative model trained o
 a hypothesis about a population, not a measurement of a person and not a forecast. Research use only,
 not for diagnosis.
 
-{maps}{first}The command
+{maps}{table} holds the features as they were given, participants.tsv those that the model saw: unknown and
+implausible ones are filled in, and `flags` in volumes.tsv says which.
+
+{first}The command
 
     {command}
 
@@ -51,19 +62,28 @@ Maps: partial-volume fractions in [0, 1] of white matter (WM), grey matter (GM) 
 
 def bids_files(brains: Iterable[Brain], pack: Pack) -> Iterable[tuple[str, bytes]]:
     """Relative path and content of every file of a derivative with these brains, person by person."""
-    volumes, regions, people, seed = [], [], {}, 0
+    volumes, regions, people, flags, seed = [], [], {}, {}, 0
     for brain in brains:
         yield from person_files(brain, pack)
         seed = brain.seed
         volumes.append(volume_row(brain))
         regions.append(region_row(brain))
-        people[participant_label(brain)] = brain.features
-    yield from dataset_files(pack, volumes=volumes, regions=regions, people=people, seed=seed)
+        label = participant_label(brain)
+        people[label], flags[label] = brain.features, brain.flags
+    given = {label: as_given(features, flags[label]) for label, features in people.items()}
+    yield from dataset_files(
+        pack, volumes=volumes, regions=regions, people=people, flags=flags, given=given, seed=seed
+    )
+
+
+def as_given(features: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, Any]:
+    """Features without those that were filled in, None in their place; see `Brain.features` and `Brain.flags`."""
+    return {k: None if flags.get(k, "").startswith("imputed") else v for k, v in features.items()}
 
 
 def volume_row(brain: Brain) -> dict[str, Any]:
-    """A brain's row of `volumes.tsv`, mL."""
-    return _who(brain) | brain.volumes_ml | {"wm_gm_csf": brain.total_ml}
+    """A brain's row of `volumes.tsv`, mL, without `flags`."""
+    return _who(brain) | brain.volumes_ml | {TOTAL_IN_TABLES: brain.total_ml}
 
 
 def region_row(brain: Brain) -> dict[str, Any]:
@@ -76,6 +96,8 @@ def dataset_files(
     *,
     volumes: Sequence[Mapping[str, Any]],
     people: Mapping[str, Mapping[str, Any]],
+    flags: Mapping[str, Mapping[str, str]],
+    given: Mapping[str, Mapping[str, Any]],
     seed: int,
     regions: Sequence[Mapping[str, Any]] = (),
     draws: int = 1,
@@ -86,6 +108,8 @@ def dataset_files(
     Args:
         volumes: a row for each brain, as from `volume_row`.
         people: `sub-…` → the features that the model saw.
+        flags: `sub-…` → what was imputed, out of range or rare, by feature.
+        given: `sub-…` → the features as they were given, None for unknown.
         regions: as from `region_row`; none: no table of regions.
         maps: whether people have maps.
     """
@@ -101,22 +125,24 @@ def dataset_files(
         "--pack",
         pack.name,
         "--table",
-        "participants.tsv",
+        GIVEN,
     ]
     command += ["--out", "DIR", "--seed", str(seed), *(["--draws", str(draws)] if draws > 1 else [])]
     command += [] if maps else ["--no-maps"]
     command += [] if regions else ["--no-regions"]
     readme = README.format(
         version=__version__, pack=pack.name, maps=_MAPS if maps else "", what="maps" if maps else "tables",
-        first="" if found_by_name(pack) else f"{OWN_PACK}\n\n",
+        table=GIVEN, first="" if found_by_name(pack) else f"{OWN_PACK}\n\n",
         command=shlex.join(command), attribution=attribution,
     )  # fmt: skip
     yield "README.md", readme.encode()
     yield "dseg.tsv", bids.dseg_table().encode()
     meta = {t.name: {"Description": f"{t.title} volume", "Units": "mL"} for t in ALL}
-    meta["wm_gm_csf"] = {"Description": "Sum of the three tissues", "Units": "mL"}
-    meta |= _DRAW if draws > 1 else {}
-    yield "volumes.tsv", pd.DataFrame(volumes).to_csv(sep="\t", index=False, float_format="%.3f").encode()
+    meta[TOTAL_IN_TABLES] = {"Description": "Sum of the three tissues", "Units": "mL"}
+    meta |= _FLAGS | (_DRAW if draws > 1 else {})
+    said = {label: json.dumps(dict(own), ensure_ascii=False) for label, own in flags.items()}
+    table = pd.DataFrame([dict(row) | {"flags": said[row["participant_id"]]} for row in volumes])
+    yield "volumes.tsv", table.to_csv(sep="\t", index=False, float_format="%.3f").encode()
     yield "volumes.json", json.dumps(meta, indent=1).encode()
     if regions:
         meta = {
@@ -124,16 +150,16 @@ def dataset_files(
             for r in REGIONS
         }
         meta |= _DRAW if draws > 1 else {}
-        table = pd.DataFrame(regions).to_csv(sep="\t", index=False, float_format="%.3f")
-        yield "regions.tsv", table.encode()
+        table = pd.DataFrame(regions)
+        yield "regions.tsv", table.to_csv(sep="\t", index=False, float_format="%.3f").encode()
         yield "regions.json", json.dumps(meta, indent=1).encode()
+    yield GIVEN, _people_tsv(given)
     yield from participants_files(pack, people)
 
 
 def participants_files(pack: Pack, people: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, bytes]]:
     """`participants.tsv` and its description; `sub-…` → the features that the model saw."""
-    rows = [{"participant_id": label} | dict(features) for label, features in people.items()]
-    yield "participants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False, na_rep="n/a").encode()
+    yield "participants.tsv", _people_tsv(people)
     yield (
         "participants.json",
         json.dumps(pack.schema.to_participants_json(), indent=1, ensure_ascii=False).encode(),
@@ -202,6 +228,11 @@ def person_files(brain: Brain, pack: Pack) -> Iterable[tuple[str, bytes]]:
         yield f"{name}.json", bids.sidecar({"Type": "Probabilistic", "Label": tissue.bids} | fields).encode()
     yield f"{dseg}.nii.gz", _nifti(bids.hard_segmentation(brain.maps), "SYNTHETIC tissue classes")
     yield f"{dseg}.json", bids.sidecar({"Type": "Discrete", "Manual": False} | fields).encode()
+
+
+def _people_tsv(people: Mapping[str, Mapping[str, Any]]) -> bytes:
+    rows = [{"participant_id": label} | dict(features) for label, features in people.items()]
+    return pd.DataFrame(rows).to_csv(sep="\t", index=False, na_rep="n/a").encode()
 
 
 def _one_of_many(draw: int, draws: int) -> str:

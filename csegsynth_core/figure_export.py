@@ -16,6 +16,7 @@ from typing import Any, Final
 import pandas as pd
 
 from csegsynth_core import RESEARCH_USE, __version__
+from csegsynth_core.data.volume_centiles import as_written
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, every_form
@@ -116,8 +117,8 @@ def note(pack: Pack) -> str:
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV with six significant digits, `n/a` where there is nothing."""
-    return frame.to_csv(index=False, na_rep="n/a", float_format="%.6g").encode()
+    """A table (`volume_centiles.as_written`) as CSV with six significant digits, `n/a` where there is nothing."""
+    return as_written(frame).to_csv(index=False, na_rep="n/a", float_format="%.6g").encode()
 
 
 def people_csv(people: Mapping[str, Mapping[str, Any]]) -> bytes:

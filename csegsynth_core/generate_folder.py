@@ -13,6 +13,7 @@ from csegsynth_core.data import bids
 from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.data.nifti import write_bytes, write_text
 from csegsynth_core.export import (
+    as_given,
     dataset_files,
     map_names,
     participant_label,
@@ -20,9 +21,9 @@ from csegsynth_core.export import (
     region_row,
     volume_row,
 )
-from csegsynth_core.generate import Brain, encode, generate_encoded, latent_draws
+from csegsynth_core.generate import Brain, generate_encoded, latent_draws
 from csegsynth_core.pack import Pack
-from csegsynth_core.resume import features_hash, keep_settings, made_for
+from csegsynth_core.resume import features_hash, keep_settings, made_for, made_for_others
 
 SETTINGS = "generate.json"
 _MARK = "_desc-synthetic_volumes.json"
@@ -40,13 +41,14 @@ def generate_folder(
     source: str = "table",
     told: Callable[[Encoded], object] = lambda _: None,
     done: Callable[[int], object] = lambda _: None,
+    replaced: Callable[[str], object] = lambda _: None,
 ) -> tuple[int, int]:
     """Generate everybody of a table, into a new folder or one that holds people with the same settings.
 
     Each person's maps are written first and `sub-X/sub-X_desc-synthetic_volumes.json` (volumes in mL, features,
     settings) last: a person with that file and all maps is finished, and is not made again by a later run. Tables
-    (`volumes.tsv`, `regions.tsv`, `participants.tsv`) are written at the end and hold everybody in the folder, those
-    of other tables after those of this one.
+    (`volumes.tsv`, `regions.tsv`, `participants.tsv`, `given.tsv`) are written at the end and hold everybody in the
+    folder, those of other tables after those of this one.
 
     Args:
         people: as from `csegsynth_core.data.tables.read_table`.
@@ -55,6 +57,7 @@ def generate_folder(
         regions: measure volumes of regions, too.
         told: given the encoded people before anything is written, see `Encoded.remarks`.
         done: told 1 after each person.
+        replaced: told the id of everybody who was there with other features; those brains are gone.
 
     Returns:
         People made, and people already there.
@@ -64,8 +67,10 @@ def generate_folder(
         SourceError: the folder holds brains with other settings or of another model.
         CSegSynthError: `seed` or `draws` cannot be used.
     """
-    encoded = encode(pack, people, source=source)
+    parsed = pack.schema.validate(people, source=source)
+    encoded = pack.encoder.encode(parsed)
     told(encoded)
+    given = parsed.raw[[name for name in pack.schema.names if name in people]]
     latent_draws(pack, draws, seed)  # refused before anything is written
     settings = {
         "Synthetic": True,
@@ -82,12 +87,14 @@ def generate_folder(
     rows: list[dict[str, Any]] = []
     seen = []
     for row, who in enumerate(encoded.natural.index):
-        digest = features_hash(dict(encoded.natural.iloc[row]))
+        digest, flags = features_hash(dict(encoded.natural.iloc[row])), encoded.flags_of(row)
         mark = _mark(folder, str(who))
         files = _maps(folder, str(who), draws) if maps else []
-        if made_for(mark, digest, *files):
+        if made_for(mark, digest, flags, *files):
             kept += 1
         else:
+            if made_for_others(mark, digest, flags):
+                replaced(str(who))
             mark.unlink(missing_ok=True)  # made for other features: not finished any more
             brains = []
             for brain in generate_encoded(pack, encoded, [row], seed=seed, draws=draws):
@@ -95,17 +102,24 @@ def generate_folder(
                     write_bytes(folder / name, content)
                 brains.append(_measured(brain, regions))
             written = settings | {"FeaturesHash": digest, "Features": brain.features, "Brains": brains}
-            write_text(mark, bids.sidecar(written | {"FeatureFlags": brain.flags}) + "\n")
+            written |= {"FeatureFlags": flags, "Given": given.iloc[row].to_dict()}
+            write_text(mark, bids.sidecar(written) + "\n")
             made += 1
         rows.append(json.loads(mark.read_text("utf-8")))
         seen.append(mark)
         done(1)
     rows += _others(folder, seen, settings)
+    named = {one["Brains"][0]["volumes"]["participant_id"]: one for one in rows}
     together = dataset_files(
         pack,
         volumes=[b["volumes"] for one in rows for b in one["Brains"]],
         regions=[b["regions"] for one in rows for b in one["Brains"]] if regions else (),
-        people={one["Brains"][0]["volumes"]["participant_id"]: one["Features"] for one in rows},
+        people={label: one["Features"] for label, one in named.items()},
+        flags={label: one["FeatureFlags"] for label, one in named.items()},
+        given={
+            label: one.get("Given") or as_given(one["Features"], one["FeatureFlags"])
+            for label, one in named.items()
+        },
         seed=seed,
         draws=draws,
         maps=maps,
@@ -138,7 +152,8 @@ def _others(folder: Path, seen: Collection[Path], settings: dict[str, Any]) -> l
     for mark in sorted(set(folder.glob(f"sub-*/*{_MARK}")) - set(seen)):
         try:
             one = json.loads(mark.read_text("utf-8"))
-            if all(one[k] == v for k, v in settings.items()) and one["Brains"] and one["Features"]:
+            usable = one["Brains"] and one["Features"] and isinstance(one["FeatureFlags"], dict)
+            if usable and all(one[k] == v for k, v in settings.items()):
                 out.append(one)
         except (ValueError, KeyError, TypeError):
             continue

@@ -59,16 +59,27 @@ def features_hash(person: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=float).encode()).hexdigest()
 
 
-def made_for(mark: Path, digest: str, *others: Path) -> bool:
+def made_for(mark: Path, digest: str, flags: Mapping[str, str], *others: Path) -> bool:
     """Whether the file `mark` says that it was made for these features, and `others` are there.
 
     Args:
-        mark: a JSON file with the field `FeaturesHash`.
+        mark: a JSON file with the fields `FeaturesHash` and `FeatureFlags`.
         digest: as from `features_hash`.
+        flags: what was imputed, out of range or rare, by feature: a value that was given is not one filled in.
     """
-    if not (mark.is_file() and all(other.is_file() for other in others)):
-        return False
+    return _marked(mark) == (digest, dict(flags)) and all(other.is_file() for other in others)
+
+
+def made_for_others(mark: Path, digest: str, flags: Mapping[str, str]) -> bool:
+    """Whether the file `mark` says that it was made for other features; arguments as for `made_for`."""
+    held = _marked(mark)
+    return held is not None and held != (digest, dict(flags))
+
+
+def _marked(mark: Path) -> tuple[Any, Any] | None:
+    """Hash and flags of the features that a file was made for; None where it is not there or cannot be read."""
     try:
-        return bool(json.loads(mark.read_text("utf-8"))["FeaturesHash"] == digest)
-    except (ValueError, KeyError, TypeError):
-        return False
+        held = json.loads(mark.read_text("utf-8"))
+        return held["FeaturesHash"], held["FeatureFlags"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

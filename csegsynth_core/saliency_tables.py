@@ -14,12 +14,13 @@ import pandas as pd
 from csegsynth_core import saliency
 from csegsynth_core.data.encoder import Encoded
 from csegsynth_core.data.nifti import write_text
+from csegsynth_core.data.volume_centiles import as_written
 from csegsynth_core.generate import encode
 from csegsynth_core.pack import Pack
 from csegsynth_core.resume import keep_settings
 
 _COLUMNS = {
-    "measure": {"Description": "Volume of a tissue, of all three (wm+gm+csf), or of a region"},
+    "measure": {"Description": "Volume of a tissue, of all three (wm_gm_csf), or of a region"},
     "rank": {"Description": "By size of the mean gradient, within the measure"},
     "column": {"Description": "Encoded column: a feature, or a level of a nominal one"},
     "level": {"Description": "Level that a larger code means"},
@@ -63,6 +64,7 @@ def write_tables(
     resolution: int = 1,
     told: Callable[[Encoded], object] = lambda _: None,
     progress: saliency.Progress | None = None,
+    replaced: Callable[[str], object] = lambda _: None,
 ) -> tuple[int, int]:
     """Write `people/sub-X_saliency.tsv` for everybody, `summary.tsv` and `summary.csv`, and `settings.json`.
 
@@ -76,6 +78,7 @@ def write_tables(
         out: folder; made when it is not there.
         told: given the encoded people before anything is written, see `Encoded.remarks`.
         progress: told after each person.
+        replaced: told the id of everybody whose table was of other features before; it is gone.
 
     Returns:
         How many people were computed, and how many were already there.
@@ -106,6 +109,8 @@ def write_tables(
         path = out / "people" / f"{name}_saliency.tsv"
         held = _read(path, stamp, pack, draws)
         if held is None:
+            if path.is_file():
+                replaced(name)
             found = saliency.gradients(
                 pack, person, draws=draws, seed=seed, resolution=resolution, measures=saliency.EVERYTHING
             )
@@ -128,7 +133,7 @@ def write_tables(
         )
     together = replace(last, slopes=np.concatenate(slopes), natural=encoded.natural, flags=encoded.flags)
     whole = saliency.summarise(pack, together).assign(draws=draws).drop(columns="sd_draws_ml")
-    summary = saliency.with_provenance(whole, together)
+    summary = as_written(saliency.with_provenance(whole, together))
     for ending, mark in (("tsv", "\t"), ("csv", ",")):
         text = summary.to_csv(sep=mark, index=False, na_rep="n/a", float_format="%.6g")
         write_text(out / f"summary.{ending}", text)
@@ -144,8 +149,8 @@ def _write(path: Path, table: pd.DataFrame, stamp: str) -> None:
     """A person's table; the last column recognises the features that it was made for."""
     of_many = ["low_ml", "high_ml", "per_unit_low_ml", "per_unit_high_ml", "people", "flagged_people"]
     table = table.drop(columns=of_many)
-    text = table.assign(features=stamp).to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.9g")
-    write_text(path, text)
+    table = as_written(table.assign(features=stamp))
+    write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.9g"))
 
 
 def _read(path: Path, stamp: str, pack: Pack, draws: int) -> np.ndarray | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from csegsynth_core.data.feature import Feature, number_of, suggestion
@@ -23,6 +23,9 @@ MEND: Final = "correct it, or save the scenario (or copy the link) again"
 
 Value = float | str | None
 """Natural value of a feature; None for unknown."""
+
+_IN_A_LINK: Final = f"{UNKNOWN} for unknown; left out, it is as in the person that the link shows"
+_SAID: Final = 5  # features of a message
 
 MAX_NAME: Final = 80
 """Characters of the name of a scenario or an overlay."""
@@ -105,24 +108,66 @@ def seed_of(seed: Any) -> int:
 
 
 def person_of_query(
-    query: Mapping[str, str], schema: Schema, start: str = PERSON
-) -> dict[str, float | str | None]:
+    query: Mapping[str, str], schema: Schema, start: str = PERSON, otherwise: str = _IN_A_LINK
+) -> dict[str, Value]:
     """Features that a link gives.
 
     Args:
         start: of their keys; `BASELINE` for those of the baseline.
+        otherwise: as for `value_of`.
 
     Raises:
         ScenarioError: an unknown feature or level, a value that is not possible.
     """
-    given: dict[str, Any] = {}
+    given, bad = usable_of_query(query, schema, start, otherwise=otherwise)
+    if bad:
+        raise bad[0]
+    return given
+
+
+def usable_of_query(
+    query: Mapping[str, str],
+    schema: Schema,
+    start: str = PERSON,
+    what: str = "the link",
+    otherwise: str = _IN_A_LINK,
+) -> tuple[dict[str, Value], list[ScenarioError]]:
+    """Features that a link gives and that can be used, and what is wrong with each of the others.
+
+    Args:
+        start, otherwise: as for `person_of_query`.
+        what: whose features, for messages.
+    """
+    given: dict[str, Value] = {}
+    bad = []
     for key, text in query.items():
         if not key.startswith(start):
             continue
-        one = feature_of(key.removeprefix(start), schema, "the link")
-        number = number_of(text) if one.is_numeric else None
-        given[one.name] = None if text == UNKNOWN else text if number is None else number
-    return {name: value_of(schema.feature(name), v, "the link") for name, v in given.items()}
+        try:
+            one = feature_of(key.removeprefix(start), schema, what)
+            number = number_of(text) if one.is_numeric else None
+            value = None if text == UNKNOWN else text if number is None else number
+            given[one.name] = value_of(one, value, what, otherwise)
+        except ScenarioError as error:
+            bad.append(error)
+    return given, bad
+
+
+def in_one(errors: Sequence[ScenarioError], what: str) -> ScenarioError:
+    """One error for several features that cannot be used, as from `usable_of_query`."""
+    if len(errors) == 1:
+        return errors[0]
+    said = [
+        one.problem.removeprefix(what).lstrip(":, ")
+        + (f" {one.got}, expected {one.expected}" if one.got else "")
+        for one in errors
+    ]
+    more = f"; and {len(said) - _SAID} more" if len(said) > _SAID else ""
+    return ScenarioError(
+        f"{what}: {len(errors)} features cannot be used",
+        got="; ".join(said[:_SAID]) + more,
+        fix="correct them, or leave them out: they are then typical",
+    )
 
 
 def person_of(data: Any, schema: Schema, what: str) -> dict[str, float | str | None]:
@@ -160,8 +205,14 @@ def feature_of(name: str, schema: Schema, what: str) -> Feature:
     return schema.feature(name)
 
 
-def value_of(one: Feature, value: Any, what: str) -> float | str | None:
+def value_of(
+    one: Feature, value: Any, what: str, otherwise: str = "leave it out for unknown"
+) -> float | str | None:
     """A value that the feature can have; None stays unknown.
+
+    Args:
+        what: whose, for messages.
+        otherwise: what else to do about a value that cannot be.
 
     Raises:
         ScenarioError: an unknown level, or a number that is not possible.
@@ -177,7 +228,7 @@ def value_of(one: Feature, value: Any, what: str) -> float | str | None:
                 f"{what}, {one.name}: not a possible value",
                 expected=one.expected + span,
                 got=brief(value),
-                fix="give a value within it, or leave it out for unknown",
+                fix=f"give a value within it, or {otherwise}",
             )
         return float(value)
     level = one.level_of(str(value))
@@ -187,7 +238,7 @@ def value_of(one: Feature, value: Any, what: str) -> float | str | None:
             expected=one.expected,
             got=brief(value),
             fix=suggestion(str(value)[:100], [*one.levels, *one.levels.values()])
-            or "give one of these, or leave it out for unknown",
+            or f"give one of these, or {otherwise}",
         )
     return level
 

@@ -67,6 +67,14 @@ MAX_OVERLAYS: Final = MAX_LINES - 1
 THIS_PERSON: Final = "this person"
 """What the current person is called in legends; no overlay may be."""
 
+_KEY: Final = re.compile(
+    rf"v|pack|draw|view|from|to|step|scenario|draws|keep|{CHANGES}|{OVERLAY}[0-9]+|{COMPARE}[0-9]{{0,3}}|{INFLUENCE}"
+    rf"|({re.escape(PERSON)}|{re.escape(BASELINE)}).*",
+    re.DOTALL,
+)
+_FOREIGN_KEY: Final = re.compile(
+    r"embed(_options)?|utm_.*|mtm_.*|pk_.*|hsa_.*|mc_[ce]id|_ga|_gl|_hs.*|[a-z]*clid|gbraid|wbraid|igshid|si|ref|ref_src"
+)
 _AGES: Final = (0.0, 1000.0)
 _SWEEP: Final = "start, stop, step, scenarios, keep_distance, draws and changes"
 
@@ -316,6 +324,11 @@ def check_version_of_query(query: Mapping[str, str]) -> None:
             got=f"version {brief(query['v'])}",
             fix="what is known of it was opened; use the software version that made it for the rest",
         )
+
+
+def unknown_of_query(query: Mapping[str, str]) -> list[str]:
+    """Keys of a link that say nothing here; without those of Streamlit and of sites that count visits."""
+    return [k for k in query if not (_KEY.fullmatch(k) or _FOREIGN_KEY.fullmatch(k))]
 
 
 def overlays_of_query(

@@ -50,6 +50,7 @@ MEASURES: Final = (*TISSUES, TOTAL, *(r.name for r in WHOLE_REGIONS))
 UNITS: Final = ("sd", "natural")
 TOP: Final = (3, 60)
 INFLUENCE_DRAWS: Final = (1, 32)
+_AS_START: Final = "leave it out: it is then as in the person that the table starts from"
 _MAP: Final = {True: "mean", False: "one"}
 """What a link says of the map: a mean, or of one brain."""
 
@@ -162,7 +163,9 @@ class Comparison:
         rows = []
         for key in keys:
             row = _first(query[key])
-            rows.append({"name": row.get("name", key), "changes": person_of_query(row, schema)})
+            rows.append(
+                {"name": row.get("name", key), "changes": person_of_query(row, schema, otherwise=_AS_START)}
+            )
         data = {"person": {**person, **person_of_query(said, schema)}, "scenarios": rows}
         draws = number_of(said.get("draws", str(USUAL_DRAWS)))
         return cls.from_dict(data | {"draws": _integer(draws, said.get("draws"))}, schema)
@@ -302,7 +305,7 @@ def _changes(data: Any, start: Mapping[str, Value], schema: Schema, what: str) -
     out: dict[str, Value] = {}
     for key, given in data.items():
         one = feature_of(str(key), schema, what)
-        value = value_of(one, given, what)
+        value = value_of(one, given, what, _AS_START)
         if value is None and start[one.name] is not None:
             raise ScenarioError(
                 f"{what}, {one.name}: an empty cell is as in the person that the table starts from",
@@ -337,7 +340,7 @@ def _subgroup(data: Any, whose: str, pack: Pack) -> dict[str, tuple[float, float
         if one.is_numeric:
             out[one.name] = _span(one.name, wanted, pack)
             continue
-        levels = [value_of(one, v, "the subgroup") for v in wanted]
+        levels = [value_of(one, v, "the subgroup", "leave it out") for v in wanted]
         if not levels or None in levels or len(set(levels)) < len(levels):
             raise ScenarioError(
                 f"the subgroup, {one.name}: unusable levels",

@@ -21,7 +21,7 @@ from csegsynth_core.coverage import people_called, unusual_ages
 from csegsynth_core.data.encoder import span
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.export import bids_files
-from csegsynth_core.figure_export import ALL_AGAIN, OWN_PACK, Tell, template, untold
+from csegsynth_core.figure_export import ALL_AGAIN, OWN_PACK, Tell, csv, template, untold
 from csegsynth_core.figures.trajectory import (
     ACROSS,
     CI_NOTE,
@@ -33,7 +33,7 @@ from csegsynth_core.figures.trajectory import (
     shown_volumes,
     trajectory_figure,
 )
-from csegsynth_core.generate import Brain, encode
+from csegsynth_core.generate import WITHOUT_NOISE, Brain, encode
 from csegsynth_core.methods_text import bibtex
 from csegsynth_core.pack import Pack, found_by_name
 from csegsynth_core.scenario_checks import made_name, shortened
@@ -59,6 +59,11 @@ centiles.csv  cohort centiles behind the volumes, mL
 volumes.csv, features.csv  every scenario, age and draw, mL; every feature along the way
 people*.csv  the people swept; settings.json, methods.txt, citation.bib  how, in full and in words
 scenario.json  the view, to be opened in the app; maps_*/  tissue maps (NIfTI, BIDS), where they were asked for
+"""
+
+_WITHOUT_NOISE: Final = f"""\
+Draw {WITHOUT_NOISE} in volumes.csv is the brain without noise, which lines are drawn through: leave it out of means
+and spreads over draws.
 """
 
 UNUSUAL: Final = "⚠"
@@ -203,7 +208,7 @@ def unusual_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[tuple[
     Returns:
         Label of the feature and words, such as `Occupation` and `Retired, unusual among women of 20–44 years
         (ideal)`; without the scenario where it is so in all of the plan. Before them, values that features change to
-        and that lie outside the training range or are rare.
+        and that lie outside the training range or are rare, and numbers that become 0 with a change.
 
     Raises:
         CSegSynthError, TableError: see `csegsynth_core.scenarios.path`.
@@ -218,6 +223,7 @@ def unusual_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[tuple[
         feature = pack.schema.feature(change.feature)
         if flag is not None:
             flagged.append((feature.label, f"{feature.said(change.value)} from {change.age:g}, {flag}"))
+    flagged += _zeroed(pack, person, plan)
     everywhere = len(plan.scenarios)
     return flagged + [
         (label, words if len(of) == everywhere else f"{words} ({', '.join(of)})")
@@ -225,15 +231,30 @@ def unusual_of(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[tuple[
     ]
 
 
-def path_sample(one: Sweep, scenario: str, count: int) -> pd.DataFrame:
-    """Rows of a path at no more than `count` evenly spaced ages: the first one and every n-th step after it.
+def _zeroed(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
+    """Numbers of the person that become 0 because another feature changes: label, and `0 from 65 on, as …`."""
+    if not plan.keep_distance and "ideal" not in plan.scenarios:
+        return []
+    own = encode(pack, person).natural.iloc[0].to_dict()
+    out = []
+    for one, rule in pack.schema.dependent:
+        if not own[one.name] or not rule.met(own[rule.feature]):
+            continue
+        other = pack.schema.feature(rule.feature)
+        given = min((c.age for c in plan.changes if c.feature == one.name), default=math.inf)
+        for c in plan.changes:
+            if c.feature == other.name and c.age < given and not rule.met(c.value):
+                out.append((one.label, f"0 from {c.age:g} on, as {other.label} is {other.said(c.value)}"))
+    return out
 
-    The last age is among them where it falls on such a step.
-    """
+
+def path_sample(one: Sweep, scenario: str, count: int) -> pd.DataFrame:
+    """Rows of a path at no more than `count` ages: the first one, every n-th step after it, and the last one."""
     rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
     steps = math.floor((one.plan.stop - one.plan.start) / one.plan.step + 1e-9)
     every = max(-(-steps // max(count - 1, 1)), 1)
-    return rows.iloc[: steps + 1 : every].reset_index(drop=True)
+    wanted = list(range(0, steps + 1, every))
+    return rows.iloc[wanted + [steps] * (wanted[-1] != steps)].reset_index(drop=True)
 
 
 def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:
@@ -335,6 +356,12 @@ def plan_methods(
             f"{how}: a third-order polynomial of age fitted by least squares to the training people of the same "
             "sex (of all people where fewer than 12 had a value); numbers were kept within the training range, and "
             "features with levels kept to their levels."
+        )
+    if schema is not None and schema.dependent:
+        zero = ", ".join(one.label for one, _ in schema.dependent)
+        parts.append(
+            f"Numbers that were 0 in training for everybody with some value of another feature ({zero}) were 0 "
+            "wherever that feature had such a value."
         )
     if plan.changes:
         parts.append(f"In every scenario, {_changes_in_a_sentence(plan.changes, schema)}.")
@@ -562,6 +589,11 @@ def everything(
         + "\n\n"
         + (f"{ALL_AGAIN}:\n\n    {show}\n\n" if show else "")
         + _CONTENTS
+        + (
+            f"\n{_WITHOUT_NOISE}"
+            if any((s.volumes["draw"] == WITHOUT_NOISE).any() for _, s in people)
+            else ""
+        )
         + "\n"
         + str(pack.about.get("attribution", ""))
         + "\n"
@@ -575,11 +607,6 @@ def everything(
             for name, content in bids_files(made, pack):
                 _add(archive, f"maps_{scenario}/{name}", content)
     return out.getvalue()
-
-
-def csv(frame: pd.DataFrame) -> bytes:
-    """A table as CSV, `n/a` where there is nothing."""
-    return frame.to_csv(index=False, na_rep="n/a", float_format="%.6g").encode()
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

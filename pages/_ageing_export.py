@@ -8,7 +8,7 @@ import streamlit as st
 
 from csegsynth_core import page_views
 from csegsynth_core import sweep_report as report
-from csegsynth_core.figure_export import Tell
+from csegsynth_core.figure_export import Tell, csv
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import VOLUMES
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, trajectory_file
@@ -55,19 +55,19 @@ def popover(pack: Pack, people: list[report.Named], unit: str, measures: tuple[s
         with st.container(horizontal=True, gap="small"):
             _button(
                 "CSV of the figure",
-                lambda: report.csv(report.figure_table(drawn()[0])),
+                lambda: csv(report.figure_table(drawn()[0])),
                 f"{stem}.csv",
                 "text/csv",
             )
             _button(
                 "CSV of all volumes",
-                lambda: report.csv(report.volume_table(people)),
+                lambda: csv(report.volume_table(people)),
                 f"{stem}_volumes.csv",
                 "text/csv",
             )
             _button(
                 "CSV of features",
-                lambda: report.csv(report.feature_rows(people)),
+                lambda: csv(report.feature_rows(people)),
                 f"{stem}_features.csv",
                 "text/csv",
             )

@@ -10,7 +10,7 @@ from csegsynth_core import compare
 from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_pages import COMPARE_DRAWS, USUAL_DRAWS, Comparison
-from pages import _about, _compare_saved, _state
+from pages import _about, _compare_saved, _state, _table
 
 ALL_BELOW = 9
 """Up to so many features all have a column from the start."""
@@ -105,13 +105,14 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         file = st.session_state[key]
         if file is None:
             return
-        person = dict(_state.memory(pack)["person"])
+        person, unknown = dict(_state.memory(pack)["person"]), list[str]()
         try:
-            rows = compare.read_scenarios(pack, file.getvalue(), file.name, person)
+            rows = compare.read_scenarios(pack, file.getvalue(), file.name, person, unknown.extend)
         except TableError as error:
             st.session_state[f"{held['key']}-problem"] = error
             return
         _compare_saved.begin(pack, held, person, rows, own=True)
+        st.session_state[f"{held['key']}-unknown"] = unknown
         st.session_state.pop(f"{held['key']}-columns", None)
 
     st.file_uploader(
@@ -122,6 +123,7 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         max_upload_size=5,
         width=420,
     )
+    _table.left_out(pack, st.session_state.pop(f"{held['key']}-unknown", ()))
     problem = st.session_state.pop(f"{held['key']}-problem", None)
     if problem is not None:
         _about.show_error(problem)

@@ -11,7 +11,7 @@ import streamlit as st
 from csegsynth_core import page_views, saliency
 from csegsynth_core.data.tables import read_table
 from csegsynth_core.pack import Pack
-from pages import _notes, _state
+from pages import _notes, _state, _table
 from pages._remember import remembered
 
 WHOSE = {
@@ -34,6 +34,7 @@ EXPLAINED = (
     "sex, other features by their regressions on age. Drawn people: 50, with the regressions' residuals. They are "
     "nobody. One person's gradients are of all voxels."
 )
+NO_EFFECTS = "Associations that the model learned, not effects."
 VOXELS = (
     "Exact. Otherwise every second one along each axis: some three times faster, but gradients differ from the exact "
     "ones by per cents for tissues, up to a third for ventricles, and more for small regions. With 198 features, 50 "
@@ -54,7 +55,9 @@ def people_of(pack: Pack, whose: str, person: _state.Person) -> tuple[pd.DataFra
         st.caption(f"Columns: participant_id, {', '.join(pack.schema.names[:20])}; n/a for unknown.")
         st.stop()
     name, content = table
-    parsed, about = page_views.table_people(pack, read_table(content, name=name), name)
+    known, unknown = pack.schema.known_of(read_table(content, name=name))
+    parsed, about = page_views.table_people(pack, known, name)
+    _table.left_out(pack, unknown)
     odd = parsed.implausible()
     if odd:
         more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from csegsynth_core import figures, page_views
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_checks import PERSON
-from csegsynth_core.scenario_file import BASELINE, DISPLAY, Scenario, display_of_query, fitted, to_query
+from csegsynth_core.scenario_file import (
+    BASELINE,
+    DISPLAY,
+    Scenario,
+    display_of_query,
+    fitted,
+    to_query,
+    unknown_of_query,
+)
 from csegsynth_core.scenario_pages import InfluenceView
 from pages import _compare_saved, _opened, _packs, _state
 
@@ -64,6 +73,10 @@ def fill(pack: Pack) -> None:
             part(pack, query)
         except CSegSynthError as error:
             st.session_state["link-problems"].append(error)
+    unknown = [re.sub(r"[^\w.-]", "?", key)[:40] for key in unknown_of_query(query)]
+    if unknown:
+        said = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        st.session_state.setdefault("scenario-notes", []).append(f"Not known in a link, ignored: {said}")
 
 
 def problems() -> list[CSegSynthError]:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from csegsynth_core import page_views
 from csegsynth_core.pack import Pack
-from csegsynth_core.scenario_checks import PERSON, person_of_query
+from csegsynth_core.scenario_checks import PERSON, UNKNOWN, in_one, usable_of_query
 from csegsynth_core.scenario_file import (
     BASELINE,
     DISPLAY,
@@ -21,6 +21,9 @@ from csegsynth_core.scenario_file import (
 )
 from csegsynth_core.scenario_pages import COMPARE, INFLUENCE, Comparison, InfluenceView
 from pages import _compare_saved, _influence_filters, _state
+
+_LINKED = "the link's baseline"
+_OTHERWISE = f"{UNKNOWN} for unknown; left out, it is typical"
 
 
 def scenario(pack: Pack, opened: Scenario, given: Container[str]) -> None:
@@ -72,14 +75,19 @@ def _version(pack: Pack, query: dict[str, str]) -> None:
 
 def _person(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(PERSON) for key in query):
-        given = person_of_query(query, pack.schema)
+        given, bad = usable_of_query(query, pack.schema, otherwise=_OTHERWISE)
         _state.set_person(pack, page_views.typical_like(pack, given) | given)
+        if bad:
+            raise in_one(bad, "the link")
 
 
 def _baseline(pack: Pack, query: dict[str, str]) -> None:
     if any(key.startswith(BASELINE) for key in query):
-        given = person_of_query(query, pack.schema, BASELINE)
-        _state.set_baseline(pack, page_views.typical_like(pack, given) | given, "the link's baseline")
+        given, bad = usable_of_query(query, pack.schema, BASELINE, _LINKED, _OTHERWISE)
+        if given:
+            _state.set_baseline(pack, page_views.typical_like(pack, given) | given, _LINKED)
+        if bad:
+            raise in_one(bad, _LINKED)
 
 
 def _seed(pack: Pack, query: dict[str, str]) -> None:
@@ -108,4 +116,4 @@ def _influence(pack: Pack, query: dict[str, str]) -> None:
 
 
 PARTS = (_version, _person, _baseline, _seed, _sweep, _overlays, _compare, _influence)
-"""Parts of a link, each put in place by itself: one that cannot be used leaves the others."""
+"""Parts of a link, each put in place by itself, as far as it can be used: a bad one leaves the others."""

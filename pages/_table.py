@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
+from csegsynth_core.data.feature import suggestion
 from csegsynth_core.data.tables import read_table
 from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
@@ -24,10 +27,11 @@ def loader(pack: Pack) -> None:
             st.caption(f"Columns: participant_id, {', '.join(pack.schema.names)}; n/a for unknown.")
             return
         try:
-            people = people_of(pack, file.getvalue(), file.name)
+            people, unknown = people_of(pack, file.getvalue(), file.name)
         except TableError as error:
             _about.show_error(error)
             return
+        left_out(pack, unknown)
         key = f"who-{pack.hash[:8]}-{file.file_id}"
 
         def take() -> None:
@@ -42,13 +46,29 @@ def loader(pack: Pack) -> None:
         )
 
 
-def people_of(pack: Pack, content: bytes, name: str) -> dict[str, tuple[_state.Person, list[str]]]:
+def left_out(pack: Pack, columns: Sequence[str]) -> None:
+    """Say which columns of a table the pack does not know, where there are any."""
+    if not columns:
+        return
+    near = {name: suggestion(name, pack.schema.names) for name in columns[:10]}
+    said = ", ".join(f"{name} ({hint})" if hint else name for name, hint in near.items())
+    more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
+    st.warning(f"Columns that {pack.name} does not know, left out: {said}{more}.")
+
+
+def people_of(
+    pack: Pack, content: bytes, name: str
+) -> tuple[dict[str, tuple[_state.Person, list[str]]], list[str]]:
     """Features of each person of a table, None for unknown, with a note for each value that is not plausible.
+
+    Returns:
+        These by person, and columns that the pack does not know.
 
     Raises:
         TableError: the table cannot be used; names file, row and column.
     """
-    parsed = pack.schema.validate(read_table(content, name=name), source=name)
+    table, unknown = pack.schema.known_of(read_table(content, name=name))
+    parsed = pack.schema.validate(table, source=name)
     out = {}
     for who, row in parsed.data.iterrows():
         person = {k: None if v is None or v != v else v for k, v in row.items()}
@@ -57,4 +77,4 @@ def people_of(pack: Pack, content: bytes, name: str) -> dict[str, tuple[_state.P
             f"{k}: {parsed.raw.at[who, k]} in {name} is not plausible and was taken as unknown" for k in odd
         ]
         out[str(who)] = (person, notes)
-    return out
+    return out, unknown

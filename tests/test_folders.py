@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -40,6 +42,9 @@ def test_what_is_filled_in_is_told_and_kept(pack, table, tmp_path, capsys):
     assert held["FeatureFlags"]["weight"] == "imputed (missing)" and "sex" not in held["FeatureFlags"]
     readme = (out / "README.md").read_text()
     assert "--no-maps --no-regions" in readme and "partial-volume" not in readme
+    volumes = pd.read_csv(out / "volumes.tsv", sep="\t").set_index("participant_id")
+    assert json.loads(volumes.loc["sub-a", "flags"]) == held["FeatureFlags"]
+    assert "imputed" in json.loads((out / "volumes.json").read_text())["flags"]["Description"]
     sweeps = tmp_path / "sweeps"
     table.write_text(table.read_text().replace("105", "60"))
     assert (
@@ -48,6 +53,57 @@ def test_what_is_filled_in_is_told_and_kept(pack, table, tmp_path, capsys):
     held = json.loads((sweeps / "sub-a_sweep.json").read_text())
     assert held["FeatureFlags"]["height"] == "imputed (implausible: 1.62 cm)"
     assert held["Features"]["height"] is None
+
+
+def test_the_command_of_a_folder_knows_what_was_given(pack, table, tmp_path, monkeypatch, capsys):
+    """`participants.tsv` holds what was filled in; made from that, nothing would be told of it."""
+    out = tmp_path / "out"
+    assert run("generate", table, out, "--no-maps", "--no-regions") == 0
+    assert (out / "given.tsv").read_text() == table.read_text()
+    (words,) = re.findall(r"^    python -m csegsynth_core (.*)$", (out / "README.md").read_text(), re.M)
+    monkeypatch.chdir(out)
+    assert main([*shlex.split(words), "--quiet"]) == 0
+    for name in ("volumes.tsv", "participants.tsv", "given.tsv", "sub-a/sub-a_desc-synthetic_volumes.json"):
+        assert (out / "DIR" / name).read_bytes() == (out / name).read_bytes(), name
+    mark = out / "sub-a" / "sub-a_desc-synthetic_volumes.json"  # of a folder before `given.tsv`
+    mark.write_text(json.dumps({k: v for k, v in json.loads(mark.read_text()).items() if k != "Given"}))
+    capsys.readouterr()
+    assert run("generate", table, out, "--no-maps", "--no-regions") == 0
+    assert "2 already there" in capsys.readouterr().out
+    given = pd.read_csv(out / "given.tsv", sep="\t", keep_default_na=False).set_index("participant_id")
+    assert list(given.loc["sub-a", ["age", "sex", "weight"]]) == ["n/a", "F", "n/a"]
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("generate", ("--no-maps", "--no-regions")),
+        ("sweep", ("--from", "50", "--to", "60", "--step", "5", "--scenario", "ideal")),
+        ("saliency", ("--fast", "--draws", "1")),
+    ],
+)
+def test_people_who_had_other_features_before_are_counted(pack, tmp_path, capsys, command, more):
+    table, out = tmp_path / "people.tsv", tmp_path / "out"
+    table.write_text("participant_id\tage\tsex\nsub-a\t45\tF\n")
+    assert run(command, table, out, *more) == 0
+    assert "0 already there" in (said := capsys.readouterr().out) and "replaced" not in said
+    assert run(command, table, out, *more) == 0
+    assert "1 already there" in (said := capsys.readouterr().out) and "replaced" not in said
+    table.write_text("participant_id\tage\tsex\na\t70\tF\n")
+    assert run(command, table, out, *more) == 0
+    assert "0 already there, 1 replaced" in capsys.readouterr().out
+
+
+def test_a_value_that_was_given_is_not_one_filled_in(pack, tmp_path, capsys):
+    """Though the brain is the same: the files say which."""
+    table, out, quick = tmp_path / "people.tsv", tmp_path / "out", ("--no-maps", "--no-regions")
+    table.write_text("participant_id\tage\tsex\nsub-a\t200\tF\n")
+    assert run("generate", table, out, *quick) == 0
+    table.write_text((out / "participants.tsv").read_text())
+    capsys.readouterr()
+    assert run("generate", table, out, *quick) == 0
+    assert "1 replaced" in capsys.readouterr().out
+    assert json.loads(pd.read_csv(out / "volumes.tsv", sep="\t").loc[0, "flags"]) == {}
 
 
 def test_a_refused_run_leaves_its_folder_usable(pack, table, tmp_path, capsys):

@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from csegsynth_core.changes import Change
+from csegsynth_core.changes import Change, changes_of_texts
 from csegsynth_core.errors import ScenarioError
+from csegsynth_core.scenario_checks import in_one, person_of, usable_of_query
 from csegsynth_core.scenario_file import (
     BASELINE,
     MAX_BYTES,
@@ -28,6 +29,7 @@ from csegsynth_core.scenario_file import (
     read_json,
     seed_of_query,
     to_query,
+    unknown_of_query,
 )
 from csegsynth_core.scenario_pages import Comparison, InfluenceView
 from csegsynth_core.scenarios import Plan
@@ -384,6 +386,51 @@ def test_what_is_not_a_scenario_is_refused(payload) -> None:
     with pytest.raises(ScenarioError) as caught:
         read_json(payload)
     assert caught.value.fix
+
+
+def test_what_can_be_used_of_a_link_is(pack) -> None:
+    query = {
+        "p.age": "abc",
+        "p.height": "185",
+        "p.sex": "X",
+        "p.shoe": "44",
+        "p.weight": "n/a",
+        "b.age": "50",
+    }
+    given, bad = usable_of_query(query, pack.schema)
+    assert given == {"height": 185.0, "weight": None}
+    for name, error in zip(("age", "sex", "shoe"), bad, strict=True):
+        assert name in error.problem
+    assert "n/a for unknown; left out" in bad[0].fix and in_one(bad[:1], "the link") is bad[0]
+    every = in_one(bad, "the link")
+    assert every.problem == "the link: 3 features cannot be used"
+    for part in ("age: not a possible value 'abc', expected", "sex: unknown level 'X'", "feature 'shoe'"):
+        assert part in every.got
+
+
+def test_advice_depends_on_where_a_value_stands(pack) -> None:
+    """Left out is unknown in a file only."""
+    with pytest.raises(ScenarioError, match="or leave it out for unknown"):
+        person_of({"age": "abc"}, pack.schema, "person")
+    with pytest.raises(
+        ScenarioError, match="n/a for unknown; left out, it is as in the person that the link"
+    ):
+        overlays_of_query({"overlay1": "name=A&p.age=abc"}, {}, pack.schema)
+    with pytest.raises(ScenarioError, match="or leave the change out"):
+        changes_of_texts(["height=tall@60"], pack.schema)
+    with pytest.raises(ScenarioError, match="as in the person that the table starts from"):
+        Comparison.of_query({"compare1": "name=A&p.age=abc"}, {}, pack.schema)
+
+
+def test_keys_of_a_link_that_say_nothing_are_told(pack) -> None:
+    ours = {
+        **dict.fromkeys(
+            ["v", "pack", "draw", "view", "from", "to", "step", "scenario", "draws", "keep", "change"], "1"
+        )
+    }
+    ours |= dict.fromkeys(("compare", "compare2", "overlay1", "influence", "p.age", "b.shoe"), "1")
+    theirs = dict.fromkeys(("utm_source", "fbclid", "gclid", "embed", "embed_options", "mc_cid"), "1")
+    assert unknown_of_query({**ours, "subgroup": "foo", **theirs, "sweep": "10-200"}) == ["subgroup", "sweep"]
 
 
 @pytest.mark.parametrize(

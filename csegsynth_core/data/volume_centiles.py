@@ -26,7 +26,10 @@ from csegsynth_core.tissue import TISSUES
 
 CENTILES: Final[tuple[int, ...]] = (5, 25, 50, 75, 95)
 TOTAL: Final = "+".join(TISSUES)
-"""`wm+gm+csf`: the sum of the three volumes. Columns of BIDS tables are in snake case: there it is `wm_gm_csf`."""
+"""`wm+gm+csf`: the sum of the three volumes, in packs, links and scenarios."""
+
+TOTAL_IN_TABLES: Final = "_".join(TISSUES)
+"""`wm_gm_csf`: what it is called in every table that is written; columns of BIDS tables are in snake case."""
 
 KINDS: Final[tuple[str, ...]] = (*TISSUES, TOTAL)
 """Volumes that always have centiles; packs have those of regions too."""
@@ -37,11 +40,18 @@ MIN_PEOPLE: Final = 20
 CLIP: Final[tuple[float, float]] = (0.5, 99.5)
 """No centile beyond these is reported: the data cannot tell."""
 
+_NAMING: Final = ("measure", "volume")  # columns of tidy tables that say which volume
 _DEGREE: Final = 2
 _TILT: Final = 0.4  # most that distances from the median may change from the middle of the ages to either end
 _GAP_ML: Final = 1e-6  # neighbouring curves are kept this far apart, so that their order is always defined
 _FORMAT: Final = "csegsynth-volume-centiles"
 _VERSION: Final = 1
+
+
+def as_written(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table as files have it: the sum of the tissues is `TOTAL_IN_TABLES`, as a column or in a column of names."""
+    named = {c: frame[c].replace(TOTAL, TOTAL_IN_TABLES) for c in _NAMING if c in frame}
+    return frame.assign(**named).rename(columns={TOTAL: TOTAL_IN_TABLES})
 
 
 @dataclass(frozen=True)
