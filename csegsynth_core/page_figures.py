@@ -106,11 +106,12 @@ def volume_table(
         spread: over latent draws, of the person's volumes and of their differences to the baseline's.
 
     Returns:
-        A row for each volume of tissues, their sum and regions: `volume`, `person_ml`, `draws_low_ml`,
-        `draws_high_ml` (5th and 95th percentile over `draws` latent draws), `baseline_ml`, `change_ml`,
-        `change_draws_low_ml`, `change_draws_high_ml` (of the difference, draw by draw), `draws`, `centile`, and the
-        reference centiles `c5_ml` … `c95_ml` of people of the same sex, aged `reference_age` (the same age, or the
-        nearest with reference people). Draws are empty where their spread is not known.
+        A row for each volume of tissues, their sum and regions: `volume`, `person_ml` (of the brain shown),
+        `draws_mean_ml`, `draws_low_ml`, `draws_high_ml` (mean, 5th and 95th percentile over `draws` latent draws),
+        `baseline_ml`, `change_ml`, `change_draws_mean_ml`, `change_draws_low_ml`, `change_draws_high_ml` (of the
+        difference, draw by draw), `draws`, `centile`, and the reference centiles `c5_ml` … `c95_ml` of people of
+        the same sex, aged `reference_age` (the same age, or the nearest with reference people). Draws are empty
+        where their spread is not known.
     """
     age, sex, _ = alike(pack, person)
     unknown = (np.nan, np.nan)
@@ -118,10 +119,13 @@ def volume_table(
     for key in (*KINDS, *person.regions_ml):
         ml, base = (volume_ml(b, key) for b in (person, baseline))
         own, paired = (spread.person, spread.change) if spread else ({}, {})
+        means = (
+            [one.get(key, np.nan) for one in (spread.person_mean, spread.change_mean)] if spread else unknown
+        )
         (low, high), (less, more) = own.get(key, unknown), paired.get(key, unknown)
-        row: dict[str, Any] = {"volume": key, "person_ml": ml, "draws_low_ml": low, "draws_high_ml": high}
-        row |= {"baseline_ml": base, "change_ml": ml - base}
-        row |= {"change_draws_low_ml": less, "change_draws_high_ml": more}
+        row: dict[str, Any] = {"volume": key, "person_ml": ml, "draws_mean_ml": means[0]}
+        row |= {"draws_low_ml": low, "draws_high_ml": high, "baseline_ml": base, "change_ml": ml - base}
+        row |= {"change_draws_mean_ml": means[1], "change_draws_low_ml": less, "change_draws_high_ml": more}
         row["draws"] = spread.draws if spread and key in own else None
         if age is not None and key in pack.centiles.kinds:
             row["reference_age"] = _reference_age(pack, age, sex)
@@ -325,6 +329,8 @@ def _changes(
     band = (
         f"5–95 % of the differences of {draws} latent draws, each the same for both people" if spread else ""
     )
+    shown = "change_draws_mean_ml" if spread else "change_ml"
+    said = f"Bars: mean, whiskers: {band}" if spread else ""
     axis = "Difference to the baseline (mL)"
 
     def table() -> pd.DataFrame:
@@ -333,7 +339,7 @@ def _changes(
     def bars() -> list[figures.InfluenceBar]:
         return [
             figures.InfluenceBar(
-                titles[r["volume"]], r["change_ml"], r["change_draws_low_ml"], r["change_draws_high_ml"], "mL"
+                titles[r["volume"]], r[shown], r["change_draws_low_ml"], r["change_draws_high_ml"], "mL"
             )
             for r in table().to_dict("records")
         ]
@@ -347,7 +353,7 @@ def _changes(
         ),
         table,
         lambda: figures.influence_figure(bars(), colour=figures.SUM_COLOUR, axis=axis, band=band),
-        note=f"Whiskers: {band}" if band else "",
+        note=said,
     )  # fmt: skip
 
 

@@ -426,6 +426,7 @@ def to_show(
     """
     part = table[table["measure"] == measure].head(count)
     rows: list[dict[str, Any]] = []
+    told: set[tuple[str, frozenset[str]]] = set()
     for row in part.to_dict("records"):
         own: dict[str, Any] = {"rank": row["rank"], "column": row["column"], "label": row["label"]}
         if contrast_table is None:
@@ -443,6 +444,10 @@ def to_show(
             if row["kind"] == "nominal":
                 mine = mine[mine["to_level"] == row["level"]]
             for contrast in mine.to_dict("records"):
+                pair = row["feature"], frozenset((contrast["from_level"], contrast["to_level"]))
+                if pair in told:  # the other way round, by the level that others are compared with
+                    continue
+                told.add(pair)
                 said = {"label": contrast["label"], "unit": "mL (contrast)", "is_contrast": True}
                 rows.append(own | _ends(contrast, "contrast_ml", 1.0) | said)
     columns = ["rank", "column", "label", "value_ml", "low_ml", "high_ml", "unit", "is_contrast"]

@@ -145,12 +145,16 @@ def draw_spread(volumes: pd.DataFrame, measures: Sequence[str] | None = None) ->
 
 @dataclass(frozen=True)
 class PairedSpread:
-    """5th and 95th percentile of volumes over the same latent draws of two people, mL, by volume."""
+    """Volumes over the same latent draws of two people, mL, by volume."""
 
     person: dict[str, tuple[float, float]]
+    """5th and 95th percentile."""
     change: dict[str, tuple[float, float]]
     """Of the person's volume less the baseline's, draw by draw: what both draws have in common cancels."""
     draws: int
+    person_mean: dict[str, float]
+    """Means over these draws; the brain on the screen, of one draw or without noise, need not be near."""
+    change_mean: dict[str, float]
 
 
 def paired_spread(person: ArrayLike, baseline: ArrayLike) -> PairedSpread:
@@ -170,15 +174,26 @@ def paired_spread(person: ArrayLike, baseline: ArrayLike) -> PairedSpread:
             expected="the same draws and volumes of both people",
             got=f"{own.shape} and {other.shape}",
         )
-    return PairedSpread(_ends(own), _ends(own - other), len(own))
+    changes = own - other
+    return PairedSpread(_ends(own), _ends(changes), len(own), _means(own), _means(changes))
+
+
+def _every(ml: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Volumes in the order of `MEASURES`, of tissues and regions (draws, volumes)."""
+    tissues, regions = ml[:, : len(TISSUES)], ml[:, len(TISSUES) :]
+    return np.concatenate([tissues, tissues.sum(axis=1, keepdims=True), regions], axis=1)
 
 
 def _ends(ml: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
-    """Ends of the spread by volume, of tissues and regions (draws, volumes)."""
-    tissues, regions = ml[:, : len(TISSUES)], ml[:, len(TISSUES) :]
-    every = np.concatenate([tissues, tissues.sum(axis=1, keepdims=True), regions], axis=1)
-    low, high = np.percentile(every, SPREAD, axis=0)
-    return {v: (float(low[k]), float(high[k])) for k, v in enumerate(MEASURES[: every.shape[1]])}
+    """Ends of the spread by volume."""
+    low, high = np.percentile(_every(ml), SPREAD, axis=0)
+    return {v: (float(low[k]), float(high[k])) for k, v in enumerate(MEASURES[: len(low)])}
+
+
+def _means(ml: NDArray[np.float64]) -> dict[str, float]:
+    """Means over draws by volume."""
+    found = _every(ml).mean(axis=0)
+    return {v: float(found[k]) for k, v in enumerate(MEASURES[: len(found)])}
 
 
 def trajectory(

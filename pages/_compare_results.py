@@ -83,8 +83,8 @@ def _with_regions(by_name: Mapping[str, pd.DataFrame]) -> None:
             f'<tr data-region="{key}"><th title="{title}"><i style="background:{colour}"></i>{title}</th>{cells}</tr>'
         )
     st.html(
-        f'<table class="volumes scenarios by-region"><thead><tr><th>mL, mean over draws</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f'<div class="wide"><table class="volumes scenarios by-region"><thead><tr><th>mL, mean over draws</th>{heads}'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -44,7 +44,7 @@ def person_controls(pack: Pack) -> _state.Person:
         )  # fmt: skip
         words = text.casefold().split()
     st.caption("Grey: range of the training people. n/a: not known, filled in from age and sex.")
-    _differences(pack, held["person"])
+    differences = st.empty()  # filled once the controls have said who the person is
     top = order[:TOP] if many and not words else []
     groups = {"most influential": top} if top else {}
     groups |= {g: [n for n in order if n not in top and controls[n].group == g] for g in GROUPS}
@@ -62,6 +62,7 @@ def person_controls(pack: Pack) -> _state.Person:
             with place:
                 for one in mine if place.open else ():
                     held["person"][one.name] = _control(pack, one, held)
+    _differences(differences, pack, held["person"])
     if not found:
         st.info("No feature has all of these words in its name, label or description.")
     return held["person"]
@@ -73,12 +74,12 @@ def _matches(pack: Pack, one: Control, words: list[str]) -> bool:
     return all(w in said for w in words)
 
 
-def _differences(pack: Pack, person: _state.Person) -> None:
+def _differences(place: Any, pack: Pack, person: _state.Person) -> None:
     """Which features the person and the baseline differ in; their controls may be in closed groups."""
     other = _state.baseline(pack)[0]
     names = [pack.schema.feature(n).label for n in sidebar_order(pack) if person.get(n) != other.get(n)]
     said = f"{len(names) or 'No'} feature{'s' * (len(names) > 1)} differ{'s' * (len(names) < 2)} from the baseline"
-    st.caption(said, help=", ".join(names) or None)  # always one line, so that nothing moves under the mouse
+    place.caption(said, help=", ".join(names) or None)  # always one line: nothing moves under the mouse
 
 
 def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:

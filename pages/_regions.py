@@ -57,7 +57,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> _volumes.Fil
 
 def _row(region: RegionOfInterest, ml: float, base: float, words: str, spread: PairedSpread | None) -> str:
     digits = 0 if ml >= 100 else 1
-    own, paired = (spread.person[region.name], spread.change[region.name]) if spread else (None, None)
+    own, paired = _volumes.spread_of(spread, region.name)
     return (
         f'<tr data-region="{region.name}"><th title="{region.title}">'
         f'<i style="background:{BY_NAME[region.tissue].colour}"></i>{region.title}</th>'

@@ -17,10 +17,12 @@ from csegsynth_core.tissue import ALL
 from csegsynth_core.uncertainty import PairedSpread
 
 _ROW_PX = 38
-SPREAD = f"5th to 95th percentile of {SPREAD_DRAWS} latent draws of this person: what the model leaves open"
+SPREAD = (
+    f"Mean, 5th to 95th percentile of {SPREAD_DRAWS} latent draws of this person: what the model leaves open"
+)
 PAIRED = (
-    f"5th to 95th percentile of the difference over {SPREAD_DRAWS} latent draws, each the same for both people: what "
-    "the model leaves open of the change"
+    f"Mean, and 5th to 95th percentile, of the difference over {SPREAD_DRAWS} latent draws, each the same for both "
+    "people: what the model leaves open of the change. Above it: of the brains shown, which are one draw of each"
 )
 _STRIP_HEAD = (
     '<div class="strip-head">Centiles 5–95, 25–75, median<br><b>●</b> person, '
@@ -29,6 +31,9 @@ _STRIP_HEAD = (
 _NAMES = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {
     TOTAL: ("WM+GM+CSF", "sum", figures.SUM_COLOUR)
 }
+
+Ends = tuple[float, float, float] | None
+"""Mean, lower and upper end over draws; None before they are known."""
 
 Fill = Callable[[PairedSpread | None], None]
 """Shows volumes, with their spread over draws or, None, before it is known."""
@@ -62,18 +67,22 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Fill:
 def _table(pack: Pack, person: Brain, baseline: Brain, label: str, spread: PairedSpread | None) -> str:
     """Volumes with their change, both with their spread over draws, and centiles (HTML)."""
     age, sex, who = alike(pack, person)
-    among = html.escape(f"among {who}" if who else "")
+    among = ""
+    if who:
+        few = f'<em class="spread">curves of {pack.centiles.people(sex)} people</em>'
+        among = f'<span title="{html.escape(who, quote=True)}">among {html.escape(who.split(" (")[0])}</span>{few}'
     rows = []
     for key, (short, title, colour) in _NAMES.items():
         ml, base = volume_ml(person, key), volume_ml(baseline, key)
+        own, paired = spread_of(spread, key)
         words = ""
         if age is not None:
             words = figures.centile_words(pack.centiles.centile_of(key, age, sex, ml))
         rows.append(
             f'<tr data-volume="{key}"><th><i style="background:{colour}"></i>{short}<small>{title}</small></th>'
-            f'<td><span class="ml">{ml:.1f}</span>{ends(spread and spread.person[key], 0)}</td>'
+            f'<td><span class="ml">{ml:.1f}</span>{ends(own, 0)}</td>'
             f"<td>{100 * ml / person.total_ml:.1f}</td>"
-            f"<td>{change(ml - base)}{ends(spread and spread.change[key], 1, signed=True)}</td>"
+            f"<td>{change(ml - base)}{ends(paired, 1, signed=True)}</td>"
             f'<td class="words">{words}</td></tr>'
         )
     return (
@@ -98,6 +107,13 @@ def _strips(
     return rows
 
 
+def spread_of(spread: PairedSpread | None, key: str) -> tuple[Ends, Ends]:
+    """Mean and ends over draws of a volume and of its change."""
+    if spread is None:
+        return None, None
+    return (spread.person_mean[key], *spread.person[key]), (spread.change_mean[key], *spread.change[key])
+
+
 def change(value: float) -> str:
     """A change with its sign, one digit after the point."""
     text = f"{value:+.1f}".replace("-", "−")
@@ -106,22 +122,23 @@ def change(value: float) -> str:
 
 def heads(label: str) -> tuple[str, str]:
     """Heads of the columns of volumes and of their changes, with what stands below each number (HTML)."""
-    own = f'<td title="{SPREAD}">mL<em class="spread">5–95 % of draws</em></td>'
-    change = (
-        f'<td title="To the {html.escape(label)}. {PAIRED}">Δ mL<em class="spread">5–95 % of draws</em></td>'
+    below = '<em class="spread">mean (5–95 %) of draws</em>'
+    return (
+        f'<td title="{SPREAD}">mL{below}</td>',
+        f'<td title="To the {html.escape(label)}. {PAIRED}">Δ mL{below}</td>',
     )
-    return own, change
 
 
-def ends(pair: tuple[float, float] | None, digits: int, *, signed: bool = False) -> str:
-    """`601–731`, of changes `−47 to −31`, below a number (HTML); dots where they are not known yet."""
-    if pair is None:
+def ends(found: Ends, digits: int, *, signed: bool = False) -> str:
+    """Mean and ends below a number (HTML): `662 (601–731)`, of changes `−39 (−47 to −31)`; dots where they are not
+    known yet."""
+    if found is None:
         return '<em class="spread">…</em>'
-    low, high = (f"{v:{'+' if signed else ''}.{digits}f}".replace("-", "−") for v in pair)
     zero = f"{0:.{digits}f}"
-    low, high = (zero if v.lstrip("+−") == zero else v for v in (low, high))
+    texts = [f"{v:{'+' if signed else ''}.{digits}f}".replace("-", "−") for v in found]
+    mean, low, high = (zero if v.lstrip("+−") == zero else v for v in texts)
     said = (low if low == high else f"{low} to {high}") if signed else f"{low}–{high}"
-    return f'<em class="spread">{said}</em>'
+    return f'<em class="spread">{mean if low == high else f"{mean} ({said})"}</em>'
 
 
 def beyond_reference(pack: Pack, person: Brain) -> list[str]:

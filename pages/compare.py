@@ -17,6 +17,12 @@ _link.routed()
 # lower pictures, so that nothing scrolls in a window of 1280 × 800.
 LEAST_PX, PER_ROW = 150, 3
 
+TITLE = "<h1>Compare"
+NOTICE = _about.notice(
+    "± and whiskers: spread over latent draws, 1 SD. Associations among people, not effects of changing somebody's "
+    "life."
+)
+
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
 seed = _state.memory(pack)["seed"]
@@ -27,16 +33,14 @@ try:
     brains = {name: _state.brain_of(pack, one, seed) for name, one in people.items()}
     table = _compare_results.volumes(pack, people, draws, seed, regions)
 except CSegSynthError as error:
+    head.html(f"{TITLE}</h1>{NOTICE}")
     _about.show_error(error)
     st.stop()
 with head:
     st.html(
-        "<h1>Compare <small>scenarios share their latent draws and differ by features alone · "
-        f"{draws} draws from {seed}</small></h1>"
-        + _about.notice(
-            "± and whiskers: spread over latent draws, 1 SD. Associations among people, not effects of changing "
-            "somebody's life."
-        )
+        f"{TITLE} <small>scenarios share their latent draws and differ by features alone · pictures: draw {seed}"
+        f"{', without noise' if seed == 0 else ''} · volumes: mean of {draws} draws from {seed}</small></h1>"
+        + NOTICE
     )
     _compare_export.popover(pack, table, brains, regions=regions)
 _notes.strip(_notes.of_scenarios(pack, brains), shown=1)

@@ -79,6 +79,7 @@ try:
             gradients=_influence_people.gradients_of, contrasts=_influence_people.contrasts_of,
         )  # fmt: skip
 except CSegSynthError as error:
+    head.html("<h1>Feature influence</h1>" + _about.notice(_influence_people.NO_EFFECTS))
     _about.show_error(error)
     st.stop()
 shown, mapped, band, n, sampled = (
@@ -90,9 +91,7 @@ with head:
         f"<h1>Feature influence <small>gradient of {MEASURES[measure]} volume · {escape(about)}"
         f"{f' · n = {n}' if n > 1 else ''} · {draws} draw{'s' * (draws > 1)} from {seed}"
         f"{f' · {sampled}' if sampled else ''}</small></h1>"
-        + _about.notice(
-            f"Associations that the model learned, not effects. {f'Whiskers: {band}.' if band else ''}"
-        )
+        + _about.notice(f"{_influence_people.NO_EFFECTS} {f'Whiskers: {band}.' if band else ''}")
     )
     _influence_export.popover(pack, computed)
 if whose != "person":

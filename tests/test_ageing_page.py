@@ -439,13 +439,14 @@ def test_overlays_are_called_by_what_differs(pack) -> None:
     assert sweep_report.overlay_names(pack.schema, person, 0, [far]) == ["A (height 164.2 cm +2)"]
 
 
-def test_the_film_has_evenly_spaced_ages(pack) -> None:
+def test_the_film_has_evenly_spaced_ages_and_the_last(pack) -> None:
     person = pack.encoder.default_person(sex="F")
     for stop, step, count, wanted in (
         (80, 2, 13, [20, 26, 32, 38, 44, 50, 56, 62, 68, 74, 80]),
         (50, 5, 13, [20, 25, 30, 35, 40, 45, 50]),
         (47, 5, 13, [20, 25, 30, 35, 40, 45]),
-        (47, 5, 3, [20, 35]),
+        (47, 5, 3, [20, 35, 45]),
+        (88, 1, 8, [20, 30, 40, 50, 60, 70, 80, 88]),
     ):
         one = SimpleNamespace(plan=Plan(20, stop, step, ("ideal",)))
         one.features = path(pack, person, "ideal", one.plan.ages).assign(scenario="ideal")

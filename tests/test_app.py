@@ -84,9 +84,9 @@ def test_opens_with_a_typical_brain(app, pack) -> None:
     assert "intracranial" not in text.casefold()
     assert 'class="notes"' not in text
     assert len(app.get("plotly_chart")) == 2
-    ranges = re.findall(r'class="spread">(\d+)–(\d+)<', text)
+    ranges = re.findall(r'class="spread">(\d+) \((\d+)–(\d+)\)<', text)
     assert len(ranges) == 4
-    assert all(int(low) < int(high) for low, high in ranges)
+    assert all(int(low) < int(mean) < int(high) for mean, low, high in ranges)
 
 
 def test_every_feature_has_a_control(app, pack) -> None:
@@ -157,6 +157,21 @@ def test_a_baseline_is_kept(app) -> None:
     assert re.findall(same, _html(app)) == [("±0.0", "0.0")] * 4
 
 
+def test_what_differs_is_said_of_the_person_shown(app) -> None:
+    """Not of the one before: after a change of sex the baseline is another one, too."""
+    said = [c.value for c in app.caption if "from the baseline" in c.value]
+    assert said == ["No feature differs from the baseline"]
+    _by_label(app.slider, "Age").set_value(70.0).run()
+    assert [c.value for c in app.caption if "from the baseline" in c.value] == [
+        "1 feature differs from the baseline"
+    ]
+    sex = _by_label([*app.get("button_group"), *app.segmented_control], "Sex")
+    sex.set_value("M" if sex.value == "F" else "F").run()
+    assert not app.exception
+    (found,) = [c.value for c in app.caption if "from the baseline" in c.value]
+    assert int(found.split()[0]) >= 3, "age, and height and weight, which stayed"
+
+
 def test_the_spread_over_draws_stands_beside_volumes_changes_and_regions(app, pack) -> None:
     person = _typical(pack, pack.encoder.levels["sex"].mode)
     app.session_state["regions"] = True
@@ -171,8 +186,10 @@ def test_the_spread_over_draws_stands_beside_volumes_changes_and_regions(app, pa
     for key in ("gm", "wm+gm+csf", "ventricles", "cortical_gm"):
         row = re.search(rf'<tr data-(?:volume|region)="{re.escape(key)}">.*?</tr>', text)[0].replace("−", "-")
         own, paired = re.findall(r'<em class="spread">([^<]*)</em>', row)
-        assert [float(v) for v in own.split("–")] == pytest.approx(spread.person[key], abs=0.51)
-        assert [float(v) for v in paired.split(" to ")] == pytest.approx(spread.change[key], abs=0.051)
+        wanted = spread.person_mean[key], *spread.person[key]
+        assert [float(v) for v in re.split(r"[ (–)]+", own)[:3]] == pytest.approx(wanted, abs=0.51)
+        wanted = spread.change_mean[key], *spread.change[key]
+        assert [float(v) for v in re.split(r" to |[ ()]+", paired)[:3]] == pytest.approx(wanted, abs=0.051)
     strips = json.loads(app.get("plotly_chart")[-1].proto.spec)
     line = next(t for t in strips["data"] if t.get("hovertemplate", "").startswith("GM spread over draws"))
     assert line["x"] == pytest.approx(spread.person["gm"], abs=1e-3)
@@ -278,11 +295,14 @@ def test_a_bad_table_names_row_and_column(app) -> None:
 def test_people_of_a_table(pack) -> None:
     from pages._table import people_of
 
-    people = people_of(pack, b"participant_id,age,sex\n7,40,F\n", "a.csv")
+    people, unknown = people_of(pack, b"participant_id,age,sex,shoe\n7,40,F,44\n", "a.csv")
+    assert unknown == ["shoe"]
     person, notes = people["sub-7"]
     assert (person["age"], person["sex"], person["height"], notes) == (40.0, "F", None, [])
-    with pytest.raises(TableError, match=r"a\.csv.*shoe"):
-        people_of(pack, b"participant_id,age,shoe\n7,40,44\n", "a.csv")
+    with pytest.raises(TableError, match=r"a\.csv.*age.*not a number"):
+        people_of(pack, b"participant_id,age,shoe\n7,old,44\n", "a.csv")
+    with pytest.raises(TableError, match="none of the features"):
+        people_of(pack, b"participant_id,shoe\n7,44\n", "a.csv")
 
 
 def test_damaged_and_missing_packs_end_in_a_message(pack, tmp_path, monkeypatch) -> None:

@@ -50,6 +50,8 @@ ENDS = PairedSpread(
     person={v: (ml - 9.0, ml + 9.0) for v, ml in zip(MEASURES, range(500, 800, 20), strict=False)},
     change={v: (ml - 30.0, ml - 28.0) for v, ml in zip(MEASURES, range(0, 300, 20), strict=False)},
     draws=10,
+    person_mean={v: float(ml) for v, ml in zip(MEASURES, range(500, 800, 20), strict=False)},
+    change_mean={v: ml - 29.0 for v, ml in zip(MEASURES, range(0, 300, 20), strict=False)},
 )
 """As if of draws; changes of some volumes lie outside."""
 
@@ -234,6 +236,7 @@ def test_tables_hold_the_numbers_of_the_figures(pack, brains, everything_shown) 
         own, paired = ENDS.person[volume], ENDS.change[volume]
         assert tuple(volumes.loc[volume, ["draws_low_ml", "draws_high_ml"]]) == own
         assert tuple(volumes.loc[volume, ["change_draws_low_ml", "change_draws_high_ml"]]) == paired
+        assert volumes.loc[volume, "change_draws_mean_ml"] == ENDS.change_mean[volume]
     assert (volumes["draws"] == 10).all()
     voxels = everything_shown["difference_gm"].table()
     assert set(voxels["plane"]) == {"sagittal", "coronal", "axial"}
@@ -356,8 +359,14 @@ def test_the_person_zip_opens_everywhere_and_repeats_itself(
     person, base = brains
     scenario = Scenario(pack.name, pack.hash, dict(person.features), seed=3).to_json()
     shown = [everything_shown["volumes"]]
-    payload = page_export.person_zip(pack, shown, person, base, scenario=scenario)
+    payload = page_export.person_zip(
+        pack, shown, person, base, label="somebody older", draws=10, scenario=scenario
+    )
     archive = zipfile.ZipFile(io.BytesIO(payload))
+    methods = archive.read("methods.txt").decode()
+    who = page_figures.alike(pack, person)[2]
+    assert "compared with a baseline: somebody older (" in methods and "over 10 latent draws" in methods
+    assert f"training people's prepared maps: {who}, by restricted quantile regression" in methods
     names = set(archive.namelist())
     for end in ("svg", "pdf", "png", "csv", "html"):
         assert f"figures/volumes.{end}" in names
@@ -368,7 +377,8 @@ def test_the_person_zip_opens_everywhere_and_repeats_itself(
     _run(archive, tmp_path, monkeypatch)
     told = pd.read_csv(tmp_path / "volumes.csv").set_index("participant_id")
     again = pd.read_csv(tmp_path / "again" / "volumes.tsv", sep="\t").set_index("participant_id")
-    assert np.allclose(again.loc[told.index, list(TISSUES)], told[list(TISSUES)], atol=2e-3)
+    names = [*TISSUES, "wm_gm_csf"]
+    assert np.allclose(again.loc[told.index, names], told[names], atol=2e-3)
     for label in ("WM", "GM", "CSF"):
         name = (
             f"sub-synthetic/anat/sub-synthetic_space-{grid.SPACE}_label-{label}_desc-synthetic_probseg.nii.gz"
@@ -388,8 +398,10 @@ def test_the_scenarios_zip_repeats_its_means(pack, brains, tmp_path, monkeypatch
     archive = zipfile.ZipFile(io.BytesIO(payload))
     assert sum(n.endswith("_probseg.nii.gz") for n in archive.namelist()) == 6
     _run(archive, tmp_path, monkeypatch)
-    again = pd.read_csv(tmp_path / "again_volumes" / "volumes.tsv", sep="\t").groupby("participant_id").mean()
-    told = pd.read_csv(tmp_path / "volumes.csv").query("measure in ('wm', 'gm', 'csf')")
+    again = pd.read_csv(tmp_path / "again_volumes" / "volumes.tsv", sep="\t")
+    again = again.groupby("participant_id").mean(numeric_only=True)
+    told = pd.read_csv(tmp_path / "volumes.csv").query("measure in ('wm', 'gm', 'csf', 'wm_gm_csf')")
+    assert len(told) == 8
     for row in told.to_dict("records"):
         assert again.loc[row["participant_id"], row["measure"]] == pytest.approx(row["mean_ml"], abs=0.01)
 
@@ -483,7 +495,8 @@ def test_the_cohort_zip_repeats_the_person_and_says_where_they_lie(
     _run(archive, tmp_path, monkeypatch)
     told = pd.read_csv(tmp_path / "volumes.csv").set_index("participant_id")
     again = pd.read_csv(tmp_path / "again" / "volumes.tsv", sep="\t").set_index("participant_id")
-    assert np.allclose(again.loc[told.index, list(TISSUES)], told[list(TISSUES)], atol=2e-3)
+    names = [*TISSUES, "wm_gm_csf"]
+    assert np.allclose(again.loc[told.index, names], told[names], atol=2e-3)
     assert len(pd.read_csv(tmp_path / "features.csv")) == len(pack.schema.names)
     readme = (tmp_path / "README.txt").read_text("utf-8")
     assert f"{page_export.COHORT_GIVES} from the command line" in readme and "same numbers" not in readme

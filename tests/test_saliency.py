@@ -293,6 +293,13 @@ def test_natural_units_show_gradients_and_contrasts_apart(toy, people) -> None:
     assert (units["age"], units["height"], units["sex"]) == ("mL per year", "mL per cm", "mL (contrast)")
     assert "Sex: female − male" in set(shown["label"])
     assert shown.loc[shown["unit"] == "mL (contrast)", "is_contrast"].all()
+    whole = whole[whole["measure"] == "wm"]
+    columns = list(whole["column"])
+    every = saliency.to_show(whole, saliency.contrasts(toy, people, columns), "wm", len(columns))
+    pairs = [label.partition(": ") for label in every.loc[every["is_contrast"], "label"]]
+    assert len({(name, frozenset(levels.split(" − "))) for name, _, levels in pairs}) == len(pairs)
+    levels = len(toy.encoder.levels["marital_status"].counts)
+    assert sum(name.startswith("Marital") for name, *_ in pairs) == levels - 1, "each pair once"
 
 
 def test_a_unit_beyond_the_spread_of_a_feature_is_divided(toy, people) -> None:

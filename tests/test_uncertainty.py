@@ -108,6 +108,8 @@ def test_the_spread_of_a_difference_is_of_the_same_draws(rng) -> None:
     found = paired_spread(person, base)
     assert found.draws == 10 and list(found.person) == list(found.change) == list(MEASURES)
     assert found.person["wm"] == tuple(np.percentile(person[:, 0], (5, 95)))
+    assert found.change_mean["csf"] == pytest.approx((person[:, 2] - base[:, 2]).mean())
+    assert found.person_mean["wm+gm+csf"] == pytest.approx(person[:, :3].sum(axis=1).mean())
     assert found.change["csf"] == tuple(np.percentile(person[:, 2] - base[:, 2], (5, 95)))
     total = (person - base)[:, :3].sum(axis=1)
     assert found.change["wm+gm+csf"] == pytest.approx(np.percentile(total, (5, 95)))

@@ -78,6 +78,12 @@ class Reference:
     """Columns `volume`, `age` (years), `c5`, `c25`, `c50`, `c75`, `c95` (mL)."""
 
 
+def _percent_of(lines: Sequence[Line], age_units: str) -> str:
+    """`% since 21 years`: since each line's first age where these differ."""
+    firsts = {float(one.data["age"].min()) for one in lines}
+    return "% since " + (f"{firsts.pop():g} {age_units}" if len(firsts) == 1 else "the first age")
+
+
 def mixed(colour: str, towards: str, share: float) -> str:
     """A colour mixed with a share of another, both `#RRGGBB`."""
     rgb = (1 - share) * hex_rgb(colour) + share * hex_rgb(towards)
@@ -223,9 +229,11 @@ def trajectory_figure(
         name, _, rest = title.partition(", ")
         rest = f" {rest}" if rest and across < ACROSS else ""
         size = 12 if across == ACROSS else 13
-        said = f"<b>{name}</b>{rest}" + ("" if across == ACROSS else f", {UNITS[unit]}")
+        units = UNITS["ml"] if unit == "ml" else _percent_of(lines, age_units)
+        rest = rest if unit == "ml" else ""  # no room for both
+        said = f"<b>{name}</b>{rest}" + ("" if across == ACROSS else f", {units}")
         if across == ACROSS and column == 0:  # no room in the titles
-            layout[f"yaxis{suffix}"]["title"] = {"text": UNITS[unit], "standoff": 2, "font": {"size": 12}}
+            layout[f"yaxis{suffix}"]["title"] = {"text": units, "standoff": 2, "font": {"size": 12}}
         layout["annotations"].append(
             {"x": left, "y": min(bottom_at + tall, 1.0), "xref": "paper", "yref": "paper", "xanchor": "left"}
             | {"yshift": 3, "yanchor": "bottom", "showarrow": False, "font": {"size": size}, "align": "left"}
