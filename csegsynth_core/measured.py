@@ -8,7 +8,7 @@ this was written are shown as they are rather than dropped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -148,6 +148,8 @@ _HEADS: Final[dict[str, tuple[str, str]]] = {
     "influence": ("Feature", "Change, mL"),
 }
 """Further measurement → heads of its first column and of single values."""
+_NAMED: Final = 3
+"""Columns in which others are best, beyond which they are counted."""
 _SPLITS: Final = {"test": "people kept aside", "all": "everybody in the cohort"}
 
 TABLES: Final = ("volumes", "images", "regions", "achievable", "memorisation")
@@ -163,6 +165,8 @@ _SKIPPED: Final = frozenset(
 def tidy(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """Every number of the tables by method.
 
+    Beside the best achievable errors stand those of `volumes` of every method that has a ratio to them.
+
     Returns:
         Columns `table` (one of `TABLES`; with a prefix where evaluations are nested, such as `test/volumes`),
         `method`, `part` (tissue, region, or `brain`), `metric`, `value`, `low`, `high` (95 % interval over people,
@@ -173,6 +177,8 @@ def tidy(metrics: Mapping[str, Any]) -> pd.DataFrame:
         for table in TABLES:
             for method, parts in _items(found.get(table)):
                 rows += _rows(f"{prefix}{table}", method, parts)
+                if table == "achievable":
+                    rows += _errors_beside(f"{prefix}{table}", method, parts, found.get("volumes"))
         rows += _rows(f"{prefix}images", "floor", found.get("floors"))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -219,25 +225,70 @@ def corrected(pairs: pd.DataFrame) -> pd.Series:
 
 
 def regions_said(metrics: Mapping[str, Any]) -> str:
-    """In how many regions CSegSynth's absolute error is smaller or larger than a regression's; empty without them."""
-    pairs = paired(metrics, "paired_regions")
-    pairs = pairs[pairs["table"] == "paired_regions"]
-    pairs = pairs.assign(p_holm=corrected(pairs))
+    """In which regions a regression's absolute error is significantly smaller than CSegSynth's, before and after
+    Holm's correction; empty without paired tests of regressions."""
+    pairs = _region_pairs(metrics)
     shown = pairs[pairs["method"].isin(REGRESSIONS)]
     if shown.empty:
         return ""
-
-    def counts(rows: pd.DataFrame) -> str:
-        return f"{len(rows)} ({int((rows['p'] < SIGNIFICANT).sum())}; {int((rows['p_holm'] < SIGNIFICANT).sum())})"
-
-    told = [
-        f"{name_of(str(method))} in {counts(own[own['difference_ml'] > 0])} and worse in "
-        f"{counts(own[own['difference_ml'] < 0])}"
-        for method, own in shown.groupby("method", sort=False)
-    ]
+    better, of = shown[shown["difference_ml"] > 0], shown["part"].nunique()
+    found = better[better["p"] < SIGNIFICANT]
+    test = f"(MAE, paired, p < {SIGNIFICANT})"
+    if found.empty:
+        return f"No regression has significantly smaller errors than CSegSynth {test} in any of {of} regions."
+    corrected_for = f"after Holm's correction for {int(pairs['p'].notna().sum())} tests"
     return (
-        f"Regions (MAE), of {shown['part'].nunique()}, better than CSegSynth (of these with p < {SIGNIFICANT}; also "
-        f"after Holm's correction for {int(pairs['p'].notna().sum())} tests): {', '.join(told)}."
+        f"A regression has significantly smaller errors than CSegSynth {test} in {found['part'].nunique()} of {of} "
+        f"regions ({_by_method(found)}), {corrected_for} in {_numbered(better[better['p_holm'] < SIGNIFICANT])}."
+    )
+
+
+def regions_counted(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """In how many regions each other method's absolute error is smaller (`better`) or larger (`worse`) than
+    CSegSynth's, in how many of these with p < `SIGNIFICANT`, and after Holm's correction.
+
+    Returns:
+        A row for each method, named as people call it; empty without paired tests of regions.
+    """
+    rows = {}
+    for method, own in _region_pairs(metrics).groupby("method", sort=False):
+        rows[name_of(str(method))] = {
+            f"{which}{sign}": int((wanted & certain).sum())
+            for which, wanted in (("better", own["difference_ml"] > 0), ("worse", own["difference_ml"] < 0))
+            for sign, certain in (
+                ("", True),
+                (f", p < {SIGNIFICANT}", own["p"] < SIGNIFICANT),
+                (", after Holm", own["p_holm"] < SIGNIFICANT),
+            )
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+COUNTED: Final = (
+    "In how many regions each other method's absolute error is smaller (better) or larger (worse) than CSegSynth's, "
+    f"on the same people; in how many of these with p < {SIGNIFICANT}, and after Holm's correction for all tests."
+)
+"""What `regions_counted` holds."""
+
+
+def _region_pairs(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Paired differences of regions with p after Holm's correction for all of their tests."""
+    pairs = paired(metrics, "paired_regions")
+    pairs = pairs[pairs["table"] == "paired_regions"]
+    return pairs.assign(p_holm=corrected(pairs))
+
+
+def _numbered(found: pd.DataFrame) -> str:
+    """`2 (Ridge regression in Deep GM and Cerebellum)`, or `none`."""
+    return f"{found['part'].nunique()} ({_by_method(found)})" if len(found) else "none"
+
+
+def _by_method(found: pd.DataFrame) -> str:
+    """Regions of each method, counted where they are more than `_NAMED`."""
+    return "; ".join(
+        f"{name_of(str(method))} in "
+        + (_listed([PARTS.get(str(p), str(p)) for p in parts]) if len(parts) <= _NAMED else str(len(parts)))
+        for method, parts in found.groupby("method", sort=False)["part"]
     )
 
 
@@ -292,63 +343,64 @@ def worded(key: str, table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFr
 
 
 def summary(metrics: Mapping[str, Any]) -> list[str]:
-    """What the tables say of CSegSynth in a few sentences, and what it is not best at; empty without measurements.
+    """What the tables say of CSegSynth: in how many columns it is best, and who is in the others; then
+    `regions_said`. Empty without measurements.
 
-    Errors of volumes are means over draws; single draws and CSegSynth's other rows are not compared. Of regions, the
-    generative models are ranked, and regressions are told of by `regions_said`.
+    Errors of volumes are means over draws; single draws and CSegSynth's other rows are not compared. Of images and
+    regions, the generative models are ranked.
     """
     whole = tidy(metrics)
     whole = whole[~whole["method"].isin(REFERENCES) & ~whole["method"].str.endswith("_single_draw")]
     whole = whole[(whole["method"] == OWN) | ~whole["method"].str.startswith(f"{OWN}_")]
-    people = "people kept aside" if metrics.get("split") == "test" else "people"
     count = metrics.get("n_validation", metrics.get("n"))
+    people = "people kept aside" if metrics.get("split") == "test" else "people"
     volumes = whole[(whole["table"] == "volumes") & (whole["metric"] == "mape")]
+    images = whole[whole["table"] == "images"]
     regions = whole[
         (whole["table"] == "regions") & (whole["metric"] == "mape") & ~whole["method"].isin(REGRESSIONS)
     ]
-    said = [
-        _over_ridge(volumes, f"{count} {people}" if count else people),
-        _placed(whole[whole["table"] == "images"], "Table I"),
-        _placed(regions, "Regions (MAPE)"),
-        regions_said(metrics),
+    placed = [
+        _placed(volumes, "volumes", "MAPE", "methods"),
+        _placed(images, "columns of images", "Table I", "generative models"),
+        _placed(regions, "regions", "MAPE", "generative models"),
     ]
-    return [s for s in said if s]
+    whom = f"Measured on {count} {people}, " if count else ""
+    told = _listed([p for p in placed if p])
+    ranks = f"{whom}CSegSynth is best in {told}." if told else ""
+    return [s for s in (ranks, regions_said(metrics)) if s]
 
 
-def _over_ridge(volumes: pd.DataFrame, people: str) -> str:
-    """Errors over ridge regression's, and whose errors are least."""
-    own, ridge = (volumes[volumes["method"] == m].set_index("part")["value"] for m in (OWN, "ridge"))
-    ratios = (own / ridge).dropna()
-    if ratios.empty:
+def _placed(rows: pd.DataFrame, columns: str, measure: str, models: str) -> str:
+    """In how many columns CSegSynth is the best of the models, and who is in the others; these are named where they
+    are of several metrics or no more than `_NAMED`.
+
+    Args:
+        columns, measure, models: what they are called.
+    """
+    leaders, count = _leaders(rows), rows["method"].nunique()
+    if count < 2 or OWN not in set(rows["method"]):
         return ""
-    shown = ", ".join(f"{PARTS.get(p, p)} {ratios[p]:.2f}" for p in own.index if p in ratios)
-    least: dict[str, list[str]] = {}
-    for (_, part), methods in _leaders(volumes).items():
-        for method in methods:
-            least.setdefault(name_of(method), []).append(PARTS.get(part, part))
-    whose = "; ".join(f"{name} in {', '.join(parts)}" for name, parts in least.items())
-    return (
-        f"Volumes, {people}: error (MAPE) of CSegSynth over ridge regression's: {shown}. "
-        f"Least error of all methods: {whose}."
-    )
-
-
-def _placed(rows: pd.DataFrame, title: str) -> str:
-    """In how many columns CSegSynth is the best model; of several metrics, those in which others are better."""
-    leaders, models = _leaders(rows), set(rows["method"])
-    if len(models) < 2 or OWN not in models:
-        return ""
-    better: dict[str, list[str]] = {}
-    lost = {key: methods for key, methods in leaders.items() if OWN not in methods}
-    for (metric, _), methods in lost.items():
-        names = better.setdefault(metric_of(metric)[0], [])
-        names += [name for name in map(name_of, methods) if name not in names]
-    whose = "; ".join(f"{', '.join(names)} in {metric}" for metric, names in better.items())
+    better: dict[str, dict[str, list[str]]] = {}
+    for (metric, part), methods in leaders.items():
+        for method in methods if OWN not in methods else ():
+            better.setdefault(name_of(method), {}).setdefault(metric, []).append(PARTS.get(part, part))
+    won = sum(OWN in methods for methods in leaders.values())
     several = len(set(rows["metric"])) > 1
-    return (
-        f"{title}: best of {len(models)} generative models in {len(leaders) - len(lost)} of {len(leaders)} columns"
-        + (f"; better: {whose}." if whose and several else ".")
-    )
+    if several:
+        where = [
+            ", ".join(f"{metric_of(m)[0]} of {_listed(p)}" for m, p in by.items()) for by in better.values()
+        ]
+    else:
+        lost = [p for by in better.values() for p in by.values()]
+        where = [_listed(p) if len(leaders) - won <= _NAMED else str(len(p)) for p in lost]
+    who = [f"{name} in {place}" for name, place in zip(better, where, strict=True)]
+    best_there = f"; elsewhere {', '.join(who)}" if who else ""
+    return f"{won} of {len(leaders)} {columns} ({measure}, {count} {models}{best_there})"
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`WM, GM and CSF`; empty without words."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _leaders(rows: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
@@ -454,6 +506,14 @@ def _rows(table: str, method: str, parts: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def _errors_beside(table: str, method: str, parts: Any, volumes: Any) -> list[dict[str, Any]]:
+    """A method's mean absolute errors of volumes, in the tissues where a table tells only their ratio."""
+    errors = dict(_items(dict(_items(volumes)).get(method)))
+    lacking = [part for part, numbers in _items(parts) if "mae_ml" not in dict(_items(numbers))]
+    told = {part: dict(_items(errors.get(part))).get("mae_ml") for part in lacking}
+    return _rows(table, method, {part: {"mae_ml": mae} for part, mae in told.items() if mae is not None})
+
+
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
@@ -482,6 +542,10 @@ def _word(text: str, names: Mapping[str, str]) -> str:
 
 
 def _said(value: Any) -> str:
+    if isinstance(value, Mapping) and "difference_ml" in value:
+        difference, low, high, p = (_number(value.get(k)) for k in ("difference_ml", "low", "high", "p"))
+        interval = "" if math.isnan(low) else f" [{number(low, 'mae_ml')}, {number(high, 'mae_ml')}]"
+        return f"{number(difference, 'mae_ml')}{interval}, p {p_value(p)}".replace("-", "−")
     if isinstance(value, Mapping):
         value = value.get("value", ", ".join(f"{k} {_said(v)}" for k, v in value.items()))
     if isinstance(value, list | tuple):

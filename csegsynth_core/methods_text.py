@@ -28,16 +28,17 @@ SYMBOLS: Final = (
 EQUATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "Eq. 6 · pre-training: encoder and generator",
-        r"\mathcal{L}_{a1} = -D_\omega(\hat{\mathbf{x}}_{rnd}) - D_\omega(\hat{\mathbf{x}}_{rec})"
-        r" - \lambda_1 C_\eta(\hat{\mathbf{z}}_{rec}) + \lambda_2 L_{BCE}(\hat{\mathbf{x}}_{rec}, \mathbf{x})",
+        r"\begin{aligned}\mathcal{L}_{a1} = &-D_\omega(\hat{\mathbf{x}}_{rnd}) - D_\omega(\hat{\mathbf{x}}_{rec})"
+        r" - \lambda_1 C_\eta(\hat{\mathbf{z}}_{rec})\\"
+        r"&+ \lambda_2 L_{BCE}(\hat{\mathbf{x}}_{rec}, \mathbf{x})\end{aligned}",
         "Drawn and rebuilt brains should pass as real, codes should pass as normal draws, and a rebuilt brain should "
         "equal its original voxel by voxel.",
     ),
     (
         "Eq. 7 · pre-training: discriminator of maps",
-        r"\mathcal{L}_{a2} = D_\omega(\hat{\mathbf{x}}_{rnd}) + D_\omega(\hat{\mathbf{x}}_{rec})"
-        r" - 2 D_\omega(\mathbf{x})"
-        r" + \lambda_3\left(\mathrm{GP}(\tilde{\mathbf{x}}) + \mathrm{GP}(\tilde{\mathbf{x}}')\right)",
+        r"\begin{aligned}\mathcal{L}_{a2} = &\;D_\omega(\hat{\mathbf{x}}_{rnd}) + D_\omega(\hat{\mathbf{x}}_{rec})"
+        r" - 2 D_\omega(\mathbf{x})\\"
+        r"&+ \lambda_3\left(\mathrm{GP}(\tilde{\mathbf{x}}) + \mathrm{GP}(\tilde{\mathbf{x}}')\right)\end{aligned}",
         "Real maps should score higher than drawn and rebuilt ones; the penalty keeps the score's slope near 1.",
     ),
     (
@@ -48,27 +49,27 @@ EQUATIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "Eq. 13 · fine-tuning: encoder, generator and prior network",
-        r"\begin{aligned}\mathcal{L}_{c1} = &-D_\omega(\hat{\mathbf{x}}_{cnd}) - D_\omega(\hat{\mathbf{x}}_{rec})"
-        r" - \lambda_1\left(C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})\right)\\"
+        r"\begin{aligned}\mathcal{L}_{c1} = &-D_\omega(\hat{\mathbf{x}}_{cnd}) - D_\omega(\hat{\mathbf{x}}_{rec})\\"
+        r"&- \lambda_1\left(C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})\right)\\"
         r"&+ \lambda_2\left(L1(Vol(\hat{\mathbf{x}}_{cnd}), \mathbf{v})"
         r" + L1(Vol(\hat{\mathbf{x}}_{rec}), \mathbf{v})\right)\\"
-        r"&+ \lambda_3 L_{BCE}(\hat{\mathbf{x}}_{rec}, \mathbf{x})"
-        r" + \lambda_4 TML(\mathbf{v}, Vol(\hat{\mathbf{x}}_{cnd}), Vol(\hat{\mathbf{x}}'_{cnd}))\end{aligned}",
+        r"&+ \lambda_3 L_{BCE}(\hat{\mathbf{x}}_{rec}, \mathbf{x})\\"
+        r"&+ \lambda_4 TML(\mathbf{v}, Vol(\hat{\mathbf{x}}_{cnd}), Vol(\hat{\mathbf{x}}'_{cnd}))\end{aligned}",
         "As before, for brains conditioned on features; their volumes should equal the person's, and be nearer to "
         "them than those of a brain made with disturbed features (triplet loss).",
     ),
     (
         "Eq. 14 · fine-tuning: discriminator of maps",
-        r"\mathcal{L}_{c2} = D_\omega(\hat{\mathbf{x}}_{cnd}) + D_\omega(\hat{\mathbf{x}}_{rec})"
-        r" - 2 D_\omega(\mathbf{x})"
-        r" + \lambda_5\left(\mathrm{GP}(\tilde{\mathbf{x}}) + \mathrm{GP}(\tilde{\mathbf{x}}')\right)",
+        r"\begin{aligned}\mathcal{L}_{c2} = &\;D_\omega(\hat{\mathbf{x}}_{cnd}) + D_\omega(\hat{\mathbf{x}}_{rec})"
+        r" - 2 D_\omega(\mathbf{x})\\"
+        r"&+ \lambda_5\left(\mathrm{GP}(\tilde{\mathbf{x}}) + \mathrm{GP}(\tilde{\mathbf{x}}')\right)\end{aligned}",
         "As Eq. 7, with conditioned brains in the place of drawn ones.",
     ),
     (
         "Eq. 15 · fine-tuning: discriminator of codes",
-        r"\mathcal{L}_{c3} = C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})"
-        r" - 2 C_\eta(\hat{\mathbf{z}}_{rnd})"
-        r" + \lambda_6\left(\mathrm{GP}(\tilde{\mathbf{z}}) + \mathrm{GP}(\tilde{\mathbf{z}}')\right)",
+        r"\begin{aligned}\mathcal{L}_{c3} = &\;C_\eta(\hat{\mathbf{z}}_{cnd}) + C_\eta(\hat{\mathbf{z}}_{rec})"
+        r" - 2 C_\eta(\hat{\mathbf{z}}_{rnd})\\"
+        r"&+ \lambda_6\left(\mathrm{GP}(\tilde{\mathbf{z}}) + \mathrm{GP}(\tilde{\mathbf{z}}')\right)\end{aligned}",
         "As Eq. 8, also for codes that the prior network made from features.",
     ),
 )

@@ -16,7 +16,7 @@ from csegsynth_core.figure_export import OWN_TABLE, ExportFigure, Tell, csv, peo
 from csegsynth_core.generate import Brain
 from csegsynth_core.methods_text import licences, methods_paragraph
 from csegsynth_core.pack import Pack
-from csegsynth_core.page_figures import names_of
+from csegsynth_core.page_figures import alike, names_of
 from csegsynth_core.scenario_pages import Comparison
 from csegsynth_core.scenarios import Plan
 
@@ -35,12 +35,47 @@ def person_commands(pack: Pack, seed: int) -> list[str]:
     return [command("generate", pack, "--seed", seed)]
 
 
+def centiles_methods(pack: Pack, person: Brain) -> str:
+    """Whose centiles volumes stand among and how these were found, in a sentence; empty without ages."""
+    who = alike(pack, person)[2]
+    if not who:
+        return ""
+    return (
+        "Volumes are shown among the 5th, 25th, 50th, 75th and 95th centile of training people's prepared maps: "
+        f"{who}, by restricted quantile regression on age for each sex (He 1997)."
+    )
+
+
+def person_methods(pack: Pack, person: Brain, baseline: Brain, *, label: str, draws: int) -> str:
+    """Whom the person is compared with, over how many draws and among whom, in a few sentences.
+
+    Args:
+        label: who the baseline is.
+        draws: whose spread stands beside the volumes; 0 without.
+    """
+    one, other = (
+        f"{pack.schema.describe(b.features) or 'somebody'}; seed {b.seed}" for b in (person, baseline)
+    )
+    spread = (
+        f"Beside volumes and differences to the baseline stand means and 5th to 95th percentiles over {draws} latent "
+        "draws, each the same for both people."
+    )
+    said = [
+        f"The person ({one}) was compared with a baseline: {label} ({other}).",
+        spread if draws else "",
+        centiles_methods(pack, person),
+    ]
+    return " ".join(s for s in said if s)
+
+
 def person_zip(
     pack: Pack,
     figures: Sequence[ExportFigure],
     person: Brain,
     baseline: Brain,
     *,
+    label: str = "baseline",
+    draws: int = 0,
     scenario: str,
     show: str = "",
     tell: Tell = untold,
@@ -48,6 +83,7 @@ def person_zip(
     """Everything of the Individual page: figures, maps of person and baseline, regions, scenario, methods.
 
     Args:
+        label, draws: see `person_methods`.
         scenario, show, tell: here and below, see `figure_export.everything`.
     """
     from csegsynth_core.export import bids_files  # imports nibabel
@@ -59,7 +95,9 @@ def person_zip(
         pack,
         figures,
         commands=person_commands(pack, person.seed),
-        methods=methods_paragraph(pack, seed=person.seed),
+        methods=methods_paragraph(pack, seed=person.seed)
+        + " "
+        + person_methods(pack, person, baseline, label=label, draws=draws),
         scenario=scenario,
         files={
             "people.csv": people_csv({b.participant_id: b.features for b in brains}),
@@ -271,7 +309,7 @@ def cohort_zip(
         figures,
         commands=person_commands(pack, person.seed),
         gives=COHORT_GIVES,
-        methods=methods_paragraph(pack, seed=person.seed),
+        methods=f"{methods_paragraph(pack, seed=person.seed)} {centiles_methods(pack, person)}".rstrip(),
         scenario=scenario,
         files={
             "people.csv": people_csv({PERSON: person.features}),

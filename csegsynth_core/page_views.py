@@ -233,11 +233,12 @@ def individual(
     return Page(
         shown,
         lambda tell: page_export.person_zip(
-            pack, shown, person, baseline, scenario=scenario.to_json(), show=show, tell=tell
+            pack, shown, person, baseline, label=label, draws=SPREAD_DRAWS, scenario=scenario.to_json(), show=show,
+            tell=tell,
         ),
         page_export.person_commands(pack, person.seed),
         show,
-    )
+    )  # fmt: skip
 
 
 def default_plan(pack: Pack) -> Plan:

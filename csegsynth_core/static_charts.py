@@ -15,7 +15,7 @@ import pandas as pd
 from csegsynth_core import measured
 from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
 from csegsynth_core.figures.centiles import VolumeRow
-from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS
+from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS, WITHHELD, stub_of
 from csegsynth_core.figures.influence import InfluenceBar
 from csegsynth_core.figures.measured import ACROSS
 from csegsynth_core.figures.style import named
@@ -35,6 +35,8 @@ from csegsynth_core.tissue import BY_NAME
 _MARKS: Final = ("o", "s", "D", "^", "P", "X")
 _DASHES: Final = ("-", (0, (4, 1.6)), (0, (1, 1.2)))
 _BAR: Final = "#A9B4C2"
+_STUB: Final[dict[str, Any]] = {"hatch": "////////", "alpha": 0.55, "ec": "white", "lw": 0}
+_HATCHED: Final = f"*, hatched: {WITHHELD}"
 
 
 def volumes_file(
@@ -218,6 +220,7 @@ def distribution_file(
     """A numeric feature among training people; see `figures.distribution_figure`."""
     label = wrapped(_with_unit(row), 0.8 * width_mm, 6.5)
     said = "Line: 1st–99th centile; thick: mean ± 1 SD; |: median; ◆: this person"
+    said += f"; {_HATCHED}" if histogram is not None and None in histogram.counts else ""
     height = (37.0 if histogram else 19.0) + 2.7 * label.count("\n")
 
     def draw(figure: Any) -> None:
@@ -228,6 +231,11 @@ def distribution_file(
             counts = [c or 0 for c in histogram.counts]
             top = float(max(counts) or 1)
             ax.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_BAR, ec="white", lw=0.4)
+            stub = stub_of(histogram.counts)
+            for low, high, count in zip(edges[:-1], edges[1:], histogram.counts, strict=True):
+                if count is None:
+                    ax.bar(low, stub, high - low, align="edge", color=_BAR, **_STUB)
+                    _above(ax, (low + high) / 2, stub, "*")
             ax.set_ylabel("People")
             ax.yaxis.get_major_locator().set_params(integer=True)
             ax.spines[["top", "right"]].set_visible(False)
@@ -261,17 +269,20 @@ def levels_file(
     """Share of training people with each level; see `figures.levels_figure`."""
     head = wrapped(label, 0.98 * width_mm, 7)
     said = "Number of people beside each bar; blue: this person's level"
+    said += f"; {_HATCHED}" if shares["percent"].isna().any() else ""
+    stub = stub_of(shares["percent"])
     height = 4.6 * max(len(shares), 2) + 8.0 + heading_mm(head)
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()
         where = np.arange(len(shares))
         colours = [PERSON_COLOUR if k == own else _BAR for k in shares["level"]]
-        ax.barh(where, shares["percent"].to_numpy(float), height=0.66, color=colours, lw=0)
         for n, (share, people) in enumerate(zip(shares["percent"], shares["people"], strict=True)):
-            said = "withheld" if people is None or people != people else f"{people:.0f}"
-            ax.annotate(said, (0.0 if share != share else share, n), xytext=(2, 0), va="center", fontsize=6,
-                        textcoords="offset points")  # fmt: skip
+            hidden = share != share
+            look: dict[str, Any] = _STUB if hidden else {"lw": 0}
+            ax.barh(n, stub if hidden else share, height=0.66, color=colours[n], **look)
+            ax.annotate("* withheld" if hidden else f"{people:.0f}", (stub if hidden else share, n), xytext=(2, 0),
+                        va="center", fontsize=6, textcoords="offset points")  # fmt: skip
         ax.set_yticks(where, [shortened(t, 0.48 * width_mm) for t in shares["label"]])
         ax.set(ylim=(len(shares) - 0.4, -0.6))
         ax.margins(x=0.12)
@@ -367,6 +378,8 @@ def age_sex_file(
     note: str = "",
 ) -> bytes:
     """People in each age band and sex; see `figures.age_sex_figure`."""
+    cells = [count for line in summary.by_age_sex for count in line]
+    stub = stub_of(cells)
 
     def draw(figure: Any) -> list[Any]:
         samples: list[Any] = []
@@ -381,10 +394,9 @@ def age_sex_file(
             label = names.get(sex, "all")
             samples.append(ax.bar(where, [c or 0 for c in counts], width * 0.94, color=colour, label=label))
             for x, count in zip(where, counts, strict=True):
-                said = "*" if count is None else str(count)
-                ax.annotate(
-                    said, (x, count or 0), ha="center", fontsize=6, xytext=(0, 1), textcoords="offset points"
-                )
+                if count is None:
+                    ax.bar(x, stub, width * 0.94, color=colour, **_STUB)
+                _above(ax, x, stub if count is None else count, "*" if count is None else str(count))
         ax.set_xticks(range(len(bands)), bands)
         ax.set_xlabel(f"Age ({age_units})")
         ax.set_ylabel("People")
@@ -392,8 +404,13 @@ def age_sex_file(
         ax.spines[["top", "right"]].set_visible(False)
         return samples
 
-    said = f"n = {summary.n}; *: withheld (one or two people, or what would tell them)"
+    said = f"n = {summary.n}" + (f"; {_HATCHED}" if None in cells else "")
     return saved(draw, form, width_mm, 48.0, note=_lines(said, note), columns=3)
+
+
+def _above(ax: Any, x: float, y: float, text: str) -> None:
+    """Words above an upright bar."""
+    ax.annotate(text, (x, y), ha="center", fontsize=6, xytext=(0, 1), textcoords="offset points")
 
 
 def correlation_file(

@@ -47,6 +47,19 @@ def show_pairs(pairs: pd.DataFrame) -> None:
     _evaluation_tables.methods_table("Difference, mL", parts, rows)
 
 
+def show_counts(counted: pd.DataFrame) -> None:
+    """In how many regions other methods are better and worse, folded; nothing without tests.
+
+    Args:
+        counted: as from `measured.regions_counted`.
+    """
+    if counted.empty:
+        return
+    with st.expander("Paired tests of regions, counted by method"):
+        st.caption(measured.COUNTED)
+        _html_table(counted.rename_axis("Method").reset_index())
+
+
 def _paired_title(table: str) -> str:
     """What a table of paired differences is of."""
     prefix, _, name = table.rpartition("/")
@@ -64,15 +77,20 @@ def show_more(more: dict[str, pd.DataFrame], pack: Pack) -> None:
         if len(table) > _LONG:
             st.dataframe(table, hide_index=True, key=f"more-{key}", height=_FRAME_PX)
             return
-        heads = "".join(map(_value, table.columns[1:]))
-        lines = "".join(
-            f"<tr>{_value(what, 'th')}{''.join(map(_value, cells))}</tr>"
-            for what, *cells in table.itertuples(index=False)
-        )
-        st.html(
-            f'<table class="volumes measured"><thead><tr><th>'
-            f"{escape(str(table.columns[0]))}</th>{heads}</tr></thead><tbody>{lines}</tbody></table>"
-        )
+        _html_table(table)
+
+
+def _html_table(table: pd.DataFrame) -> None:
+    """A table whose first column names its rows."""
+    heads = "".join(map(_value, table.columns[1:]))
+    lines = "".join(
+        f"<tr>{_value(what, 'th')}{''.join(map(_value, cells))}</tr>"
+        for what, *cells in table.itertuples(index=False)
+    )
+    st.html(
+        f'<table class="volumes measured"><thead><tr><th>'
+        f"{escape(str(table.columns[0]))}</th>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    )
 
 
 def _names_of(pack: Pack) -> dict[str, str]:

@@ -11,7 +11,6 @@ from csegsynth_core.errors import CSegSynthError
 from pages import _about, _cohort_export, _cohort_views, _link, _notes, _state
 
 _link.routed()
-HIDDEN = " · groups of one or two people are withheld"
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
 try:
@@ -39,8 +38,7 @@ with head:
     _cohort_export.popover(pack, row, places, brain, summary)
 left, right = st.columns([50, 50], gap="medium")
 with left:
-    hint = f"choose a row above{HIDDEN if summary or row['kind'] != 'numeric' else ''}"
-    st.html(f'<div class="panel-head">{escape(str(row["label"]))} <small>{hint}</small></div>')
+    st.html(f'<div class="panel-head">{escape(str(row["label"]))} <small>choose a row above</small></div>')
     _cohort_views.feature(pack, row, brain, summary)
 with right:
     one, two, three = st.tabs(["Volumes by age", "People by age and sex", "Correlations"])

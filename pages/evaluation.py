@@ -47,6 +47,8 @@ tabs = dict(zip(titles, st.tabs(titles, on_change="rerun", key="evaluation-tabs"
 for name, title in zip(tables, titles, strict=False):
     with tabs[title]:
         _evaluation_tables.show(whole, name, pack.metrics.get("extractors", {}))
+        if name == "regions":
+            _evaluation_more.show_counts(measured.regions_counted(pack.metrics))
 if len(pairs):
     with tabs["Paired"]:
         _evaluation_more.show_pairs(pairs)

@@ -25,8 +25,9 @@ with words:
         st.code(methods_text.bibtex(), language="bibtex", wrap_lines=True)
 for tab, equations in ((computed, methods_text.COMPUTED), (trained, methods_text.EQUATIONS)):
     with tab:
-        columns = st.columns(2, gap="large")
         for n, (title, latex, explained) in enumerate(equations):
+            if n % 2 == 0:  # rows, which stay in order where they are stacked
+                columns = st.container(key=f"equations-{title}").columns(2, gap="large")
             with columns[n % 2]:
                 st.markdown(f"**{title}**  \n{explained}")
                 st.latex(latex)

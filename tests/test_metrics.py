@@ -121,18 +121,36 @@ def test_tests_of_regions_are_told_with_holms_correction():
     )
     said = measured.regions_said(found)
     assert said == (
-        "Regions (MAE), of 2, better than CSegSynth (of these with p < 0.05; also after Holm's correction for 4 "
-        "tests): Ridge regression in 1 (1; 1) and worse in 1 (1; 0), Mean of training people in 0 (0; 0) and worse "
-        "in 1 (1; 0)."
+        "A regression has significantly smaller errors than CSegSynth (MAE, paired, p < 0.05) in 1 of 2 regions "
+        "(Ridge regression in Ventricles), after Holm's correction for 4 tests in 1 (Ridge regression in Ventricles)."
     )
-    ranks = "Regions (MAPE): best of 2 generative models in 2 of 2 columns."
+    counted = measured.regions_counted(found)
+    assert counted.columns.tolist() == [
+        *("better", "better, p < 0.05", "better, after Holm", "worse", "worse, p < 0.05", "worse, after Holm")
+    ]
+    assert counted.T.to_dict("list") == {
+        "Ridge regression": [1, 1, 1, 1, 1, 0], "Mean of training people": [0, 0, 0, 1, 1, 0],
+        "C-VAE": [0, 0, 0, 1, 0, 0],
+    }  # fmt: skip
+    ranks = "Measured on 30 people, CSegSynth is best in 2 of 2 regions (MAPE, 2 generative models)."
     assert measured.summary(found) == [ranks, said] and "paired_regions" not in measured.others(found)
+    milder = {
+        **found,
+        "paired_regions": {"ridge": {"ventricles": _pair(2.0, 0.2), "deep_gm": _pair(-0.4, 0.03)}},
+    }
+    assert measured.regions_said(milder) == (
+        "No regression has significantly smaller errors than CSegSynth (MAE, paired, p < 0.05) in any of 2 regions."
+    )
+    from train.pack import _regions_by_method
+
+    assert "| Mean of training people | 0 | 0 | 0 | 1 | 1 | 0 |" in _regions_by_method(found)
     shown = report.regions_compared(found)
     assert shown.loc["Ridge regression"].to_dict() == {"Ventricles": "+2.00**", "Deep GM": "-0.40*"}
     assert shown.loc["C-VAE"].to_dict() == {"Ventricles": "-2.50", "Deep GM": "–"}
     assert report.regions_scored(found).loc["CSegSynth"].to_dict() == {"Ventricles": "9.0", "Deep GM": "5.0"}
     older = {"n": 30, "regions": {"csegsynth": found["regions"]["csegsynth"]}}
     assert measured.regions_said(older) == "" and report.regions_compared(older).empty
+    assert measured.regions_counted(older).empty
 
 
 def test_resamples_are_scored_as_one_by_one(rng):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from csegsynth_core import (
     synthetic_people,
 )
 from csegsynth_core import pack as packs
-from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
 from csegsynth_core.data.encoder import Encoder
 from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import PackError, TableError
@@ -433,6 +434,44 @@ def test_a_bad_table_in_a_link_ends_in_a_message_and_the_rest_counts(pack) -> No
         assert len([text for text in said if part in text]) == 1
     query = query_of(app)
     assert (query["p.age"], query["v"]) == ("61", "4") and not {"compare1", "influence"} & set(query)
+
+
+def test_what_can_be_used_of_a_person_in_a_link_counts(pack) -> None:
+    link = {"p.age": "abc", "p.height": "185", "b.weight": "x", "subgroup": "foo", "utm_source": "mail"}
+    app = arrive(None, pack="ixi", **link)
+    said = [e.value for e in app.error]
+    assert len(said) == 2 and "the link, age: not a possible value" in said[0]
+    assert "the link's baseline, weight" in said[1] and "n/a for unknown; left out, it is typical" in said[1]
+    assert query_of(app) == {"v": "4", "pack": "ixi", "draw": "0", "p.height": "185"}
+    assert [w.value for w in app.warning if "link" in w.value] == ["Not known in a link, ignored: subgroup"]
+
+
+def test_columns_that_the_pack_does_not_know_are_left_out_and_named(pack) -> None:
+    """Of every table in the app; what is wrong in the others is still refused."""
+    rows = "participant_id,age,heigth,group\nsub-a,50,170,patients\nsub-b,60,171,patients\n"
+    said = "Columns that ixi does not know, left out: heigth (perhaps 'height' was meant), group."
+    app = open_page("influence", pack, influence__whose="table")
+    uploader = of(pack, "influence-table")
+    app.file_uploader(key=uploader).set_value(("mine.csv", rows.encode(), "text/csv")).run()
+    assert not app.exception and not app.error and [w.value for w in app.warning] == [said]
+    assert "2 people of mine.csv" in html_of(app)
+    app.file_uploader(key=of(pack, "table")).set_value(("mine.csv", rows.encode(), "text/csv")).run()
+    assert not app.error and [w.value for w in app.warning] == 2 * [said]
+    bad = rows.replace("sub-b,60", "sub-b,sixty").encode()
+    app.file_uploader(key=of(pack, "table")).set_value(("mine.csv", bad, "text/csv")).run()
+    assert "mine.csv, row 3, column age" in app.error[0].value
+
+
+def test_scenarios_of_a_file_may_have_columns_that_the_pack_does_not_know(pack) -> None:
+    app, unknown = open_page("compare", pack, compare__draws=2), list[str]()
+    rows = b"scenario,age,group\nyoung,30,x\nold,70,x\n"
+    compare.read_scenarios(pack, rows, "mine.csv", typical(pack), unknown.extend)
+    assert unknown == ["group"]
+    next(u for u in app.file_uploader if u.label == "Table of scenarios").set_value(
+        ("mine.csv", rows, "text/csv")
+    ).run()
+    assert not app.error and [name for name, _ in compared_in(app)] == ["young", "old"]
+    assert "left out: group" in app.warning[0].value
 
 
 def test_a_link_holds_the_settings_of_the_influence_page(pack) -> None:
@@ -910,6 +949,52 @@ def test_a_cohort_summary_tells_of_nobody(summary) -> None:
         CohortSummary.fit(parsed.select(parsed.ids[:5]), pd.DataFrame(index=parsed.ids))
 
 
+def test_withheld_cells_are_hatched_stubs_that_tell_no_count() -> None:
+    """On screen and on paper, with words for them; a zero is none."""
+    from csegsynth_core import figures, static_charts
+
+    row = dict.fromkeys(("mean", "median", "used"), 40.0) | {
+        "sd": 9.0,
+        "label": "Age",
+        "units": "years",
+        "said": "40",
+    }
+    row |= {"centile1": 21.0, "centile99": 79.0, "minimum": 20.2, "maximum": 81.9}
+    histogram = Histogram((20.0, 40.0, 60.0, 80.0, 100.0), (), (30, 0, None, None))
+    shares = pd.DataFrame({"level": ["a", "b", "c"], "label": ["A", "B", "C"], "people": [20.0, None, 0.0]})
+    shares["percent"] = [100.0, np.nan, 0.0]
+    crossed = CohortSummary(40, {}, {}, (), (), (20.0, 60.0, 80.0), ("M", "F"), ((20, None), (None, 0)))
+    stub = figures.distribution_figure(row, histogram).data[1]
+    assert list(stub.x) == [70.0, 90.0] and list(stub.text) == ["*", "*"] and stub.marker.pattern.shape == "/"
+    assert len(set(stub.y)) == 1 and 0 < stub.y[0] < 3 and stub.hovertext[0] == "60–80 years: withheld"
+    levels = figures.levels_figure(shares, "a").data[0]
+    assert list(levels.text)[1:] == ["* withheld", "0 people"] and list(levels.marker.pattern.shape) == [
+        "",
+        "/",
+        "",
+    ]
+    assert list(levels.x)[1] > 0 and list(levels.x)[2] == 0
+    bars = figures.age_sex_figure(crossed, {"M": "male", "F": "female"})
+    stubs = [t for t in bars.data if t.text and set(t.text) == {"*"}]
+    assert [list(t.x) for t in stubs] == [["60–80"], ["20–60"]] and len({y for t in stubs for y in t.y}) == 1
+    assert [t.offsetgroup for t in stubs] == ["M", "F"]
+    assert bars.data[-1].name == "* withheld (few people)"
+    for figure in (figures.distribution_figure(row, histogram), figures.levels_figure(shares, "a")):
+        assert "withheld: one or two people" in figure.layout.annotations[0].text
+    files = (
+        static_charts.distribution_file(row, histogram),
+        static_charts.levels_file(shares, "a"),
+        static_charts.age_sex_file(crossed, {}),
+    )
+    for file in files:
+        drawn = ElementTree.fromstring(file)  # noqa: S314 - our own
+        text = " ".join("".join(t.itertext()) for t in drawn.iter() if t.tag.endswith("}text"))
+        assert "*, hatched: withheld" in " ".join(text.split()) and b"<pattern" in file
+    whole = Histogram(histogram.edges, (), (30, 0, 4, 3))
+    assert not figures.distribution_figure(row, whole).layout.annotations
+    assert b"withheld" not in static_charts.distribution_file(row, whole)
+
+
 def test_cohort_shows_a_summary_that_the_pack_has(pack, tmp_path, monkeypatch) -> None:
     import hashlib
 
@@ -996,6 +1081,9 @@ def test_further_measurements_are_in_words() -> None:
         "ageing": {"ages": [25.0, 75.0], "M": {"wm": [596.2, 561.8]}},
         "extractors": {"fid_2d": "networks of ours"},
         "split": "test",
+        "beats_training_mean": {
+            "c_vae": {"gm": {"difference_ml": -11.41, "low": -21.72, "high": 1.169, "p": 0.0, "beats": False}}
+        },
     }
     more = measured.others(metrics)
     names = {"M": "Male", "height": "Body height"}
@@ -1008,6 +1096,9 @@ def test_further_measurements_are_in_words() -> None:
     }  # fmt: skip
     assert told["ageing"].to_dict("list") == {"25 → 75 years": ["Male"], "WM": ["596.2 → 561.8"]}
     assert told["extractors"].to_dict("list") == {"Metric": ["2D-FID"], "Features": ["networks of ours"]}
+    assert told["beats_training_mean"].to_dict("list") == {
+        "What": ["C-VAE"], "GM": ["−11.4 [−21.7, 1.2], p <0.001"],
+    }  # fmt: skip
     assert told["single numbers"].to_dict("list") == {"What": ["Measured on"], "Value": ["people kept aside"]}
 
 
@@ -1032,14 +1123,51 @@ def test_the_summary_says_what_csegsynth_is_not_best_at(pack) -> None:
         "floors": {"gm": {"mmd": -1e-4, "fid_3d": 0.1}},
     }
     assert measured.summary(metrics) == [
-        "Volumes, 30 people kept aside: error (MAPE) of CSegSynth over ridge regression's: WM 0.90, GM 1.25. Least "
-        "error of all methods: Support-vector regression in WM; Ridge regression in GM.",
-        "Table I: best of 2 generative models in 1 of 2 columns; better: C-VAE in MMD (linear).",
+        "Measured on 30 people kept aside, CSegSynth is best in 0 of 2 volumes (MAPE, 3 methods; elsewhere "
+        "Support-vector regression in WM, Ridge regression in GM) and 1 of 2 columns of images (Table I, 2 "
+        "generative models; elsewhere C-VAE in MMD (linear) of GM)."
     ]
+    names = [r.name for r in REGIONS[:4]]
+    few = {"csegsynth": errors(**dict.fromkeys(names, 5.0)), "c_vae": errors(**dict.fromkeys(names, 4.0))}
+    counted = "CSegSynth is best in 0 of 4 regions (MAPE, 2 generative models; elsewhere C-VAE in 4)."
+    assert measured.summary({"regions": few}) == [counted]
     assert measured.summary({}) == []
-    ratios = [f"{name} {pack.metrics['mape_over_ridge'][part]:.2f}" for part, name in
-              (("wm", "WM"), ("gm", "GM"), ("csf", "CSF"))]  # fmt: skip
-    assert ", ".join(ratios) in measured.summary(pack.metrics)[0]
+    mape = {
+        m: by["csf"]["mape"]["value"]
+        for m, by in pack.metrics["volumes"].items()
+        if m == "csegsynth" or not (m.startswith("csegsynth") or m.endswith("_single_draw"))
+    }
+    best = min(mape, key=mape.__getitem__)
+    assert best != "csegsynth" and f"{measured.name_of(best)} in CSF" in measured.summary(pack.metrics)[0]
+
+
+def test_errors_of_all_methods_stand_beside_the_best_achievable() -> None:
+    mae, ratio = {"mae_ml": {"value": 30.0}}, {"mae_ratio": {"value": 1.1}}
+    metrics = {
+        "volumes": {
+            m: {"gm": {"mae_ml": {"value": 33.0, "low": 30.0, "high": 36.0}}} for m in ("csegsynth", "ridge")
+        },
+        "achievable": {"best_achievable": {"gm": mae}, "csegsynth": {"gm": ratio}, "ridge": {"gm": ratio}},
+    }
+    whole = measured.tidy(metrics)
+    own = whole[(whole["table"] == "achievable") & (whole["metric"] == "mae_ml")]
+    assert own.set_index("method")["value"].to_dict() == {
+        "best_achievable": 30.0,
+        "csegsynth": 33.0,
+        "ridge": 33.0,
+    }
+
+    def page(whole):
+        from pages import _evaluation_tables
+
+        _evaluation_tables.show(whole, "achievable", {})
+
+    app = testing.AppTest.from_function(page, args=(whole,), default_timeout=60).run()
+    assert "beside that of the best predictor" in app.caption[0].value
+    assert html_of(app).count("data-method=") == 3
+    app.session_state["metric-achievable"] = "mae_ratio"
+    app.run()
+    assert "1 is the best possible" in app.caption[0].value
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -1074,6 +1202,9 @@ def test_evaluation_page(pack, later, tmp_path, monkeypatch) -> None:
         app.toggle(key="single-volumes").set_value(True).run()
         shown = html_of(app)
         assert all(f'data-method="{method}"' in shown for method in metrics["volumes"])
+        counted = measured.regions_counted(metrics)
+        assert any("counted by method" in e.label for e in app.expander) and "better, after Holm" in shown
+        assert all(f">{name}</th>" in shown for name in counted.index)
     app.session_state["evaluation-tabs"] = "Further measurements"
     app.run()
     chosen = next(r for r in app.radio if r.label == "Measurement")
@@ -1174,6 +1305,15 @@ def test_method_page_and_words_for_papers(pack) -> None:
     assert numbers == ["Eq. 6", "Eq. 7", "Eq. 8", "Eq. 13", "Eq. 14", "Eq. 15"]
     for _, latex, _ in (*methods_text.EQUATIONS, *methods_text.COMPUTED):
         assert latex.count("{") == latex.count("}")
+        for line in latex.split(r"\\"):  # none wider than half of a small window
+            assert (
+                len(
+                    re.sub(
+                        r"\\(begin|end)\{aligned\}|\\(hat|tilde|math..|mathcal|left|right)|[{}&]", "", line
+                    )
+                )
+                < 69
+            )
 
 
 def test_method_page_tells_the_sessions_settings(pack) -> None:
@@ -1230,7 +1370,8 @@ def test_the_saliency_command_resumes(pack, tmp_path, capsys) -> None:
     before = (tmp_path / "out" / "summary.tsv").read_bytes()
     (tmp_path / "out" / "people" / "sub-02_saliency.tsv").unlink()
     assert main([*command, "--draws", "2"]) == 0
-    assert "1 computed, 2 already there" in capsys.readouterr().out
+    assert "1 computed, 2 already there;" in capsys.readouterr().out
+    assert set(pd.read_csv(tmp_path / "out" / "summary.tsv", sep="\t")["measure"]) >= {"wm_gm_csf", "gm"}
     assert (tmp_path / "out" / "summary.tsv").read_bytes() == before
     person = pd.read_csv(tmp_path / "out" / "people" / "sub-01_saliency.tsv", sep="\t")
     one = {"age": 63.5, "sex": "M", "height": 181.0}

@@ -129,7 +129,8 @@ def test_the_pages_brains_are_told_by_options(pack, person, tmp_path, monkeypatc
     one, other = (generate_one(pack, dict(p), seed=2) for p in (person, base))
     kept: list[Any] = []
 
-    def zipped(pack: Any, figures: Any, *brains: Any, scenario: str, show: str, tell: Any) -> bytes:
+    def zipped(pack: Any, figures: Any, *brains: Any, scenario: str, show: str, **told: Any) -> bytes:
+        assert told["label"] == "the person you set" and told["draws"] == page_views.SPREAD_DRAWS
         kept.append(([f.name for f in figures], figures[0].file("svg", 88.0), brains, scenario, show))
         return b""
 

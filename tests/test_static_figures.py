@@ -344,7 +344,9 @@ def test_everything_opens_and_says_what_it_is(everything) -> None:
     )
     volumes = pd.read_csv(io.BytesIO(files["volumes.csv"]))
     assert len(volumes) == sum(len(s.volumes) for _, s in swept)
-    assert set(MEASURES) <= set(volumes)
+    assert {"wm_gm_csf", *MEASURES} - {"wm+gm+csf"} <= set(volumes) and "wm+gm+csf" not in volumes
+    assert not any(b"wm+gm+csf" in content for name, content in files.items() if name.endswith(".csv"))
+    assert "Draw -1" not in files["README.txt"].decode()
     for stem in ("trajectory", "regions"):
         line = pd.read_csv(io.BytesIO(files[f"{stem}_line.csv"]))
         assert line.groupby(["person", "scenario", "volume"]).size().eq(121).all()
@@ -356,6 +358,16 @@ def test_everything_opens_and_says_what_it_is(everything) -> None:
     assert files["citation.bib"].decode().count("@") == 2
 
 
+def test_the_zip_says_what_the_draw_without_noise_is(pack, people, monkeypatch) -> None:
+    """A mean over all rows of an age would take the brain without noise for one of the draws."""
+    monkeypatch.setattr(sweep_report, "figure_files", lambda *_, **__: {})
+    one = sweep(pack, people[0][1].person, Plan(30, 60, 5, ("ideal",), draws=2))
+    assert set(one.volumes["draw"]) == {-1, 0, 1}
+    with zipfile.ZipFile(io.BytesIO(sweep_report.everything([("this person", one)], pack))) as archive:
+        readme = archive.read("README.txt").decode()
+    assert "Draw -1 in volumes.csv is the brain without noise" in readme and "leave it out of means" in readme
+
+
 def test_the_command_line_makes_the_same_numbers_and_goes_on(pack, people, tmp_path, capsys) -> None:
     one = sweep(pack, people[0][1].person, Plan(30, 60, 15, ("ideal",)))
     table, out = tmp_path / "people.csv", tmp_path / "out"
@@ -365,6 +377,8 @@ def test_the_command_line_makes_the_same_numbers_and_goes_on(pack, people, tmp_p
     assert cli.main([*words[3:], "--quiet"]) == 0
     made = pd.read_csv(out / "sub-01_sweep.tsv", sep="\t")
     assert np.allclose(made[["wm", "gm", "csf"]], one.volumes[["wm", "gm", "csf"]], rtol=1e-4)
+    assert np.allclose(made["wm_gm_csf"], one.volumes["wm+gm+csf"], rtol=1e-4)
+    assert json.loads((out / "sweep.json").read_text())["Units"]["wm_gm_csf"] == "mL"
     assert pd.read_csv(out / "sub-01_path.tsv", sep="\t")["age"].tolist() == [30, 45, 60]
     capsys.readouterr()
     assert cli.main([*words[3:], "--quiet"]) == 0
@@ -399,7 +413,8 @@ def test_the_commands_of_the_zip_make_its_volumes_again(everything, tmp_path, mo
         made = pd.read_csv(tmp_path / folder / f"{who}_sweep.tsv", sep="\t")
         rows = wanted[wanted["participant_id"] == who]
         assert made["age"].tolist() == rows["age"].tolist()
-        assert np.allclose(made[list(MEASURES)], rows[list(MEASURES)], rtol=1e-5)
+        names = ["wm_gm_csf", *(m for m in MEASURES if m != "wm+gm+csf")]
+        assert np.allclose(made[names], rows[names], rtol=1e-5)
 
 
 def test_what_has_to_be_said_before(pack) -> None:

@@ -291,7 +291,7 @@ def evaluate(
         "paired": {
             method: {t: metrics.paired(own[:, k], ml[:, k], true[:, k]) for k, t in enumerate(TISSUES)}
             for method, ml in predicted.items()
-            if not method.startswith("csegsynth") and not method.endswith("_single_draw")
+            if method not in ("csegsynth", "csegsynth_typical") and not method.endswith("_single_draw")
         },
         "paired_regions": {
             method: {

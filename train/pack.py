@@ -580,9 +580,10 @@ def _regions_by_method(metrics: dict[str, Any]) -> str:
     for head, table in (
         ("MAPE, %, of every method:", report.regions_scored(metrics)),
         (f"{report.PAIRED} {report.MARKS}", report.regions_compared(metrics)),
+        (measured.COUNTED, measured.regions_counted(metrics)),
     ):
         if len(table):
-            rows = [f"| {name} | {' | '.join(cells)} |" for name, *cells in table.itertuples()]
+            rows = [f"| {name} | {' | '.join(map(str, cells))} |" for name, *cells in table.itertuples()]
             columns = f"| method | {' | '.join(table.columns)} |\n|{'---|' * (len(table.columns) + 1)}"
             said += [_wrapped(head), "\n".join([columns, *rows])]
     return "".join(f"\n{one}\n" for one in said if one)

@@ -31,8 +31,8 @@ _NOTES: Final = {
     "Table II": "Volumes of generated maps against those of the prepared maps. Intervals: 95 %, bootstrap over "
     "people. Generative models: mean over latent draws, and a single draw of each person.",
     "Table III": "The same volumes; p of the test that there is no correlation.",
-    "achievable": "Absolute errors over those of the best predictor that the simulation allows: the median volume "
-    "given everything that the table records of a person.",
+    "achievable": "Absolute errors beside those of the best predictor that the simulation allows (the median volume "
+    "given everything that the table records of a person), and over them.",
     "memorisation": "Root mean square difference of tissue fractions between each brain and its nearest training "
     "brain. A model that copies training people lies nearer to them, relative to its median distance, than real "
     "people do.",
@@ -94,6 +94,7 @@ def as_text(found: dict[str, Any]) -> str:
     for title, shown in (
         ("Regions: MAPE, % (lower is better)", regions_scored(found)),
         (f"Regions: {PAIRED[0].lower()}{PAIRED[1:]} {MARKS}", regions_compared(found)),
+        (f"Regions: {measured.COUNTED[0].lower()}{measured.COUNTED[1:]}", measured.regions_counted(found)),
     ):
         if len(shown):
             lines += ["", *textwrap.wrap(title, 118), *shown.to_string().splitlines()]
@@ -301,6 +302,8 @@ def as_html(found: dict[str, Any], pack: Pack, cohort: Cohort) -> str:
             parts += [_html_table(tidy, table, metric) for metric in names]
         if table == "regions" and found.get("paired_regions"):
             parts.append(_paired(found, "paired_regions", f"{PAIRED} {measured.regions_said(found)}"))
+            counted = measured.regions_counted(found).rename_axis("method").reset_index()
+            parts.append(f"<p>{escape(measured.COUNTED)}</p>{_frame_html(counted, 'method')}")
     parts.append(
         f"<h2>Models</h2><p>What each was given, as its pack tells; seconds are of this machine. "
         f"{escape(budget_said(found))}</p>"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +20,27 @@ _DASHES: Final = ("solid", "dash", "dot")
 _BAR: Final = "rgba(120,136,156,0.62)"
 _SCALE: Final = [[0.0, "#2F6FB5"], [0.5, "#F4F5F7"], [1.0, "#C4472B"]]
 _DARK_SCALE: Final = [[0.0, "#4E9BE8"], [0.5, "#1C242D"], [1.0, "#EE6A3C"]]
+WITHHELD: Final = "withheld: one or two people, or what would tell them"
+"""What hatched stubs with an asterisk are; their length tells nothing."""
+STUB: Final = 0.07
+"""Length of a stub over that of the longest bar."""
+
+
+def stub_of(counts: Iterable[float | None]) -> float:
+    """Length of the stubs that stand for withheld cells, in units of the cells.
+
+    Args:
+        counts: all cells; None or NaN where withheld.
+    """
+    return STUB * (max((c for c in counts if c is not None and c == c), default=0.0) or 1.0)
 
 
 def distribution_figure(
     row: Mapping[str, Any], histogram: Histogram | None, *, height: int = 190, dark: bool = False
 ) -> go.Figure:
     """A numeric feature among training people: histogram where there is one; 1st–99th centile, mean ± SD, median.
+
+    Bins that are withheld are hatched stubs with an asterisk.
 
     Args:
         row: of `coverage.placed`.
@@ -36,7 +52,7 @@ def distribution_figure(
     if histogram is not None and histogram.edges:
         edges = np.asarray(histogram.edges)
         counts = [c if c is not None else 0 for c in histogram.counts]
-        said = [str(c) if c is not None else "withheld (few people)" for c in histogram.counts]
+        hidden = np.array([c is None for c in histogram.counts])
         top = float(max(counts) or 1)
         traces.append(
             {
@@ -45,12 +61,20 @@ def distribution_figure(
                 "y": counts,
                 "width": np.diff(edges),
                 "marker": {"color": _BAR, "line": {"width": 1, "color": layout["plot_bgcolor"]}},
-                "customdata": [[a, b, t] for a, b, t in zip(edges[:-1], edges[1:], said, strict=True)],
+                "customdata": np.stack([edges[:-1], edges[1:]], axis=1),
                 "hovertemplate": "%{customdata[0]:.4g}–%{customdata[1]:.4g} "
                 + str(row["units"])
-                + ": %{customdata[2]} people<extra></extra>",
+                + ": %{y} people<extra></extra>",
             }
         )
+        if hidden.any():
+            layout |= {"barmode": "overlay", "annotations": [_hint()]}
+            ends = [f"{a:.4g}–{b:.4g} {row['units']}" for a, b in pairwise(histogram.edges)]
+            said = [f"{t}: withheld" for t, h in zip(ends, hidden, strict=True) if h]
+            traces.append(
+                _stubs((edges[:-1] + edges[1:])[hidden] / 2, stub_of(histogram.counts), _BAR, ink, said)
+                | {"width": np.diff(edges)[hidden]}
+            )
     y = -0.16 * top
     for low, high, width, name in (
         (row["centile1"], row["centile99"], 5, "1st–99th centile"),
@@ -87,7 +111,8 @@ def distribution_figure(
 
 
 def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bool = False) -> go.Figure:
-    """Share of training people with each level; the person's level stands out.
+    """Share of training people with each level; the person's level stands out, and levels that are withheld are
+    hatched stubs with an asterisk.
 
     Args:
         shares: as from `coverage.level_shares`.
@@ -95,7 +120,9 @@ def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bo
     """
     layout = _layout(height, dark)
     ink = layout["font"]["color"]
-    said = ["withheld" if n is None or n != n else f"{n:.0f} people" for n in shares["people"]]
+    hidden = shares["percent"].isna().to_numpy()
+    said = ["* withheld" if h else f"{n:.0f} people" for n, h in zip(shares["people"], hidden, strict=True)]
+    stub = stub_of(shares["percent"])
     labels = [t if len(t) <= 28 else t[:27] + "…" for t in shares["label"]]
     layout["xaxis"] |= {"title": {"text": "% of training people with a value", "font": {"size": 12}}}
     layout["yaxis"] |= {"range": [len(shares) - 0.5, -0.5], "showgrid": False, "tickmode": "array"}
@@ -103,9 +130,13 @@ def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bo
     bars = {
         "type": "bar",
         "orientation": "h",
-        "x": shares["percent"],
+        "x": shares["percent"].fillna(stub),
         "y": list(range(len(shares))),
-        "marker": {"color": [PERSON_COLOUR if k == own else _BAR for k in shares["level"]]},
+        "marker": {
+            "color": [PERSON_COLOUR if k == own else _BAR for k in shares["level"]],
+            "opacity": np.where(hidden, _PALE, 1.0),
+            "pattern": _HATCH | {"shape": ["/" if h else "" for h in hidden]},
+        },
         "text": [
             f"{t}{' ◆ this person' if k == own else ''}" for t, k in zip(said, shares["level"], strict=True)
         ],
@@ -113,6 +144,7 @@ def levels_figure(shares: pd.DataFrame, own: str, *, height: int = 190, dark: bo
         "textfont": {"size": 11, "color": ink},
         "hoverinfo": "text",
     }
+    layout["annotations"] = [_hint()] if hidden.any() else []
     return go.Figure({"data": [bars], "layout": layout | {"bargap": 0.25}})
 
 
@@ -239,17 +271,31 @@ def age_sex_figure(
     height: int = 300,
     dark: bool = False,
 ) -> go.Figure:
-    """People in each age band and sex; cells that are withheld are marked."""
+    """People in each age band and sex; cells that are withheld are hatched stubs with an asterisk."""
     layout = _layout(height, dark)
+    ink, stub = layout["font"]["color"], stub_of(c for row in summary.by_age_sex for c in row)
     bands = [f"{a:.0f}–{b:.0f}" for a, b in zip(summary.ages[:-1], summary.ages[1:], strict=True)]
-    traces = []
+    traces: list[dict[str, Any]] = []
     for n, sex in enumerate(summary.sexes or ("",)):
         counts = [row[n] for row in summary.by_age_sex]
+        colour, name = SEX_COLOURS[n % len(SEX_COLOURS)], names.get(sex, "all")
         traces.append(
-            {"type": "bar", "x": bands, "y": [c or 0 for c in counts], "name": names.get(sex, "all")}
-            | {"marker": {"color": SEX_COLOURS[n % len(SEX_COLOURS)]}, "hoverinfo": "text+name"}
-            | {"text": ["withheld" if c is None else f"{c}" for c in counts], "textposition": "auto"}
+            {"type": "bar", "x": bands, "y": counts, "name": name, "offsetgroup": sex}
+            | {"marker": {"color": colour, "line": {"width": 0.5, "color": colour}}}
+            | {"hoverinfo": "text+name", "text": [f"{c}" for c in counts], "textposition": "auto"}
         )
+        hidden = [band for band, c in zip(bands, counts, strict=True) if c is None]
+        if hidden:
+            said = [f"{name}, {band} {age_units}: withheld" for band in hidden]
+            traces.append(_stubs(hidden, stub, colour, ink, said) | {"offsetgroup": sex})
+    if None in [c for row in summary.by_age_sex for c in row]:
+        sample = {"color": _BAR, "pattern": _HATCH | {"shape": "/"}}
+        sign = {
+            "name": "* withheld (few people)",
+            "marker": sample,
+            "offsetgroup": (summary.sexes or ("",))[0],
+        }
+        traces.append({"type": "bar", "x": bands[:1], "y": [None]} | sign)
     layout["xaxis"] |= {"type": "category", "title": {"text": f"Age, {age_units}", "font": {"size": 12}}}
     layout["yaxis"] |= {"title": {"text": "people", "font": {"size": 12}}}
     return go.Figure({"data": traces, "layout": layout | _LEGEND | {"barmode": "group"}})
@@ -296,6 +342,33 @@ _LEGEND: Final[dict[str, Any]] = {
     "showlegend": True,
     "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 12}},
 }
+
+
+_PALE: Final = 0.55
+_HATCH: Final[dict[str, Any]] = {"fillmode": "overlay", "size": 5, "solidity": 0.25}
+
+
+def _stubs(x: Any, length: float, colour: str, ink: str, said: Sequence[str]) -> dict[str, Any]:
+    """Upright bars of cells that are withheld."""
+    return {
+        "type": "bar",
+        "x": x,
+        "y": [length] * len(said),
+        "marker": {"color": colour, "opacity": _PALE, "pattern": _HATCH | {"shape": "/"}},
+        "text": ["*"] * len(said),
+        "textposition": "outside",
+        "textfont": {"size": 13, "color": ink},
+        "hovertext": said,
+        "hoverinfo": "text",
+        "showlegend": False,
+        "cliponaxis": False,
+    }
+
+
+def _hint() -> dict[str, Any]:
+    """What stubs are, in the upper right corner above the axes."""
+    place = {"xref": "paper", "yref": "paper", "x": 1, "y": 1, "xanchor": "right", "yanchor": "bottom"}
+    return place | {"text": f"* hatched: {WITHHELD}", "showarrow": False, "font": {"size": 11}}
 
 
 def _layout(height: int, dark: bool) -> dict[str, Any]:
