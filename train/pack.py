@@ -524,11 +524,8 @@ def _features(pack: Pack) -> str:
 def _brains_alone(pack: Pack) -> str:
     """How many brains more pre-training saw."""
     more = len(pack.about["people"].get("images_only", []))
-    return (
-        f" Brains of {more} people without features were in pre-training and in the start, too."
-        if more
-        else ""
-    )
+    who = "brain of a person" if more == 1 else f"brains of {more} people"
+    return f"\nThe {who} without features took part in pre-training and in the start." if more else ""
 
 
 def _check_finite(model: ConditionalModel) -> None:
