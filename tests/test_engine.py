@@ -461,14 +461,12 @@ def in_two_processes(*command):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(("command", "steps"), [("pretrain gan", "2"), ("csegsynth", "0,2,0")])
-def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path, command, steps):
+def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path):
     """The same losses, weights and one log."""
-    words = command.split()
-    train(cohort, tmp_path / "one", config_of(words[-1], f"steps={steps}", batch=4), progress=False)
-    settings = [f"{k}={v}" for k, v in (SMALL | {"steps": steps, "batch": 2}).items()]
+    train(cohort, tmp_path / "one", config_of("csegsynth", "steps=0,2,0", batch=4), progress=False)
+    settings = [f"{k}={v}" for k, v in (SMALL | {"steps": "0,2,0", "batch": 2}).items()]
     common = ("--preset", "tiny", "--quiet", "--cohort", cohort)
-    in_two_processes("-m", "train", *words, *common, "--out", tmp_path / "two", "--set", *settings)
+    in_two_processes("-m", "train", "csegsynth", *common, "--out", tmp_path / "two", "--set", *settings)
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert one.keys() == two.keys()
     for key, value in one.items():

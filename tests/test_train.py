@@ -55,6 +55,7 @@ def pack_folder(cohort, finished, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:  # the same measurements on fewer draws
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
+        patch.setattr(images, "POOL", 1)
         patch.setattr(texture.Texture, "search", lambda self, make: self.fit_curves(make))
         patch.setattr(texture, "FIRST_ROUNDS", 5)
         fewer = {
@@ -300,6 +301,7 @@ def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path
     assert len(everybody) == 30
     with pytest.MonkeyPatch.context() as patch:  # nobody is left to compare with: halves
         patch.setattr(images, "FLOORS", 1)
+        patch.setattr(images, "POOL", 1)
         patch.setattr(images, "PAIRS", 5)
         floors = evaluate._Images(pack, opened, everybody, Features(), 0).floors()
     assert floors["floor_people"] == [15, 15]
@@ -381,6 +383,7 @@ def test_models_beside_a_pack_are_measured_with_it(pack_folder, cohort, tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "DRAWS", 2)
         patch.setattr(images, "FLOORS", 1)
+        patch.setattr(images, "POOL", 1)
         found = measure(folder, opened, progress=False)
     again = load_pack(folder)
     assert again.metrics == json.loads(json.dumps(found))
@@ -447,6 +450,7 @@ def test_regressions_of_regions_are_added_to_an_older_pack(pack_folder, cohort, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "DRAWS", 2)
         patch.setattr(images, "FLOORS", 1)
+        patch.setattr(images, "POOL", 1)
         found = evaluate.evaluate(older, opened)
     assert set(found["regions"]) == {"csegsynth"} and "paired_regions" not in found
     assert "ridge" in found["volumes"] and "smaller errors than CSegSynth" not in as_text(found)
@@ -529,8 +533,8 @@ def test_other_version_and_missing_pack(pack_folder, tmp_path):
 
 def test_run_starts_from_another_runs_networks(cohort, finished, tmp_path):
     engine = make_engine(cohort)
-    taken = engine.inherit(finished / "checkpoint.safetensors")
     found = checkpoint.read(finished / "checkpoint.safetensors")
+    taken = engine.inherit(found, finished)
     before = found["model"] | found["averaged"]
     assert taken == sorted(engine.model.state_dict())
     for name, value in engine.model.state_dict().items():
@@ -538,9 +542,8 @@ def test_run_starts_from_another_runs_networks(cohort, finished, tmp_path):
     for name, value in engine.averaged.items():
         assert torch.equal(value, before[name]), name
     assert engine.done == 0
-    checkpoint.write(tmp_path / "other.safetensors", {"model": {"generator.seed": torch.zeros(1)}})
     with pytest.raises(CSegSynthError, match="holds no generator of this preset"):
-        engine.inherit(tmp_path / "other.safetensors")
+        engine.inherit({"model": {"generator.seed": torch.zeros(1)}}, tmp_path)
 
 
 def test_template_is_background_far_from_tissue():
