@@ -217,9 +217,8 @@ def corrected(pairs: pd.DataFrame) -> pd.Series:
     out = pd.Series(math.nan, index=pairs.index, dtype=float, name="p_holm")
     for _, own in pairs.dropna(subset=["p"]).groupby("table", sort=False):
         rising = own["p"].astype(float).sort_values()
-        times = rising * range(
-            len(rising), 0, -1
-        )  # statsmodels' collects garbage at every call, which takes long
+        # statsmodels' correction collects garbage at every call, which takes long
+        times = rising * range(len(rising), 0, -1)
         out.loc[rising.index] = times.cummax().clip(upper=1.0)
     return out
 
