@@ -68,6 +68,17 @@ def frame(app: Any, n: int = 0) -> pd.DataFrame:
     return app.dataframe[n].value
 
 
+@pytest.fixture
+def rough_gradients(monkeypatch) -> None:
+    """Of one draw and every second voxel, whatever is asked for: where their values do not matter."""
+    own = saliency.gradients
+
+    def rough(pack: Any, people: Any, **how: Any) -> Any:
+        return own(pack, people, **(how | {"draws": 1, "resolution": 2}))
+
+    monkeypatch.setattr(saliency, "gradients", rough)
+
+
 def test_influence_of_this_person_is_the_cores(pack) -> None:
     app = open_page("influence")
     assert not app.error
@@ -474,6 +485,7 @@ def test_scenarios_of_a_file_may_have_columns_that_the_pack_does_not_know(pack) 
     assert "left out: group" in app.warning[0].value
 
 
+@pytest.mark.usefixtures("rough_gradients")
 def test_a_link_holds_the_settings_of_the_influence_page(pack) -> None:
     said = "whose=typical&measure=csf&top=4&draws=2&in.age=50.0&in.age=70.5&in.sex=F"
     app = arrive("influence", pack="ixi", v="3", influence=said)
@@ -493,6 +505,7 @@ def test_a_link_holds_the_settings_of_the_influence_page(pack) -> None:
     assert "influence" not in query_of(app)  # as usual
 
 
+@pytest.mark.usefixtures("rough_gradients")
 def test_settings_of_pages_are_of_each_pack_apart(pack, tmp_path, monkeypatch) -> None:
     """What a page shows is what the link says, also after another pack was chosen and again on the first."""
     other = tmp_path / "other"
@@ -532,6 +545,7 @@ def test_settings_of_the_influence_page_are_those_that_files_know(pack) -> None:
         assert not app.selectbox(key=of(pack, "influence-measure")).set_value(name).run().exception
 
 
+@pytest.mark.usefixtures("rough_gradients")
 def test_a_scenario_file_holds_the_settings_of_the_influence_page(pack) -> None:
     from csegsynth_core.scenario_file import Scenario
     from csegsynth_core.scenario_pages import InfluenceView
