@@ -184,7 +184,7 @@ def trajectory_figure(
     across = min(len(volumes), ACROSS)
     down = -(-len(volumes) // across)
     rows = legend_rows(lines, reference if unit == "ml" else None, trained)
-    top, bottom = 25 + LEGEND_ROW * rows, 40 + (18 + 14 * note.count("<br>") if note else 0)
+    top, bottom = 25 + LEGEND_ROW * rows, 40 + (23 + 14 * note.count("<br>") if note else 0)
     gap = 0.0 if down == 1 else 44 / (height - top - bottom)  # for ages and titles between rows of panels
     layout: dict[str, Any] = {
         "height": height,
