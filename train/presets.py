@@ -52,9 +52,8 @@ def _plain(
 
 
 def _c_vae(preset: str) -> TrainConfig:
-    if (
-        preset == "paper"
-    ):  # epochs as logged: 500 of 836 people, 2000 of 370 (in batches of 16, which are 7 here)
+    if preset == "paper":
+        # Epochs as logged: 500 of 836 people, 2000 of 370 (in batches of 16, which are 7 here).
         weights = Weights(0.0, 0.0, 1.0, PER_ML, 0.0, 0.0, 0.0, kl=5e-4 / 1024)
         stages = [Stage("pretrain", 1, 60_000, 1e-5), Stage("finetune", 1, 106_000, 1e-6)]
         return _plain(
@@ -82,9 +81,8 @@ def _c_vae(preset: str) -> TrainConfig:
 
 
 def _c_gan(preset: str) -> TrainConfig:
-    if (
-        preset == "paper"
-    ):  # epochs as logged: 5000 of 836 people and of 370 (in batches of 8, which are 32 here)
+    if preset == "paper":
+        # Epochs as logged: 5000 of 836 people and of 370 (in batches of 8, which are 32 here).
         weights = Weights(1.0, 0.0, 0.0, PER_ML, PER_ML, 10.0, 0.0)
         stages = [
             Stage("pretrain", 1, 130_000, 2e-5, critic_rate=2e-5),

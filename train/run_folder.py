@@ -27,13 +27,7 @@ def check_split(run: Path, people: People) -> None:
     Raises:
         CSegSynthError: on others, or nothing tells.
     """
-    noted = _read(run / _SPLIT)
-    if noted is None:
-        raise CSegSynthError(
-            f"nothing tells whom the run in {run} was trained on",
-            expected=f"{run / _SPLIT}, which training writes",
-            fix="copy the whole folder of the run",
-        )
+    noted = _noted_split(run)
     here = _split_of(people)
     own = noted.get("train", [])
     apart = [name for name in _PARTS if sorted(noted.get(name, [])) != sorted(here[name])]
@@ -77,13 +71,7 @@ def seen_by(run: Path) -> set[str]:
     Raises:
         CSegSynthError: nothing tells.
     """
-    noted, first = _read(run / _SPLIT), inherited_by(run)
-    if noted is None:
-        raise CSegSynthError(
-            f"nothing tells whom the run in {run} was trained on",
-            expected=f"{run / _SPLIT}, which training writes",
-            fix="copy the whole folder of the run",
-        )
+    noted, first = _noted_split(run), inherited_by(run)
     seen = {*noted.get("train", []), *noted.get("images_only", [])}
     if first is None:
         return seen
@@ -114,6 +102,18 @@ def write_time(run: Path, steps: int, seconds: float) -> None:
 def steps_of(run: Path) -> int:
     """Steps that a run has done; 0 before it has begun."""
     return int((_read(run / _TIME) or {}).get("steps", 0))
+
+
+def _noted_split(run: Path) -> dict[str, list[str]]:
+    """Who was trained on and kept aside. Raises CSegSynthError where nothing tells."""
+    noted = _read(run / _SPLIT)
+    if noted is None:
+        raise CSegSynthError(
+            f"nothing tells whom the run in {run} was trained on",
+            expected=f"{run / _SPLIT}, which training writes",
+            fix="copy the whole folder of the run",
+        )
+    return noted
 
 
 def _split_of(people: People) -> dict[str, list[str]]:
