@@ -50,7 +50,7 @@ with st.sidebar:
         from pages import _about, _controls, _link, _state
 try:
     with st.sidebar:
-        _link.open_once()
+        _link.read()
         pack = _state.choose_pack()
         _link.fill(pack)
         _controls.person_controls(pack)

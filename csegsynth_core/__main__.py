@@ -134,7 +134,7 @@ def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     one.add_argument(
         "--table", type=Path, help="table of yours that the page shows: scenarios of Compare, or the people of "
-        "Feature influence",
+        "Feature influence; columns that the pack does not know are left out",
     )  # fmt: skip
     one.add_argument("--at", type=_natural, nargs=3, metavar="N", help="voxel that planes go through: x y z")
     one.add_argument("--mode", choices=["tissues", "wm", "gm", "csf"], help="Individual: planes show")
@@ -185,7 +185,7 @@ def _people(pack: Pack, args: argparse.Namespace) -> pd.DataFrame:
     known, unknown = pack.schema.known_of(table)
     if args.ignore_unknown and unknown:
         table = known
-        print(f"Columns that {pack.name} does not know, left out: {', '.join(unknown)}", file=sys.stderr)
+        print(pack.schema.left_out(unknown, pack.name), file=sys.stderr)
     return table
 
 
@@ -380,7 +380,10 @@ def _show(args: argparse.Namespace) -> int:
             bar.set_description_str(what, refresh=False)
             bar.update(round(100 * share) - bar.n)
 
-        payload = show.page_zip(pack, scenario, args.page, view, table=args.table, tell=tell)
+        def noted(said: str) -> None:
+            tqdm.write(said, file=sys.stderr)
+
+        payload = show.page_zip(pack, scenario, args.page, view, table=args.table, tell=tell, note=noted)
         bar.update(100 - bar.n)
     if args.zip is not None:
         show.save(payload, args.zip)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -143,32 +143,24 @@ def kept(before: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_scenarios(
-    pack: Pack,
-    content: bytes,
-    name: str,
-    start: Mapping[str, Any],
-    left_out: Callable[[list[str]], object] | None = None,
-) -> pd.DataFrame:
+    pack: Pack, content: bytes, name: str, start: Mapping[str, Any]
+) -> tuple[pd.DataFrame, list[str]]:
     """Scenarios from a user's file: a column `scenario` (or `participant_id`) and any features.
 
     Args:
         content: of a TSV, CSV or Excel file.
         name: of the file, for messages.
         start: what empty cells, and features without a column, are taken from.
-        left_out: told columns that the pack does not know; None: these are refused.
 
     Returns:
-        As from `starting_scenarios`.
+        As from `starting_scenarios`; and columns that the pack does not know, which are left out.
 
     Raises:
         TableError: the file cannot be used (names file, row and column), or too many scenarios.
     """
     table = read_table(content, name=name, require_id=False)
     names = [str(v) if v else f"Scenario {n + 1}" for n, v in enumerate(table.get("scenario", table[ID]))]
-    rows = table.drop(columns=[c for c in ("scenario", ID) if c in table])
-    if left_out is not None:
-        rows, unknown = pack.schema.known_of(rows)
-        left_out(unknown)
+    rows, unknown = pack.schema.known_of(table.drop(columns=[c for c in ("scenario", ID) if c in table]))
     parsed = pack.schema.validate(rows, source=name)
     parsed.refuse_implausible("correct the cell; an empty one is as in the person that scenarios start from")
     records = [
@@ -178,7 +170,7 @@ def read_scenarios(
     index = pd.Index(names, name="scenario", dtype=object)
     frame = pd.DataFrame(records, index=index, columns=list(pack.schema.names), dtype=object)
     filled(pack, frame.reset_index(), start)  # refuses too many, and names that come twice
-    return frame
+    return frame, unknown
 
 
 def volumes_of_draws(

@@ -173,7 +173,7 @@ def unusual(pack: Pack, features: Mapping[str, Any], skip: Collection[str] = ())
 def at_odds(pack: Pack, features: Mapping[str, Any], flags: Mapping[str, str]) -> list[Unusual]:
     """Numbers that were 0 in training for everybody with the same value of another feature (`Feature.zero_unless`).
 
-    In the order of the schema; `8 cigarettes, but Smoking is never smoked: 0 for them in training`.
+    Each after the one that it depends on; `8 cigarettes, but Smoking is never smoked: 0 for them in training`.
 
     Args:
         features: natural value of every feature, as in `Brain.features`.
@@ -280,13 +280,9 @@ def _along(pack: Pack, path: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 
 def _odd_pairs(pack: Pack, person: Mapping[str, Any]) -> list[tuple[Feature, Feature]]:
-    """Features that are not 0, and those for whose sake they should be; in the order of the schema."""
-    odd = {one.name for one in pack.schema.at_odds(person)}
-    return [
-        (one, pack.schema.feature(one.zero_unless.feature))
-        for one in pack.schema.features
-        if one.zero_unless is not None and one.name in odd
-    ]
+    """Features that are not 0, and those for whose sake they should be."""
+    odd = pack.schema.at_odds(person)
+    return [(one, pack.schema.feature(one.zero_unless.feature)) for one in odd if one.zero_unless is not None]
 
 
 def _odd_along(pack: Pack, path: pd.DataFrame) -> list[tuple[Feature, Feature, NDArray[np.bool_]]]:

@@ -37,7 +37,7 @@ def person_commands(pack: Pack, seed: int) -> list[str]:
 
 def centiles_methods(pack: Pack, person: Brain) -> str:
     """Whose centiles volumes stand among and how these were found, in a sentence; empty without ages."""
-    who = alike(pack, person)[2]
+    who = alike(pack, person).who
     if not who:
         return ""
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -65,13 +65,28 @@ def _whose(pack: Pack, brain: Brain) -> str:
     return f"{pack.schema.describe(brain.features) or 'somebody'}; draw {brain.seed}"
 
 
-def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
-    """Age in years and sex for the centiles, and what to call these people: `women aged 48 (curves of 60)`.
+@dataclass(frozen=True)
+class Alike:
+    """People of somebody's age and sex, among whose centiles volumes stand."""
 
-    Beyond the reference ages the nearest one counts, and is named.
-    """
+    age: float | None
+    """Somebody's, years; None for a pack without."""
+    sex: str | None
+    people: str
+    """`women aged 48`; empty without an age. Beyond the reference ages the nearest one counts, and is named."""
+    curves: str
+    """`curves of 60`, beyond the reference ages with the age that it is nearest to."""
+
+    @property
+    def who(self) -> str:
+        """`women aged 48 (curves of 60)`; empty without an age."""
+        return f"{self.people} ({self.curves})" if self.people else ""
+
+
+def alike(pack: Pack, person: Brain) -> Alike:
+    """Whose centiles are a person's."""
     if pack.schema.age is None:
-        return None, None, ""
+        return Alike(None, None, "", "")
     age = float(person.features[pack.schema.age.name])
     one = pack.schema.sex
     sex = str(person.features[one.name]) if one else None
@@ -81,7 +96,7 @@ def alike(pack: Pack, person: Brain) -> tuple[float | None, str | None, str]:
     curves = f"curves of {pack.centiles.people(own)}"
     if nearest != age:
         curves = f"the nearest reference age to {age:.0f}; {curves}"
-    return age, own, f"{people} aged {nearest:.0f} ({curves})"
+    return Alike(age, own, f"{people} aged {nearest:.0f}", curves)
 
 
 def _reference_age(pack: Pack, age: float, sex: str | None) -> float:
@@ -113,7 +128,8 @@ def volume_table(
         the same sex, aged `reference_age` (the same age, or the nearest with reference people). Draws are empty
         where their spread is not known.
     """
-    age, sex, _ = alike(pack, person)
+    people = alike(pack, person)
+    age, sex = people.age, people.sex
     unknown = (np.nan, np.nan)
     rows = []
     for key in (*KINDS, *person.regions_ml):
@@ -282,7 +298,7 @@ def _volumes(
     spread: Callable[[], PairedSpread] | None,
     draws: int,
 ) -> ExportFigure:
-    _, _, who = alike(pack, person)
+    who = alike(pack, person).who
 
     def table() -> pd.DataFrame:
         return volume_table(pack, person, baseline, spread() if spread else None)

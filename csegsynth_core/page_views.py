@@ -354,13 +354,15 @@ def ageing_zip(
     return report.everything(people, pack, unit=view.unit, brains=brains, extra=extra, show=show, tell=tell)
 
 
-def table_people(pack: Pack, table: pd.DataFrame, name: str) -> tuple[Parsed, str]:
-    """The people of a user's table for the Feature influence page, and what to call them.
+def table_people(pack: Pack, table: pd.DataFrame, name: str) -> tuple[Parsed, str, list[str]]:
+    """The people of a user's table for the Feature influence page, what to call them, and notes on what of the table
+    is not used.
 
     Raises:
         TableError: it cannot be used, or has too many people.
     """
-    parsed = pack.schema.validate(table, source=name)
+    known, unknown = pack.schema.known_of(table)
+    parsed = pack.schema.validate(known, source=name)
     if len(parsed) > MAX_PEOPLE:
         raise TableError(
             f"{name}: too many people for a page",
@@ -368,7 +370,12 @@ def table_people(pack: Pack, table: pd.DataFrame, name: str) -> tuple[Parsed, st
             got=str(len(parsed)),
             fix="use python -m csegsynth_core saliency for larger tables",
         )
-    return parsed, f"{len(parsed)} people of {name}"
+    notes = [pack.schema.left_out(unknown, pack.name)] if unknown else []
+    odd = parsed.implausible()
+    if odd:
+        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+        notes.append(f"Not plausible, taken as unknown and filled in: {'; '.join(odd[:5])}{more}.")
+    return parsed, f"{len(parsed)} people of {name}", notes
 
 
 def influence_people(pack: Pack, whose: str, person: Person) -> tuple[pd.DataFrame, str]:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,21 @@ from csegsynth_core.scenario_file import Scenario, from_dict, read_json
 from csegsynth_core.scenario_pages import USUAL_DRAWS, Comparison
 from csegsynth_core.scenarios import check_plausible, sweep
 from csegsynth_core.uncertainty import check_ages, paired_spread
+
+Note = Callable[[str], object]
+"""Is told a sentence that the user has to know."""
+
+
+def unnoted(said: str) -> None:
+    """Where nobody is told."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A table of the user's, and who is told what of it is not used."""
+
+    table: Path
+    note: Note
 
 
 def opened(path: Path, pack: str | None = None) -> tuple[Pack, Scenario, list[str]]:
@@ -62,6 +78,7 @@ def page_zip(
     *,
     table: Path | None = None,
     tell: Tell = untold,
+    note: Note = unnoted,
 ) -> bytes:
     """The zip that a page of the app makes for this scenario.
 
@@ -70,6 +87,7 @@ def page_zip(
         view: what the page shows that no scenario holds.
         table: of the user's, where the page shows one: scenarios of Compare, people of Feature influence.
         tell: told what is made.
+        note: told what of the table is not used.
 
     Raises:
         CSegSynthError: the scenario or the view asks for something that the pack cannot give.
@@ -80,7 +98,8 @@ def page_zip(
     def later(share: float, what: str) -> None:
         tell(0.2 + 0.8 * share, what)
 
-    return _MAKERS[page](pack, scenario, view, table, later)
+    given = None if table is None else _Given(table, note)
+    return _MAKERS[page](pack, scenario, view, given, later)
 
 
 def _check(pack: Pack, scenario: Scenario, page: str, view: View, table: Path | None) -> None:
@@ -113,7 +132,7 @@ def _check(pack: Pack, scenario: Scenario, page: str, view: View, table: Path | 
         )
 
 
-def _individual(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
+def _individual(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
     person = generate_one(pack, dict(scenario.person), seed=scenario.seed)
     other, _ = page_views.baseline_of(pack, scenario.person, scenario.baseline)
     base = generate_one(pack, dict(other), seed=scenario.seed)
@@ -135,7 +154,7 @@ def _individual(pack: Pack, scenario: Scenario, view: View, table: Path | None, 
     ).everything(tell)
 
 
-def _ageing(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
+def _ageing(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
     plan = page_views.plan_of(pack, scenario)
     assert pack.schema.age is not None  # noqa: S101 - `_check` looked
     check_plausible(pack.schema.age, plan.ages)
@@ -148,12 +167,14 @@ def _ageing(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell
     )
 
 
-def _influence(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
-    if table is None:
+def _influence(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
+    if given is None:
         people, about = page_views.influence_people(pack, scenario.influence.whose, scenario.person)
     else:
-        parsed, about = page_views.table_people(pack, read_table(table), table.name)
+        parsed, about, notes = page_views.table_people(pack, read_table(given.table), given.table.name)
         people = parsed.data
+        for said in notes:
+            given.note(said)
     bars = page_views.bars_of(
         pack, scenario.influence, people, about, scenario.seed, gradients=_gradients, contrasts=_contrasts
     )
@@ -187,10 +208,14 @@ def _contrasts(
     )  # fmt: skip
 
 
-def _compare(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
+def _compare(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
     compared = page_views.comparison_of(pack, scenario)
-    if table is not None:
-        rows = compare.read_scenarios(pack, table.read_bytes(), table.name, scenario.person)
+    if given is not None:
+        rows, unknown = compare.read_scenarios(
+            pack, given.table.read_bytes(), given.table.name, scenario.person
+        )
+        if unknown:
+            given.note(pack.schema.left_out(unknown, pack.name))
         people = compare.filled(pack, rows.reset_index(), scenario.person)
         draws = scenario.compare.draws if scenario.compare is not None else USUAL_DRAWS
         compared = Comparison.of(people, scenario.person, draws)
@@ -201,26 +226,26 @@ def _compare(pack: Pack, scenario: Scenario, view: View, table: Path | None, tel
         for p in named.values()
     ]
     numbers = compare.compared(list(named), np.stack(volumes))
-    own = table is not None
-    return page_views.compare(pack, scenario, view, compared, numbers, brains, own=own).everything(tell)
+    page = page_views.compare(pack, scenario, view, compared, numbers, brains, own=given is not None)
+    return page.everything(tell)
 
 
-def _cohort(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
+def _cohort(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
     person = generate_one(pack, dict(scenario.person), seed=scenario.seed)
     places, summary = coverage.placed(pack, scenario.person), CohortSummary.of_pack(pack.folder)
     return page_views.cohort(pack, scenario, view, places, person, summary).everything(tell)
 
 
-def _evaluation(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
+def _evaluation(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
     return page_views.evaluation(pack, scenario).everything(tell)
 
 
-def _method(pack: Pack, scenario: Scenario, view: View, table: Path | None, tell: Tell) -> bytes:
+def _method(pack: Pack, scenario: Scenario, view: View, given: _Given | None, tell: Tell) -> bytes:
     told = page_views.told_of(pack, scenario) if view.told is None else view.told
     return page_views.method(pack, scenario, page_views.session_of(pack, scenario, told)).everything(tell)
 
 
-_MAKERS: Final[dict[str, Callable[[Pack, Scenario, View, Path | None, Tell], bytes]]] = {
+_MAKERS: Final[dict[str, Callable[[Pack, Scenario, View, _Given | None, Tell], bytes]]] = {
     "individual": _individual,
     "ageing": _ageing,
     "influence": _influence,

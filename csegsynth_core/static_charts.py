@@ -14,7 +14,7 @@ import pandas as pd
 
 from csegsynth_core import measured
 from csegsynth_core.data.cohort_summary import CohortSummary, Histogram
-from csegsynth_core.figures.centiles import VolumeRow
+from csegsynth_core.figures.centiles import AXIS, VolumeRow
 from csegsynth_core.figures.cohort import PERSON_COLOUR, SEX_COLOURS, WITHHELD, stub_of
 from csegsynth_core.figures.influence import InfluenceBar
 from csegsynth_core.figures.measured import ACROSS
@@ -77,7 +77,7 @@ def volumes_file(
             ax.spines[["top", "right", "left"]].set_visible(False)
             ax.locator_params(axis="x", nbins=6)
             ax.tick_params(pad=1.5)
-        panels[-1].set_xlabel("Volume (mL)")
+        panels[-1].set_xlabel(AXIS)
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 

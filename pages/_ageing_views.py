@@ -14,7 +14,7 @@ from csegsynth_core.scenarios import VOLUMES, Sweep
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.sweep_report import UNUSUAL, Named, feature_table, lines_of, reference_of
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _film_keys, _link, _planes, _sweeps
+from pages import _display, _film_keys, _planes, _sweeps
 
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False, "responsive": True}
 VIEWS = {"tissues": "Tissues", "regions": "Regions", "brain": "Brain", "features": "Features"}
@@ -107,7 +107,7 @@ def brain(pack: Pack, one: Sweep) -> None:
                 persist_state="session", format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
             )  # fmt: skip
         st.space("stretch")
-        display, _ = _link.display_toggles(voxels=False)
+        display, _ = _display.toggles(voxels=False)
     bar = st.empty()
     frames = _sweeps.film(pack, one, scenario, FILM_AGES, bar)
     figure = figures.morph_figure(

@@ -83,7 +83,7 @@ def _row(pack: Pack, row: _Row, rows: dict[int, _Row], n: int, key: str) -> Chan
             placeholder="Choose a feature",
         )  # fmt: skip
         row.age = st.number_input(
-            f"From age :gray[{pack.schema.age.units}]", value=row.age, step=1.0, format="%g", width=125,
+            f"From age ({pack.schema.age.units})", value=row.age, step=1.0, format="%g", width=125,
             key=f"change-age-{key}",
         )  # fmt: skip
         row.value = _value(pack, row, f"change-value-{key}-{row.feature}")
@@ -112,7 +112,7 @@ def _value(pack: Pack, row: _Row, key: str) -> float | str | None:
     low, high = one.plausible or (None, None)
     stats = pack.encoder.numeric[one.name]
     return st.number_input(
-        f"Value :gray[{one.units}]".replace(":gray[]", "").strip(),
+        f"Value ({one.units})" if one.units else "Value",
         low, high, row.value if isinstance(row.value, float) else None, step=1.0 if one.integer else None,
         format="%g", help=f"Training people: {stats.minimum:.4g}–{stats.maximum:.4g} {one.units}", **look,
     )  # fmt: skip

@@ -105,9 +105,9 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         file = st.session_state[key]
         if file is None:
             return
-        person, unknown = dict(_state.memory(pack)["person"]), list[str]()
+        person = dict(_state.memory(pack)["person"])
         try:
-            rows = compare.read_scenarios(pack, file.getvalue(), file.name, person, unknown.extend)
+            rows, unknown = compare.read_scenarios(pack, file.getvalue(), file.name, person)
         except TableError as error:
             st.session_state[f"{held['key']}-problem"] = error
             return

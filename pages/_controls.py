@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -10,19 +12,14 @@ from csegsynth_core.compare import sidebar_order
 from csegsynth_core.data.encoder import Control
 from csegsynth_core.data.feature import GROUPS
 from csegsynth_core.pack import Pack
-from pages import _draw, _scenario, _state, _table
+from pages import _draw, _notes, _numbers, _scenario, _state, _table
+from pages._numbers import UNKNOWN
 
 SEARCH_ABOVE = 20
 """Features above which there is a search box."""
 
 TOP = 10
 """So many features that move the volumes most stand first where there is a search box."""
-
-BEYOND = 0.15
-"""How far a slider goes beyond the training range, as a share of it."""
-
-UNKNOWN = "n/a"
-"""What a value is called that nobody knows, in all controls."""
 
 
 def person_controls(pack: Pack) -> _state.Person:
@@ -50,6 +47,7 @@ def person_controls(pack: Pack) -> _state.Person:
     groups |= {g: [n for n in order if n not in top and controls[n].group == g] for g in GROUPS}
     first = next(g for g in groups if groups[g])
     found = False
+    filled = cache(lambda: _notes.filled(pack, _as_set(pack, held)))
     for group, everyone in groups.items():
         mine = [controls[n] for n in everyone if _matches(pack, controls[n], words)]
         if mine:
@@ -61,7 +59,7 @@ def person_controls(pack: Pack) -> _state.Person:
             place = st.expander(title, expanded=few, key=key, on_change="rerun")
             with place:
                 for one in mine if place.open else ():
-                    held["person"][one.name] = _control(pack, one, held)
+                    held["person"][one.name] = _control(pack, one, held, filled)
     _differences(differences, pack, held["person"])
     if not found:
         st.info("No feature has all of these words in its name, label or description.")
@@ -82,11 +80,26 @@ def _differences(place: Any, pack: Pack, person: _state.Person) -> None:
     place.caption(said, help=", ".join(names) or None)  # always one line: nothing moves under the mouse
 
 
-def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
-    key = f"{pack.hash[:8]}-{held['turn']}-{one.name}"
+def _key(pack: Pack, held: dict[str, Any], name: str) -> str:
+    return f"{pack.hash[:8]}-{held['turn']}-{name}"
+
+
+def _as_set(pack: Pack, held: dict[str, Any]) -> _state.Person:
+    """The person as all controls say, also those that have not been made yet since the user changed one."""
+    out = dict(held["person"])
+    for name in out:
+        key = _key(pack, held, name)
+        said = st.session_state.get(f"{key}-choice", st.session_state.get(key, out[name]))
+        unknown = said == UNKNOWN or st.session_state.get(f"{key}-na")
+        out[name] = None if unknown else said
+    return out
+
+
+def _control(pack: Pack, one: Control, held: dict[str, Any], filled: Callable[[], _state.Person]) -> Any:
+    key = _key(pack, held, one.name)
     value = held["person"].get(one.name)
     if one.kind == "numeric":
-        return _number(pack, one, value, key, held)
+        return _numbers.control(pack, one, value, key, held["start"].get(one.name), filled)
     rare = ", ".join(one.levels[k] for k in one.rare)
     help_text = f"Fewer than 3 training people: {rare}" if rare else None
     names = {**one.levels, UNKNOWN: UNKNOWN}
@@ -106,45 +119,3 @@ def _control(pack: Pack, one: Control, held: dict[str, Any]) -> Any:
             width="stretch",
         )
     return None if chosen == UNKNOWN else chosen
-
-
-def _number(pack: Pack, one: Control, value: float | None, key: str, held: dict[str, Any]) -> float | None:
-    low, high, step = _reach(pack, one, held["start"].get(one.name))
-    na = f"{key}-na"
-    if na not in st.session_state:
-        st.session_state[na] = value is None
-        st.session_state[key] = float(one.default if value is None else value)
-    whole = step >= 1 and float(st.session_state[key]).is_integer()
-    ends = (f"{v:.0f}" if abs(v) >= 1000 else f"{v:.3g}" for v in (one.minimum, one.maximum))
-    trained = f"{'–'.join(ends)} {one.units}".strip()
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"number-{key}"):
-        number = st.slider(
-            f"{one.label} :gray[{trained}]",
-            low,
-            high,
-            step=step,
-            format="%.0f" if whole else "%.4g",
-            key=key,
-            disabled=st.session_state[na],
-        )
-        if st.checkbox(f"{one.label}: {UNKNOWN}", key=na):  # the style sheet shows the last word alone
-            return None
-    if number < one.minimum or number > one.maximum:
-        st.badge("outside training range", icon=":material/warning:", color="orange")
-    return float(number)
-
-
-def _reach(pack: Pack, one: Control, start: float | None) -> tuple[float, float, float]:
-    """Ends and step of a slider: a little beyond the training range, but plausible; a loaded value is inside.
-    Where everybody has the same value, the ends are a step apart."""
-    step = float(one.step or 1.0)
-    span = one.maximum - one.minimum
-    step = step if span / step <= 150 else step * 10
-    plausible = pack.schema.feature(one.name).plausible or (one.minimum, one.maximum)
-    low = max(plausible[0], step * ((one.minimum - BEYOND * span) // step))
-    high = min(plausible[1], step * ((one.maximum + BEYOND * span) // step + 1))
-    inside = [] if start is None else [start]
-    low, high = float(min([low, one.minimum, *inside])), float(max([high, one.maximum, *inside]))
-    if low == high and plausible[0] < high == plausible[1]:
-        low = max(low - step, plausible[0])  # nothing above is plausible
-    return low, high if low < high else high + step, step

@@ -13,7 +13,7 @@ from csegsynth_core.generate import Brain, generate_one
 from csegsynth_core.group_means import CUTS, GroupMeans
 from csegsynth_core.pack import Pack, models_of
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _link, _state
+from pages import _display, _state
 
 _CONFIG = {"displayModeBar": False}
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}}
@@ -98,7 +98,7 @@ def groups(pack: Pack) -> None:
             "Difference of", [t.name for t in ALL], default="gm", required=True, key="groups-tissue",
             format_func=lambda t: f"Δ {BY_NAME[t].bids}", label_visibility="collapsed",
         )  # fmt: skip
-        display, _ = _link.display_toggles(voxels=False)
+        display, _ = _display.toggles(voxels=False)
     kind = "simulated" if pack.simulated else "real"
     st.plotly_chart(
         figures.groups_figure(means, plane, cut, tissue, display=display, kind=kind),
@@ -123,5 +123,5 @@ def _bar(name: str) -> tuple[str, figures.Display, figures.Voxel]:
             "Show", list(_MODES), default="tissues", required=True, key=f"{name}-mode",
             format_func=_MODES.get, label_visibility="collapsed",
         )  # fmt: skip
-        display, _ = _link.display_toggles(voxels=False)
+        display, _ = _display.toggles(voxels=False)
     return mode, display, st.session_state.get("crosshair", figures.CENTRE)

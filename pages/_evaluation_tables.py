@@ -27,18 +27,14 @@ _WORDS = {
     "memorisation": "How near generated brains come to the nearest training brain, beside how near real people do.",
 }
 _OF_METRIC = {
-    (
-        "achievable",
-        "mae_ml",
-    ): "Simulated people: mean absolute error of every method beside that of the best predictor "
-    "that the simulation allows, which knows what the table records of a person and no more.",
-    (
-        "achievable",
-        "mae_ratio",
-    ): "Simulated people: mean absolute error over that of the best predictor that the "
-    "simulation allows; 1 is the best possible.",
+    "achievable": {
+        "mae_ml": "Simulated people: mean absolute error of every method beside that of the best predictor that the "
+        "simulation allows, which knows what the table records of a person and no more.",
+        "mae_ratio": "Simulated people: mean absolute error over that of the best predictor that the simulation "
+        "allows; 1 is the best possible.",
+    },
 }
-"""Captions of tables where each metric has its own."""
+"""Table → captions by metric, where each has its own."""
 
 
 def title_of(table: str) -> str:
@@ -76,7 +72,7 @@ def show(whole: pd.DataFrame, name: str, extractors: dict[str, str]) -> None:
     direction = measured.metric_of(metric)[1]
     names = {m: measured.name_of(m) for m in own["method"]}
     kind = name.rpartition("/")[2]
-    words = [_OF_METRIC.get((kind, metric), _WORDS.get(kind, ""))]
+    words = [_OF_METRIC.get(kind, {}).get(metric, _WORDS.get(kind, ""))]
     words += [f"{direction.capitalize()} is better." if direction else ""]
     if own["low"].notna().any():
         words.append(f"Intervals: 95 %, {measured.interval_name(name)} over people.")

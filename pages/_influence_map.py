@@ -9,7 +9,7 @@ import streamlit as st
 from csegsynth_core import figures, page_views, saliency
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import BY_NAME, TISSUES
-from pages import _influence_table, _link, _planes, _state
+from pages import _display, _influence_table, _planes, _state
 from pages._remember import remembered
 
 MEANS = 4
@@ -86,7 +86,7 @@ def show(pack: Pack, person: _state.Person, seed: int, bars: page_views.Bars) ->
         with st.popover(
             "Display", icon=":material/visibility:", help="Conventions, and the crosshair by keyboard"
         ):
-            display, voxels = _link.display_toggles()
+            display, voxels = _display.toggles()
             at = _planes.by_keyboard()
     brain = _state.brain_of(pack, person, seed)
     if many:

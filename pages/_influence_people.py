@@ -11,7 +11,7 @@ import streamlit as st
 from csegsynth_core import page_views, saliency
 from csegsynth_core.data.tables import read_table
 from csegsynth_core.pack import Pack
-from pages import _notes, _state, _table
+from pages import _notes, _state
 from pages._remember import remembered
 
 WHOSE = {
@@ -55,13 +55,9 @@ def people_of(pack: Pack, whose: str, person: _state.Person) -> tuple[pd.DataFra
         st.caption(f"Columns: participant_id, {', '.join(pack.schema.names[:20])}; n/a for unknown.")
         st.stop()
     name, content = table
-    known, unknown = pack.schema.known_of(read_table(content, name=name))
-    parsed, about = page_views.table_people(pack, known, name)
-    _table.left_out(pack, unknown)
-    odd = parsed.implausible()
-    if odd:
-        more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
-        st.warning(f"Not plausible, taken as unknown and filled in: {'; '.join(odd[:5])}{more}.")
+    parsed, about, notes = page_views.table_people(pack, read_table(content, name=name), name)
+    for note in notes:
+        st.warning(note)
     return parsed.data, about
 
 

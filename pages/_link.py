@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
-from csegsynth_core import figures, page_views
+from csegsynth_core import page_views
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_checks import PERSON
 from csegsynth_core.scenario_file import (
     BASELINE,
-    DISPLAY,
     Scenario,
     display_of_query,
     fitted,
@@ -23,9 +21,7 @@ from csegsynth_core.scenario_file import (
     unknown_of_query,
 )
 from csegsynth_core.scenario_pages import InfluenceView
-from pages import _compare_saved, _opened, _packs, _state
-
-_TOGGLES = {"radiological": "Radiological", "nose_left": "Nose left", "voxels": "Voxels"}
+from pages import _compare_saved, _history, _opened, _packs, _state
 
 
 def routed() -> None:
@@ -35,12 +31,14 @@ def routed() -> None:
         st.stop()
 
 
-def open_once() -> None:
-    """When a browser arrives: take pack and display from the address, and remember it for `fill`.
+def read() -> None:
+    """When a browser arrives: take pack and display from the address, and remember it for `fill`. When it goes back
+    or forward later: show what was shown then.
 
     What cannot be used ends in a message on the page, and the rest counts all the same.
     """
     if "link" in st.session_state:
+        _history.reopen()
         return
     query = st.session_state["link"] = st.query_params.to_dict()
     st.session_state["display"] = display_of_query(query)
@@ -114,6 +112,7 @@ def write(pack: Pack) -> tuple[str, ...]:
     if sex is not None and other.get(sex.name) is not None:  # always: or a typical baseline would not be said
         wanted[BASELINE + sex.name] = str(other[sex.name])
     wanted, left_out = fitted(wanted)
+    _history.remember(pack, wanted, scenario)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
     return left_out
@@ -126,25 +125,3 @@ def write_with(pack: Pack, part: str, what: str) -> None:
             f'<div class="notes" role="alert"><b>⚠</b> {what} too long for the address of this page. To keep or '
             "share them, save a scenario file (in the sidebar).</div>"
         )
-
-
-def display_toggles(*, voxels: bool = True) -> tuple[figures.Display, bool]:
-    """Switches of the display convention, the same on every page; the second value: voxels, not smoothed.
-
-    Args:
-        voxels: with the switch for voxels; without where pictures are always smoothed.
-    """
-    held: dict[str, Any] = st.session_state.setdefault("display", dict.fromkeys(DISPLAY, False))
-    for name, title in _TOGGLES.items():
-        if name == "voxels" and not voxels:
-            continue
-        key = f"display-{name}"
-        st.session_state.setdefault(key, held[name])
-        st.toggle(title, key=key, on_change=_note, args=(name,))
-    return figures.Display(radiological=held["radiological"], nose_left=held["nose_left"]), held["voxels"]
-
-
-def _note(name: str) -> None:
-    """Remember a switch beyond its page, and put it into the address."""
-    st.session_state["display"][name] = st.session_state[f"display-{name}"]
-    write(_state.current_pack())

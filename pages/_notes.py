@@ -95,6 +95,11 @@ def of_scenarios(pack: Pack, brains: Mapping[str, Brain]) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in whose.items()]
 
 
+def filled(pack: Pack, person: _state.Person) -> _state.Person:
+    """A person with what is filled in; errors as in `of_person`."""
+    return _encoded(pack.hash, tuple(person.items()), pack)[0]
+
+
 @st.cache_data(max_entries=64, show_spinner=False, scope="session")
 def _unusual(
     pack_hash: str, person: tuple[tuple[str, Any], ...], plan: Plan, _pack: Pack

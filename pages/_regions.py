@@ -31,15 +31,16 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> _volumes.Fil
     """Places for regions of the person with their change to the baseline and centiles, in two columns; gives what
     fills them."""
     own, base = person.regions_ml, baseline.regions_ml
-    age, sex, who = alike(pack, person)
+    people = alike(pack, person)
+    age = people.age
     words = {
-        r.name: figures.centile_words(pack.centiles.centile_of(r.name, age, sex, own[r.name])).replace(
+        r.name: figures.centile_words(pack.centiles.centile_of(r.name, age, people.sex, own[r.name])).replace(
             " centile", ""
         )
         for r in REGIONS
         if age is not None and r.name in pack.centiles.kinds
     }
-    among = html.escape(f"among {who}") if words else ""
+    among = html.escape(f"among {people.who}") if words else ""
     half = (len(REGIONS) + 1) // 2
     places = [column.empty() for column in st.columns(2, gap="medium")]
 

@@ -31,7 +31,7 @@ def plan_controls(pack: Pack) -> Plan:
     low, high = age.plausible or (stats.minimum, stats.maximum)
     a, b, c, d, e, f = st.columns([2.2, 0.95, 2.75, 1.75, 0.9, 1.45], gap="small")
     start, stop = a.slider(
-        f"Ages :gray[{age.units}]",
+        f"Ages ({age.units})",
         min(math.ceil(low), math.floor(before.start)),
         max(math.floor(high), math.ceil(before.stop)),
         (round(before.start), round(before.stop)),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from csegsynth_core.data.feature import suggestion
 from csegsynth_core.data.tables import read_table
 from csegsynth_core.errors import TableError
 from csegsynth_core.pack import Pack
@@ -48,12 +47,8 @@ def loader(pack: Pack) -> None:
 
 def left_out(pack: Pack, columns: Sequence[str]) -> None:
     """Say which columns of a table the pack does not know, where there are any."""
-    if not columns:
-        return
-    near = {name: suggestion(name, pack.schema.names) for name in columns[:10]}
-    said = ", ".join(f"{name} ({hint})" if hint else name for name, hint in near.items())
-    more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
-    st.warning(f"Columns that {pack.name} does not know, left out: {said}{more}.")
+    if columns:
+        st.warning(pack.schema.left_out(columns, pack.name))
 
 
 def people_of(

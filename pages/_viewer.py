@@ -14,7 +14,7 @@ from csegsynth_core.generate import Brain
 from csegsynth_core.pack import Pack
 from csegsynth_core.page_views import AVERAGED, average_person
 from csegsynth_core.tissue import ALL, BY_NAME, TISSUES
-from pages import _link, _planes, _state, _surface
+from pages import _display, _planes, _state, _surface
 
 _VIEWS = {"person": "Person", "pair": "Side by side", "difference": "Difference", "surface": "3-D surface"}
 _MODES = {"tissues": "Tissues", **{t.name: t.bids for t in ALL}, figures.CONTOURS: "Contours"}
@@ -37,7 +37,7 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> None:
         with st.popover(
             "Display", icon=":material/visibility:", help="Conventions, and the crosshair by keyboard"
         ):
-            display, voxels = _link.display_toggles()
+            display, voxels = _display.toggles()
             at = _planes.by_keyboard()
     with st.container(key="viewer", gap=None):
         with st.container(key="planes", gap=None, height=420):

@@ -25,7 +25,7 @@ PAIRED = (
     "people: what the model leaves open of the change. Above it: of the brains shown, which are one draw of each"
 )
 _STRIP_HEAD = (
-    '<div class="strip-head">Centiles 5–95, 25–75, median<br><b>●</b> person, '
+    '<div class="strip-head">Centiles 5–95, 25–75, median · mL, each row on its own scale<br><b>●</b> person, '
     f'<b title="{SPREAD}">━</b> 5–95 % of draws · <b>○</b> baseline</div>'
 )
 _NAMES = {t.name: (t.bids, t.title, t.colour) for t in ALL} | {
@@ -66,18 +66,18 @@ def show(pack: Pack, person: Brain, baseline: Brain, label: str) -> Fill:
 
 def _table(pack: Pack, person: Brain, baseline: Brain, label: str, spread: PairedSpread | None) -> str:
     """Volumes with their change, both with their spread over draws, and centiles (HTML)."""
-    age, sex, who = alike(pack, person)
+    people = alike(pack, person)
     among = ""
-    if who:
-        few = f'<em class="spread">curves of {pack.centiles.people(sex)} people</em>'
-        among = f'<span title="{html.escape(who, quote=True)}">among {html.escape(who.split(" (")[0])}</span>{few}'
+    if people.age is not None:
+        few = f'<em class="spread">curves of {pack.centiles.people(people.sex)} people</em>'
+        among = f'<span title="{html.escape(people.who)}">among {html.escape(people.people)}</span>{few}'
     rows = []
     for key, (short, title, colour) in _NAMES.items():
         ml, base = volume_ml(person, key), volume_ml(baseline, key)
         own, paired = spread_of(spread, key)
         words = ""
-        if age is not None:
-            words = figures.centile_words(pack.centiles.centile_of(key, age, sex, ml))
+        if people.age is not None:
+            words = figures.centile_words(pack.centiles.centile_of(key, people.age, people.sex, ml))
         rows.append(
             f'<tr data-volume="{key}"><th><i style="background:{colour}"></i>{short}<small>{title}</small></th>'
             f'<td><span class="ml">{ml:.1f}</span>{ends(own, 0)}</td>'
@@ -95,10 +95,10 @@ def _strips(
     pack: Pack, person: Brain, baseline: Brain, spread: PairedSpread | None
 ) -> list[figures.VolumeRow]:
     """Volumes among their centiles; none without an age."""
-    age, sex, _ = alike(pack, person)
+    people = alike(pack, person)
     rows = []
-    for key, (short, _, colour) in _NAMES.items() if age is not None else ():
-        curve = pack.centiles.curve(key, sex, [age]).iloc[0]
+    for key, (short, _, colour) in _NAMES.items() if people.age is not None else ():
+        curve = pack.centiles.curve(key, people.sex, [people.age]).iloc[0]
         bands = tuple(float(curve[f"c{c}"]) for c in CENTILES)
         own = spread.person[key] if spread else None
         rows.append(
@@ -143,8 +143,8 @@ def ends(found: Ends, digits: int, *, signed: bool = False) -> str:
 
 def beyond_reference(pack: Pack, person: Brain) -> list[str]:
     """What has to be said where the person is younger or older than the people behind the centiles."""
-    age, sex, _ = alike(pack, person)
-    low, high = pack.centiles.ages(sex)
-    if age is None or low <= age <= high:
+    people = alike(pack, person)
+    low, high = pack.centiles.ages(people.sex)
+    if people.age is None or low <= people.age <= high:
         return []
     return [f"centiles are those of the nearest reference age ({low:.0f}–{high:.0f} years)"]

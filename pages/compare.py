@@ -10,18 +10,33 @@ from csegsynth_core import figures
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.scenario_pages import COMPARE
 from csegsynth_core.tissue import ALL, BY_NAME
-from pages import _about, _compare_export, _compare_results, _compare_table, _link, _notes, _planes, _state
+from pages import (
+    _about,
+    _compare_export,
+    _compare_results,
+    _compare_table,
+    _display,
+    _link,
+    _notes,
+    _planes,
+    _state,
+)
 
 _link.routed()
 # Streamlit gives no figure less width than this. Three stand side by side; more scenarios make a second row of
 # lower pictures, so that nothing scrolls in a window of 1280 × 800.
 LEAST_PX, PER_ROW = 150, 3
 
-TITLE = "<h1>Compare"
 NOTICE = _about.notice(
     "± and whiskers: spread over latent draws, 1 SD. Associations among people, not effects of changing somebody's "
     "life."
 )
+
+
+def heading(said: str = "") -> str:
+    """The page's title, what is said beside it, and below it what the page may be used for (HTML)."""
+    return f"<h1>Compare {said}</h1>{NOTICE}"
+
 
 pack = _state.current_pack()
 person = _state.memory(pack)["person"]
@@ -33,15 +48,16 @@ try:
     brains = {name: _state.brain_of(pack, one, seed) for name, one in people.items()}
     table = _compare_results.volumes(pack, people, draws, seed, regions)
 except CSegSynthError as error:
-    head.html(f"{TITLE}</h1>{NOTICE}")
+    head.html(heading())
     _about.show_error(error)
     st.stop()
 with head:
-    st.html(
-        f"{TITLE} <small>scenarios share their latent draws and differ by features alone · pictures: draw {seed}"
-        f"{', without noise' if seed == 0 else ''} · volumes: mean of {draws} draws from {seed}</small></h1>"
-        + NOTICE
+    noise = ", without noise" if seed == 0 else ""
+    said = (
+        f"scenarios share their latent draws and differ by features alone · pictures: draw {seed}{noise} · "
+        f"volumes: mean of {draws} draws from {seed}"
     )
+    st.html(heading(f"<small>{said}</small>"))
     _compare_export.popover(pack, table, brains, regions=regions)
 _notes.strip(_notes.of_scenarios(pack, brains), shown=1)
 
@@ -61,7 +77,7 @@ def show_brains() -> None:
         with st.popover(
             "Display", icon=":material/visibility:", help="Conventions, and the crosshair by keyboard"
         ):
-            shown, voxels = _link.display_toggles()
+            shown, voxels = _display.toggles()
             at = _planes.by_keyboard()
     first = next(iter(brains.values())).maps
     limit = figures.shared_limit([b.maps for b in brains.values()], first, tissue)

@@ -16,8 +16,8 @@ import pytest
 
 from csegsynth_core import pack as packs
 from csegsynth_core.compare import volumes_draw_by_draw, volumes_of_draws
-from csegsynth_core.errors import TableError
-from csegsynth_core.generate import generate_one
+from csegsynth_core.errors import PackError, TableError
+from csegsynth_core.generate import encode, generate_one
 from csegsynth_core.page_views import SPREAD_DRAWS
 from csegsynth_core.uncertainty import paired_spread
 
@@ -68,6 +68,13 @@ def test_every_checkbox_says_which_feature_it_is_of(app) -> None:
     assert "Height: n/a" in names and len(set(names)) == len(names) > 1
     words = {o for w in app.sidebar.selectbox for o in w.options if o in ("Unknown", "n/a")}
     assert words == {"n/a"}  # one word for it in all controls
+
+
+def test_sliders_have_names_without_marks(app) -> None:
+    """A name is read aloud as it is; what is seen in its place has the range in grey."""
+    assert "Age 20.2–81.9 years" in [s.label for s in app.slider]
+    assert not [s.label for s in app.slider if re.search(r"[\[\]:*]", s.label)]
+    assert '<div class="named" aria-hidden="true">Age <span>20.2–81.9 years</span></div>' in _html(app)
 
 
 def _typical(pack: packs.Pack, sex: str) -> dict[str, Any]:
@@ -126,6 +133,62 @@ def test_unknown_is_imputed_and_flagged(app, pack) -> None:
     assert _volumes(app) == _expected(brain)
     assert brain.flags["weight"].startswith("imputed")
     assert re.search(r'class="notes".*<b>Weight</b> imputed \(missing\)', _html(app))
+
+
+def _sidebar(name: str) -> Any:
+    """The controls of a pack's person alone."""
+
+    def script(name: str) -> None:
+        from pages import _controls, _state
+
+        _controls.person_controls(_state.load(name))
+
+    return testing.AppTest.from_function(script, default_timeout=PATIENCE, args=(name,)).run()
+
+
+def _held(app: Any, pack: packs.Pack) -> dict[str, Any]:
+    """What is remembered of the person."""
+    return app.session_state[f"memory-{pack.hash[:12]}"]
+
+
+def test_a_slider_stands_where_the_model_takes_an_unknown_number_to_be(pack) -> None:
+    app = _sidebar("ixi")
+    _by_label(app.slider, "Weight").set_value(90.0).run()
+    _unknown(app, "weight").check().run()
+    for sex, age in (("M", 30.0), ("F", 70.0)):
+        _by_label([*app.get("button_group"), *app.segmented_control], "Sex").set_value(sex)
+        _by_label(app.slider, "Age").set_value(age).run()
+        weight, person = _by_label(app.slider, "Weight"), _held(app, pack)["person"]
+        assert weight.disabled and (person["sex"], person["age"], person["weight"]) == (sex, age, None)
+        assert weight.value == pytest.approx(encode(pack, person).natural["weight"].iloc[0])
+    _unknown(app, "weight").uncheck().run()
+    assert not app.exception and _held(app, pack)["person"]["weight"] == 90.0
+
+
+def test_a_whole_number_that_was_unknown_starts_as_one(pack) -> None:
+    app = _sidebar("ixi")
+    _held(app, pack)["person"]["weight"] = None
+    _held(app, pack)["turn"] += 1
+    weight = _by_label(app.run().slider, "Weight")
+    assert weight.disabled and weight.value != round(weight.value)
+    _unknown(app, "weight").uncheck().run()
+    assert not app.exception and _held(app, pack)["person"]["weight"] == round(weight.value)
+
+
+def test_what_an_unknown_number_depends_on_may_stand_below_it() -> None:
+    try:
+        lifespan = packs.load_pack("lifespan")
+    except PackError as error:
+        pytest.skip(f"the shipped pack cannot be used: {error}")
+    app = _sidebar("lifespan")
+    _by_label(app.text_input, "Search").set_value("smok").run()
+    _unknown(app, "cigarettes_per_day").check().run()
+    for level in ("current", "never"):
+        next(s for s in app.selectbox if s.key.endswith("-smoking_status")).set_value(level).run()
+        slider = next(s for s in app.slider if s.key.endswith("-cigarettes_per_day"))
+        person = _held(app, lifespan)["person"]
+        assert person["smoking_status"] == level and (slider.value == 0) == (level == "never")
+        assert slider.value == pytest.approx(encode(lifespan, person).natural["cigarettes_per_day"].iloc[0])
 
 
 def test_an_unknown_level_is_said_in_its_control(app, pack) -> None:
@@ -385,6 +448,14 @@ def test_uploads_are_small_and_served_to_this_computer_only() -> None:
                 assert {ast.literal_eval(t) for t in types.elts} <= {"json", "tsv", "csv", "xlsx"}, path
 
 
+def test_the_style_sheet_has_the_themes_page_colour() -> None:
+    """Once."""
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))["theme"]
+    css = (ROOT / "assets" / "style.css").read_text("utf-8")
+    light, dark = (theme[name]["backgroundColor"] for name in ("light", "dark"))
+    assert css.count(f"light-dark({light}, {dark})") == css.count("light-dark(") == 1
+
+
 def test_no_page_is_long() -> None:
     for path in (ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))):
         assert len(path.read_text("utf-8").splitlines()) <= 150, path
@@ -392,7 +463,6 @@ def test_no_page_is_long() -> None:
 
 def test_many_features_stay_usable() -> None:
     from csegsynth_core import compare
-    from csegsynth_core.errors import PackError
 
     try:
         many = packs.load_pack("lifespan")

@@ -329,7 +329,8 @@ def test_interactive_figures_say_what_they_are(pack, brains, everything_shown) -
     assert {f"<b>{n}</b>" for n in ("WM", "GM", "CSF", "WM+GM+CSF")} <= {
         a.text for a in centiles.layout.annotations
     }
-    assert centiles.layout.xaxis4.title.text == "Volume (mL)"
+    assert centiles.layout.xaxis4.title.text == "Volume (mL), each row on its own scale"
+    assert "each row on its own scale" in _text(everything_shown["volumes"].file("svg", COLUMN_MM))
     volumes = everything_shown["scenarios_volumes"].html()
     assert volumes.layout.yaxis.ticktext == ("now", "older") and volumes.layout.yaxis.showticklabels
 
@@ -364,7 +365,7 @@ def test_the_person_zip_opens_everywhere_and_repeats_itself(
     )
     archive = zipfile.ZipFile(io.BytesIO(payload))
     methods = archive.read("methods.txt").decode()
-    who = page_figures.alike(pack, person)[2]
+    who = page_figures.alike(pack, person).who
     assert "compared with a baseline: somebody older (" in methods and "over 10 latent draws" in methods
     assert f"training people's prepared maps: {who}, by restricted quantile regression" in methods
     names = set(archive.namelist())

@@ -215,8 +215,9 @@ def test_centiles_beyond_the_reference_name_the_age_they_are_of(pack):
     low, high = pack.centiles.ages("F")
     for age, wanted in ((high + 9, high), (50.0, 50.0)):
         brain = generate_one(pack, pack.encoder.default_person() | {"age": age, sex: "F"})
-        words = page_figures.alike(pack, brain)[2]
-        assert f"aged {wanted:.0f} " in words
+        alike = page_figures.alike(pack, brain)
+        words = alike.who
+        assert alike.people == f"women aged {wanted:.0f}" and words == f"{alike.people} ({alike.curves})"
         assert (f"nearest reference age to {age:.0f}" in words) == (age > high)
         assert set(page_figures.volume_table(pack, brain, brain)["reference_age"]) == {wanted}
     assert low < 50.0 < high

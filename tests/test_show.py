@@ -87,6 +87,9 @@ def test_scenarios_of_a_table_of_ones_own(pack, person, tmp_path, capsys) -> Non
     assert b"without the people of table.csv" in files["README.txt"]
     for name in ("scenario.json", "table.csv"):
         (tmp_path / name).write_bytes(files[name])
+    first, *rows = files["table.csv"].decode().splitlines()  # columns more, as the app would take them
+    more = [f"{first},heigth,group", *(f"{row},170,x" for row in rows)]
+    (tmp_path / "table.csv").write_text("\n".join(more) + "\n", "utf-8")
     words = [
         "show",
         str(tmp_path / "scenario.json"),
@@ -98,6 +101,8 @@ def test_scenarios_of_a_table_of_ones_own(pack, person, tmp_path, capsys) -> Non
     words += ["--quiet"]
     assert cli.main([*words, "--zip", str(tmp_path / "deep" / "a.zip")]) == 0
     assert _files((tmp_path / "deep" / "a.zip").read_bytes()) == files
+    said = "Columns that ixi does not know, left out: heigth (perhaps 'height' was meant), group.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_cohort_and_method_are_the_same_to_the_byte(pack, person, tmp_path, capsys) -> None:
@@ -159,8 +164,11 @@ def test_a_group_of_ones_own_needs_its_table(pack, person, tmp_path, capsys) -> 
     assert cli.main([*words, "--quiet"]) == 2
     assert "--table FILE" in capsys.readouterr().err and not (tmp_path / "o").exists()
     own = tmp_path / "mine.csv"
-    own.write_text("participant_id,age,sex\nsub-1,40,F\nsub-2,60,M\n", "utf-8")
+    own.write_text("participant_id,age,sex,height,group\nsub-1,40,F,1.7,x\nsub-2,60,M,n/a,x\n", "utf-8")
     assert cli.main([*words, "--table", str(own), "--quiet"]) == 0
+    said = capsys.readouterr().err
+    assert "Columns that ixi does not know, left out: group.\n" in said
+    assert "Not plausible, taken as unknown and filled in: height of sub-1: 1.7 (expected" in said
     kept = (tmp_path / "o" / "table.csv").read_text("utf-8").splitlines()
     assert [row.split(",")[0] for row in kept] == ["participant_id", "sub-1", "sub-2"] and "n/a" in kept[1]
     again = (tmp_path / "o" / "README.txt").read_text("utf-8")

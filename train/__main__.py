@@ -87,6 +87,14 @@ def build_parser() -> argparse.ArgumentParser:
     plain.add_argument("--cohort", type=Path, required=True, help="the cohort that the pack was trained on")
     plain.add_argument("--quiet", action="store_true", help="no progress bar")
     plain.set_defaults(run=_regressions)
+    calibrated = commands.add_parser(
+        "calibrate",
+        help="set again what `pack` sets after training (texture, mean volumes, how draws differ), and measure; no "
+        "run is needed",
+    )
+    calibrated.add_argument("--pack", type=Path, required=True, help="folder of the pack, which is changed")
+    calibrated.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
+    calibrated.set_defaults(run=_calibrate)
     again = commands.add_parser("measure", help="measure a pack again and write its measurements and card")
     again.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
     again.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
@@ -228,6 +236,15 @@ def _regressions(args: argparse.Namespace) -> int:
     from train.pack import add_regional_regressions
 
     print(add_regional_regressions(find(args.pack), Cohort.open(args.cohort), progress=not args.quiet))
+    return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from csegsynth_core.data.cohort import Cohort
+    from train.recalibrate import recalibrate
+    from train.report import as_text
+
+    print(as_text(recalibrate(args.pack, Cohort.open(args.cohort))))
     return 0
 
 

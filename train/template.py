@@ -36,12 +36,17 @@ def template_fractions(region: Region) -> Float[Tensor, "4 i j k"]:
     return torch.from_numpy(block_average(sharp.numpy(), 2))[(slice(None), *region)].contiguous()
 
 
-def set_template(generator: TemplateGenerator) -> None:
-    """Store the template's log-ratios tissue : background in the generator."""
-    fractions = template_fractions(generator.region)
+def log_ratios(region: Region) -> Float[Tensor, "3 i j k"]:
+    """The template's log-ratios tissue : background inside `region`."""
+    fractions = template_fractions(region)
     outside = fractions[-1:] > 0.999
     fractions = torch.where(outside, fractions.clamp_min(DEEP_FLOOR), fractions.clamp_min(FLOOR))
-    generator.template.copy_(torch.log(fractions[:-1]) - torch.log(fractions[-1:]))
+    return torch.log(fractions[:-1]) - torch.log(fractions[-1:])
+
+
+def set_template(generator: TemplateGenerator) -> None:
+    """Store the template's log-ratios in the generator."""
+    generator.template.copy_(log_ratios(generator.region))
 
 
 def start_at_average(

@@ -130,8 +130,6 @@ class Control:
     """Value → label; empty for numbers."""
     rare: tuple[str, ...]
     """Levels that fewer than 3 training people have."""
-    default: float | str
-    """That of the typical training person, see `Encoder.default_person`."""
 
 
 class Encoder:
@@ -311,7 +309,6 @@ class Encoder:
 
     def ranges(self) -> dict[str, Control]:
         """What a page needs to ask for each feature, in the order of the schema."""
-        typical = self.default_person()
         out = {}
         for one in self.schema.features:
             stats = self.numeric.get(one.name)
@@ -328,7 +325,6 @@ class Encoder:
                 step=_step(one, stats) if stats else None,
                 levels=dict(one.levels),
                 rare=tuple(k for k, n in counts.items() if n < RARE_BELOW),
-                default=typical[one.name],
             )
         return out
 

@@ -182,7 +182,7 @@ class Schema:
         )
 
     def at_odds(self, person: Mapping[str, Any]) -> list[Feature]:
-        """Features that are not 0 although their `zero_unless` is not met.
+        """Features that are not 0 although their `zero_unless` is not met; in the order of `dependent`.
 
         Args:
             person: natural value of every feature.
@@ -236,6 +236,18 @@ class Schema:
         """A table without the columns that the schema does not know, and what these are called."""
         unknown = [str(c) for c in table if c != ID and c not in self.names]
         return table.drop(columns=unknown), list(dict.fromkeys(unknown))
+
+    def left_out(self, columns: Sequence[str], whose: str) -> str:
+        """`Columns that ixi does not know, left out: heigth (perhaps 'height' was meant), group.`
+
+        Args:
+            columns: some, as from `known_of`.
+            whose: what has this schema.
+        """
+        near = {name: suggestion(name, self.names) for name in columns[:10]}
+        said = ", ".join(f"{name} ({hint})" if hint else name for name, hint in near.items())
+        more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
+        return f"Columns that {whose} does not know, left out: {said}{more}."
 
     @classmethod
     def from_participants_json(

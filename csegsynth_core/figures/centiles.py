@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
 from csegsynth_core.figures.style import FONT
+
+AXIS: Final = "Volume (mL), each row on its own scale"
+"""Title of the axis of centile strips."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def centile_figure(
     if alone:
         last = "" if len(rows) == 1 else str(len(rows))
         layout["height"] += 40
-        layout[f"xaxis{last}"]["title"] = {"text": "Volume (mL)", "font": {"size": 12}, "standoff": 4}
+        layout[f"xaxis{last}"]["title"] = {"text": AXIS, "font": {"size": 12}, "standoff": 4}
     return go.Figure({"data": traces, "layout": layout})
 
 

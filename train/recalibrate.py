@@ -1,0 +1,82 @@
+"""A pack's calibration, made anew from its own weights: after calibration itself has changed no run is needed."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from csegsynth_core.data.cohort import Cohort
+from csegsynth_core.data.cohort_summary import CohortSummary
+from csegsynth_core.errors import CSegSynthError
+from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
+from csegsynth_core.pack import add_files, load_pack, save_pack
+from csegsynth_core.tissue import TISSUES
+from train.calibrate import calibrate
+from train.pack import group_means, measure, training_people
+from train.people import maps_of
+from train.template import log_ratios
+from train.texture import NOISY
+
+
+def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[str, Any]:
+    """Calibrate a pack's CSegSynth again (`train.calibrate`), from the template as it was before any texture, and
+    measure the pack.
+
+    What features tell of volumes stays what it is in the pack.
+
+    Args:
+        folder: of the pack, which is changed.
+        cohort: the one that it was trained on.
+
+    Returns:
+        The measurements that stand in `metrics.json`.
+
+    Raises:
+        CSegSynthError: the pack's generator has nothing to calibrate.
+        TableError: the cohort lacks some of the training people.
+    """
+    pack = load_pack(folder)
+    model = pack.model
+    if not isinstance(model, CSegSynth) or not isinstance(model.generator, TemplateGenerator):
+        raise CSegSynthError(
+            f"{folder} holds nothing to calibrate",
+            expected="CSegSynth of preset compact with a template",
+            got=f"{model.family} {model.config}"[:200],
+        )
+    people = training_people(pack, cohort)
+    rows = [cohort.ids.index(i) for i in people.ids]
+    before = pack.about.get("noise", {})
+    grain = [before.get(f"grain_{t}", 0.0) for t in TISSUES]
+    began = time.perf_counter()
+    noise = calibrate(
+        model,
+        lambda some: maps_of(cohort, [rows[k] for k in some], model.region, 1),
+        range(len(rows)),
+        torch.from_numpy(pack.encoder.encode(people).x),
+        torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
+        template=log_ratios(model.region),
+        finer=max(grain) > NOISY or bool(before.get("finer")),
+    )
+    noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)
+    minutes = (time.perf_counter() - began) / 60 + pack.about["training"].get("calibration_minutes", 0.0)
+    training = pack.about["training"] | {"calibration_minutes": round(minutes, 1), "calibrated_again": True}
+    about = {k: v for k, v in pack.about.items() if k not in ("format", "version", "software", "files")}
+    about |= {"noise": noise, "training": training, "created": datetime.now(UTC).date().isoformat()}
+    save_pack(
+        folder,
+        about=about,
+        model=model,
+        encoder=pack.encoder,
+        regressions=pack.regressions,
+        centiles=pack.centiles,
+        metrics={},
+        card="",
+        summary=CohortSummary.of_pack(folder),
+        extras={"regressions.safetensors": pack.payload("regressions.safetensors")},
+    )
+    add_files(folder, group_means(load_pack(folder), cohort, progress=progress).files())
+    return measure(folder, cohort, progress=progress)
