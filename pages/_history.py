@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from string import Template
 from typing import Any, Final
 
 import streamlit as st
@@ -16,6 +18,7 @@ from pages import _compare_saved, _opened, _packs, _state
 
 KEPT: Final = 100
 """Addresses that a session remembers the views of."""
+_BACK: Final = Template("<script>history.back() // $token</script>")  # another text each time, or it would not run
 
 
 def remember(pack: Pack, query: Mapping[str, str], shown: Scenario) -> None:
@@ -30,13 +33,24 @@ def remember(pack: Pack, query: Mapping[str, str], shown: Scenario) -> None:
 
 
 def reopen() -> None:
-    """Where the browser went back or forward to an address of this visit: show what it showed. To be called before
-    any control is drawn."""
+    """Where the browser went back or forward to an address of this visit: show what it showed. To be called in every
+    run, before any control is drawn.
+
+    A link to another page leaves two steps in the browser's history, that page's bare address before the one with the
+    view; who comes back to it is taken one more step.
+    """
     run = get_script_run_ctx()
-    if run is None or not run.is_history_navigation:
+    if run is None:
         return
-    views, key = _views(), _key(st.query_params.to_dict())
-    if key not in views or key == next(reversed(views)):  # the bare address of a page; what is shown already
+    before = st.session_state.get("page-shown")
+    st.session_state["page-shown"] = run.page_script_hash
+    if not run.is_history_navigation:
+        return
+    query = st.query_params.to_dict()
+    if not query and before == run.page_script_hash:
+        st.html(_BACK.substitute(token=time.monotonic_ns()), unsafe_allow_javascript=True)
+    views, key = _views(), _key(query)
+    if key not in views or key == next(reversed(views)):  # a bare address; what is shown already
         return
     shown, label = views[key]
     if shown.pack_name not in _packs.found().packs:

@@ -17,7 +17,7 @@ from csegsynth_core import figures, grid
 from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.tissue import ALL, TISSUES
-from tests.browser import PATIENCE, settle, until, wait_for_brain
+from tests.browser import PATIENCE, go, settle, until, wait_for_brain
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,31 @@ def test_age_by_keyboard_gives_the_cores_volumes(page, pack) -> None:
     page.get_by_role("radiogroup").first.wait_for()
     page.get_by_text("Difference", exact=True).click()
     page.wait_for_function("document.querySelector('.st-key-planes').innerText.includes('Δ fraction')")
+
+
+def test_back_and_forward_show_the_earlier_person(page) -> None:
+    age, volumes_of = page.get_by_role("slider").first, page.locator("table.volumes .ml").all_inner_texts
+
+    def seen() -> tuple[str, str, list[str]]:
+        return page.locator("h1").inner_text(), age.input_value(), volumes_of()
+
+    first, address = seen(), page.url
+    age.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"document.location.href !== {address!r}", timeout=20_000 * PATIENCE)
+    settle(page)
+    second = seen()
+    assert float(second[1]) == float(first[1]) + 1 and second[2] != first[2]
+    for move, wanted in ((page.go_back, first), (page.go_forward, second), (page.go_back, first)):
+        move()
+        until(page, seen, wanted)
+        settle(page)
+    assert page.url == address
+    go(page, "Cohort", "Cohort")
+    page.go_back()
+    until(page, lambda: "Generated brain" in page.locator("h1").inner_text(), True)
+    settle(page)
+    assert seen() == first
 
 
 def test_the_download_opens_in_nibabel_with_left_on_the_left(page, pack, tmp_path) -> None:
