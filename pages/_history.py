@@ -18,7 +18,9 @@ from pages import _compare_saved, _opened, _packs, _state
 
 KEPT: Final = 100
 """Addresses that a session remembers the views of."""
-_BACK: Final = Template("<script>history.back() // $token</script>")  # another text each time, or it would not run
+_BACK: Final = Template(
+    "<script>history.back() // $token</script>"
+)  # another text each time, or it would not run
 
 
 def remember(pack: Pack, query: Mapping[str, str], shown: Scenario) -> None:
