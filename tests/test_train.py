@@ -1,5 +1,6 @@
 """Training: what moves, exact resumption, divergence, packs."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -23,13 +24,23 @@ from csegsynth_core.regions import region_table
 from csegsynth_core.substructures import REGIONS
 from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
-from train import baselines, calibrate, checkpoint, evaluate, images, run_folder, texture
+from train import (
+    baselines,
+    calibrate,
+    checkpoint,
+    evaluate,
+    images,
+    linear_gaussian,
+    recalibrate,
+    run_folder,
+    texture,
+)
 from train.__main__ import main
 from train.config import TrainConfig, completed
 from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
 from train.extractors import Features
-from train.pack import _steps_said, make_pack, measure, save_comparison
+from train.pack import _steps_said, make_pack, measure, save_comparison, training_people
 from train.people import gather, maps_of, split
 from train.principal import LONGEST, NEWTON_STEPS, at_volumes, evenly, fit_people, start_at_components
 from train.report import as_html, as_text, floor_said
@@ -48,17 +59,16 @@ def finished(cohort, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
-def pack_folder(cohort, finished, tmp_path_factory):
-    about = {"name": "toy", "title": "Toy", "licence": "CC0", "attribution": "nobody"}
-    out = tmp_path_factory.mktemp("packs") / "toy"
-    with pytest.MonkeyPatch.context() as patch:  # the same measurements on fewer draws
+@contextlib.contextmanager
+def fewer():
+    """Calibration and measurements on fewer people and draws."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
         patch.setattr(images, "POOL", 1)
         patch.setattr(texture.Texture, "search", lambda self, make: self.fit_curves(make))
         patch.setattr(texture, "FIRST_ROUNDS", 5)
-        fewer = {
+        few = {
             "PEOPLE": 4,
             "PAIRS": 2,
             "HALVINGS": 1,
@@ -73,8 +83,16 @@ def pack_folder(cohort, finished, tmp_path_factory):
             "ALIKE": 6,
             "ROUNDS": 1,
         }
-        for name, few in fewer.items():
-            patch.setattr(calibrate, name, few)
+        for name, number in few.items():
+            patch.setattr(calibrate, name, number)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def pack_folder(cohort, finished, tmp_path_factory):
+    about = {"name": "toy", "title": "Toy", "licence": "CC0", "attribution": "nobody"}
+    out = tmp_path_factory.mktemp("packs") / "toy"
+    with fewer():
         make_pack(finished, cohort, out, about)
     return out
 
@@ -251,6 +269,41 @@ def test_pack_round_trip(pack_folder, cohort):
     assert draws.shape == (1, 2, 3)
     assert draws[0, 0] == pytest.approx(list(brain.volumes_ml.values()), rel=1e-4)
     assert "sub-toy" not in "".join(p.read_text() for p in pack_folder.glob("*.json"))  # nobody is named
+
+
+def test_a_pack_is_calibrated_again_from_its_own_weights(pack_folder, cohort, tmp_path):
+    """What features tell of volumes stays; texture starts anew, at the template as it was before any."""
+    again = tmp_path / "again"
+    shutil.copytree(pack_folder, again)
+    with fewer() as patch:
+        patch.setattr(recalibrate, "measure", lambda folder, *_, **__: {"measured": folder})
+        assert recalibrate.recalibrate(again, Cohort.open(cohort), progress=False) == {"measured": again}
+    before, after = load_pack(pack_folder), load_pack(again)
+    assert (
+        after.about["training"].pop("calibrated_again") and "calibrated_again" not in before.about["training"]
+    )
+    for key in ("people", "run", "steps", "licence", "attribution", "notes"):
+        assert after.about.get(key) == before.about.get(key), key
+    assert set(after.about["files"]) == set(before.about["files"])
+    noise = (before.about["noise"], after.about["noise"])
+    assert noise[1]["response"] == pytest.approx(noise[0]["response"] ** 2, rel=1e-3), "of both together"
+    assert noise[1]["grain_gm"] == noise[0]["grain_gm"] == pytest.approx(texture.START[4]), "not added up"
+    contrasts = [t - t.mean(dim=0) for t in (p.model.generator.template for p in (before, after))]
+    assert float((contrasts[1] - contrasts[0]).abs().max()) < 0.05, "no sharper than once"
+    y = torch.from_numpy(before.encoder.encode(training_people(before, Cohort.open(cohort))).x)
+    told = [calibrate._told(p.model, y, list(range(len(y)))) for p in (before, after)]
+    assert float((told[1] - told[0]).abs().mean()) < 0.15 * float(told[0].abs().mean())
+
+
+def test_a_model_without_a_template_has_nothing_to_calibrate(pack_folder, cohort, tmp_path):
+    pack = load_pack(pack_folder)
+    people = training_people(pack, Cohort.open(cohort))
+    x = pack.encoder.encode(people).x.astype(float)
+    model, about = linear_gaussian.fit(Cohort.open(cohort), people.ids, x, components=2, progress=False)
+    shutil.copytree(pack_folder, tmp_path / "toy")
+    folder = save_comparison(load_pack(tmp_path / "toy"), model, about)
+    with pytest.raises(CSegSynthError, match="nothing to calibrate"):
+        recalibrate.recalibrate(folder, Cohort.open(cohort), progress=False)
 
 
 def test_evaluation_has_the_shape_that_others_read(pack_folder, cohort, tmp_path):
