@@ -52,7 +52,7 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("finer", "folds", "mirrored", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
+    later = ("folds", "mirrored", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:
@@ -326,7 +326,6 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     monkeypatch.setattr(calibrate, "VARIED", 4)
     monkeypatch.setattr(calibrate, "DRAWS", 6)
     monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
-    monkeypatch.setattr(texture, "NOISY", 1.0)  # its grain is no substitute for anything
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
     state = {k: v.clone() for k, v in generator.state_dict().items()}
@@ -365,14 +364,7 @@ def test_errors_for_people_left_out_are_those_of_refitting():
 
 
 def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
-    """And looks the template up finer where the first search asks for much grain."""
-    looked_up = []
-
-    def search(self, make):
-        looked_up.append(bool(self.generator.finer))
-        self.generator.grain.fill_(0.2 if len(looked_up) == 1 else 0.0)
-
-    monkeypatch.setattr(texture.Texture, "search", search)
+    monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
     monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
     monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
     brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
@@ -381,7 +373,6 @@ def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
     found = calibrate.calibrate(
         model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes
     )
-    assert looked_up == [False] + [True] * calibrate.ROUNDS and found["finer"] == 1.0
     assert found["folds_mm"] == 0.0 and not model.generator.folds[0].any()
     assert max(found[f"balance_{t}"] for t in ("wm", "gm", "csf", "length")) < 0.01
 

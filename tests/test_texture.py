@@ -252,41 +252,6 @@ def test_fitted_curves_give_fractions_the_originals_distribution(model):
         assert ((curve + odds).diff() > -1e-4).all(), "greater odds never become less"
 
 
-def test_a_finer_look_up_keeps_what_straight_lines_blur(model):
-    """A wave of four voxels, moved by half a voxel: on straight lines it loses three tenths of its height."""
-    generator, (i, j, k) = model.generator, model.generator.template.shape[1:]
-
-    def wave(shift):
-        return torch.cos(2 * torch.pi * (torch.arange(i) + shift) / 4)[None, :, None, None].expand(3, i, j, k)
-
-    assert generator._looked_up() is generator.template
-    generator.template.copy_(wave(0.0))
-    generator.finer.fill_(1.0)
-    fine = generator._looked_up()
-    assert fine.shape == (3, 2 * i, 2 * j, 2 * k) and generator._looked_up() is fine, "made once"
-    inside = (slice(None), slice(8, -8), slice(8, -8), slice(8, -8))
-    here = fine[:, ::2] / 2 + fine[:, 1::2] / 2  # between a quarter of a voxel before and one after
-    here = here[:, :, ::2, ::2]
-    assert torch.allclose(here[inside], wave(0.0)[inside] * np.cos(np.pi / 8), atol=0.02)
-    middle = fine[:, 1::2][:, :-1, ::2, ::2] / 2 + fine[:, 2::2][:, :, ::2, ::2] / 2  # about half a voxel on
-    straight = (wave(0.0)[:, 1:] + wave(0.0)[:, :-1]) / 2
-    true = wave(0.5)[:, :-1] * np.cos(np.pi / 8)
-    assert torch.allclose(middle[inside], true[inside], atol=0.03)
-    assert straight[inside].abs().max() < 0.72 * true[inside].abs().max() / np.cos(np.pi / 8)
-    generator.template.mul_(2.0)
-    assert torch.allclose(generator._looked_up(), 2.0 * fine), "another template is looked up anew"
-
-
-def test_templates_are_looked_up_finer_where_much_grain_would_be_needed(model):
-    generator = model.generator
-    found = Texture(generator, packed(generator(model.draw(1, 5))), lambda: np.ones(3))
-    for grain, finer in ((0.05, False), (0.5, True)):
-        generator.grain.fill_(grain)
-        assert found.look_finer() == finer == bool(generator.finer)
-    assert found.numbers()["grain_gm"] == pytest.approx(texture.START[4]), "and all is searched for anew"
-    assert not found.look_finer(), "once"
-
-
 def test_the_search_reports_what_the_generator_has(model, monkeypatch):
     monkeypatch.setattr(texture, "TRIALS", 1)
     generator = model.generator

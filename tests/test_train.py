@@ -292,7 +292,7 @@ def test_a_pack_is_calibrated_again_from_its_own_weights(pack_folder, cohort, tm
     assert float((contrasts[1] - contrasts[0]).abs().max()) < 0.05, "no sharper than once"
     y = torch.from_numpy(before.encoder.encode(training_people(before, Cohort.open(cohort))).x)
     told = [calibrate._told(p.model, y, list(range(len(y)))) for p in (before, after)]
-    assert float((told[1] - told[0]).abs().mean()) < 0.15 * float(told[0].abs().mean())
+    assert float((told[1] - told[0]).abs().mean()) < 0.002, "of volume"
 
 
 def test_a_model_without_a_template_has_nothing_to_calibrate(pack_folder, cohort, tmp_path):

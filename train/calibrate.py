@@ -113,7 +113,6 @@ def calibrate(
     volumes: Float[Tensor, "people 3"],
     *,
     template: Float[Tensor, "3 i j k"] | None = None,
-    finer: bool = False,
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
@@ -126,15 +125,14 @@ def calibrate(
         features: encoded, of everybody.
         volumes: mL, of everybody.
         template: log-ratios before any texture, of a model that has been calibrated before.
-        finer: look the template up on a cubic spline from the start (see `train.texture`).
 
     Returns:
-        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `finer`, 1 where the template is looked up
-        on a cubic spline; `chain`, 1 where maps are mixed along the chain (`train.texture`); `mirrored`, how alike
-        folds of both sides are (see `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`, the
-        largest variance of volumes over draws, before codes were narrowed, over what is wanted; standard deviations
-        of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were set by, of
-        real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
+        The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
+        the chain (`train.texture`); `mirrored`, how alike folds of both sides are (see
+        `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`, the largest variance of volumes over
+        draws, before codes were narrowed, over what is wanted; standard deviations of the shifts `balance_wm`,
+        `balance_gm`, `balance_csf` and `balance_length`; and what they were set by, of real and generated brains:
+        `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
@@ -145,7 +143,7 @@ def calibrate(
     few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
     spread = _spread(model, features, responding)
-    for name in ("finer", "folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
+    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
         getattr(generator, name).zero_()
     if template is not None:
         generator.template.copy_(template)
@@ -159,12 +157,7 @@ def calibrate(
     depth = _in_template(generator, _depth_mm(_average(generator)))
     generator.rim.copy_(_rim(depth))
     texture = Texture(
-        generator,
-        originals,
-        lambda: _spread(model, features, responding),
-        spread,
-        _raised(depth),
-        finer=finer,
+        generator, originals, lambda: _spread(model, features, responding), spread, _raised(depth)
     )
 
     def make() -> Unfinished:
@@ -182,11 +175,9 @@ def calibrate(
         return {"folds_mm": level, "excess": _set_balance(model, features, volumes, index)}
 
     set_noise()  # noise mixes tissues
-    rounds = 0
-    while rounds < ROUNDS:
+    for _ in range(ROUNDS):
         _set_means(model, features, volumes, few)
         texture.search(make)
-        rounds = 0 if texture.look_finer() else rounds + 1
     _keep_told(model, features, index, told)
     report = set_noise()  # a texture changes what noise does
     placed = _some(index, PLACED)
@@ -194,11 +185,7 @@ def calibrate(
     _set_places(model, features, there, placed)
     texture.fit_curves(make)
     _set_places(model, features, there, placed)
-    found = {
-        "finer": float(generator.finer),
-        "chain": float(generator.chain.any()),
-        "mirrored": float(generator.mirrored),
-    }
+    found = {"chain": float(generator.chain.any()), "mirrored": float(generator.mirrored)}
     report |= texture.numbers() | found
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)

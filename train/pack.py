@@ -103,16 +103,12 @@ _AGAIN = (
     "The pack was calibrated again, from its own weights and the template as it was before any texture "
     "(`train calibrate`); `train pack` calibrates once, and makes a like pack, not this very one. "
 )
-_FINER = (
-    "Between its voxels the template is looked up on a cubic spline: on straight lines, which blur sulci, "
-    "voxel-wise noise had to make up for what they blurred. "
-)
 _TEXTURE = (
     "After training, the template's tissues were raised alike in depth, where nobody has background, and the "
     "texture of maps was matched to the training people's: {sharpness_wm:.2f}, {sharpness_gm:.2f} and "
     "{sharpness_csf:.2f} of its own detail were added to the template's log-ratios (WM, GM, CSF), and draws get "
     "voxel-wise noise of standard deviation {grain_wm:.2f}, {grain_gm:.2f} and {grain_csf:.2f} in them, as "
-    "segmentations have it (the brain without noise has none). {finer}{matched} What codes add to log-ratios was "
+    "segmentations have it (the brain without noise has none). {matched} What codes add to log-ratios was "
     "multiplied by {response:.2f}, so that volumes differ between people by what they differed by before; the "
     "prior network's line and curve were then changed so that features tell the very volumes that they told. The "
     "mean square by which a fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and "
@@ -571,9 +567,8 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         detail = {name: noise[f"{name}_made"] / noise[f"{name}_real"] for name in names}
         matched = _CHAIN if noise.get("chain") else _CURVES
         places = _PLACES if "mirrored" in noise else ""  # both came together
-        finer = _FINER * bool(noise.get("finer"))
         again = _AGAIN * bool(about.get("training", {}).get("calibrated_again"))
-        words = {"finer": finer, "matched": matched, "places": places}
+        words = {"matched": matched, "places": places}
         said.append(_RECORDED + again + _TEXTURE.format(**noise | detail | words))
     if noise:
         alike = _ALIKE.format(**noise) if noise.get("mirrored") else ""

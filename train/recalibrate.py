@@ -14,12 +14,10 @@ from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
 from csegsynth_core.pack import add_files, load_pack, save_pack
-from csegsynth_core.tissue import TISSUES
 from train.calibrate import calibrate
 from train.pack import group_means, measure, training_people
 from train.people import maps_of
 from train.template import log_ratios
-from train.texture import NOISY
 
 
 def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[str, Any]:
@@ -50,7 +48,6 @@ def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[
     people = training_people(pack, cohort)
     rows = [cohort.ids.index(i) for i in people.ids]
     before = pack.about.get("noise", {})
-    grain = [before.get(f"grain_{t}", 0.0) for t in TISSUES]
     began = time.perf_counter()
     noise = calibrate(
         model,
@@ -59,7 +56,6 @@ def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[
         torch.from_numpy(pack.encoder.encode(people).x),
         torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
         template=log_ratios(model.region),
-        finer=max(grain) > NOISY or bool(before.get("finer")),
     )
     noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)
     minutes = (time.perf_counter() - began) / 60 + pack.about["training"].get("calibration_minutes", 0.0)

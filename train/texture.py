@@ -19,9 +19,6 @@ have in all.
 Sharpness and grain are found together with a factor on the log-ratios that codes add (**response**), by least
 squares: what a voxel differs by from its neighbours, and from those two voxels away, is to be what it is in real
 maps, and volumes are to differ between people by what they differed by before. Curves are fitted anew each time.
-
-Where grain has to make up for sulci that straight lines between the template's voxels blur, the template is looked up
-on a cubic spline instead (`TemplateGenerator.finer`), and all is found anew.
 """
 
 from __future__ import annotations
@@ -77,8 +74,6 @@ OFF_CHAIN = 0.01
 """Maps count as mixed along the chain where less than so much of the tissue lies elsewhere."""
 NEAR = 0.5
 """Background is matched where so much of `edge` counts."""
-NOISY = 0.1
-"""More grain than this of any tissue makes up for something else."""
 _TRACE = 2e-4  # a fraction that counts as none
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
 
@@ -96,7 +91,6 @@ class Texture:
             as it is.
         told: what they are to be; default what they are now.
         raised: what is added to the template's log-ratios after they were sharpened.
-        finer: look the template up on a cubic spline from the start.
     """
 
     def __init__(
@@ -106,8 +100,6 @@ class Texture:
         spread: Callable[[], NDArray[np.float64]],
         told: NDArray[np.float64] | None = None,
         raised: Float[Tensor, "i j k"] | None = None,
-        *,
-        finer: bool = False,
     ) -> None:
         self.generator, self.template, self.raised = generator, generator.template.clone(), raised
         self.spread, self.told = spread, spread() if told is None else told
@@ -126,7 +118,6 @@ class Texture:
             generator.rim.zero_()
         low, high = np.asarray(BOUNDS).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
-        generator.finer.fill_(float(finer))
         self.apply(np.asarray(START) + _ORIGIN)
 
     def apply(self, searched: NDArray[np.float64]) -> None:
@@ -146,14 +137,6 @@ class Texture:
         found = [float(v) for v in self.searched - _ORIGIN]
         names = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in TISSUES]
         return dict(zip(names, found, strict=False)) | {"response": float(np.exp(found[-1]))}
-
-    def look_finer(self) -> bool:
-        """Look the template up on a cubic spline from now on, and begin anew, where much grain was found without."""
-        if self.generator.finer or self.generator.grain.max() <= NOISY:
-            return False
-        self.generator.finer.fill_(1.0)
-        self.apply(np.asarray(START) + _ORIGIN)
-        return True
 
     def search(self, make: Callable[[], Unfinished]) -> None:
         """Find the texture with which brains that are made are nearest to real ones, and features do what they did.

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
 from csegsynth_core import grid
@@ -134,11 +132,7 @@ class TemplateGenerator(nn.Module):
     """Bound of the fine displacement, mm."""
     FOLD_WIDTH = 0.8
     """Standard deviation of the Gaussian that smooths random velocities, in units of 8 mm."""
-    template: Float[Tensor, "3 i j k"]
-    """Log-ratios tissue : background at 2 mm."""
-    finer: Float[Tensor, ""]
-    """1: between its voxels the template is looked up on a cubic spline, made at 1 mm, which keeps folds as crisp as
-    it has them. 0: on straight lines, which blur what is near the size of voxels."""
+    template: Tensor
     balance: Float[Tensor, "4 3"]
     """What three noise numbers add to the tissues' log-ratios and to the logarithm of the brain's length."""
     folds: Float[Tensor, "4 i4 j4 k4"]
@@ -191,8 +185,6 @@ class TemplateGenerator(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("template", torch.zeros(len(TISSUES), *size))
-        self.register_buffer("finer", torch.zeros(()))
-        self._at_1mm: tuple[int, Tensor] | None = None
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
         self.register_buffer("mirrored", torch.zeros(()))
@@ -205,7 +197,7 @@ class TemplateGenerator(nn.Module):
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(
             zeros_if_absent(
-                "finer", "balance", "folds", "mirrored", "steady", "grain", "curves", "edge", "rim", "chain"
+                "balance", "folds", "mirrored", "steady", "grain", "curves", "edge", "rim", "chain"
             )
         )
         for name in ("least", "parted"):  # in runs from before the curves, and from before the chain
@@ -287,29 +279,13 @@ class TemplateGenerator(nn.Module):
     ) -> tuple[Float[Tensor, "n 4 i j k"], Float[Tensor, "n 1 i j k"] | None]:
         """Tissue fractions before `finished`, and how much of `edge` counts there (None: nowhere)."""
         where = self._locations(self.displacement(controls), resolution, offset)
-        logits = _sample(self._looked_up().unsqueeze(0), where)
+        logits = _sample(self.template.unsqueeze(0), where)
         logits = logits + self._at_voxels(controls.ratios, 4, resolution, offset)
         if controls.grain is not None and controls.grain[:, 0].any() and self.grain.any():
             grainy = logits + self._grain(controls.grain, resolution, offset)
             # The background's fraction stays, or grain would pierce the surface.
             logits = grainy + logits.logsumexp(dim=1, keepdim=True) - grainy.logsumexp(dim=1, keepdim=True)
         return _with_background(logits), _sample(self.rim.unsqueeze(0), where) if self.rim.any() else None
-
-    def _looked_up(self) -> Float[Tensor, "3 a b c"]:
-        """The template as it is looked up: at 2 mm, or where it is `finer` at 1 mm, made once for each template."""
-        if not self.finer:
-            return self.template
-        version = -1 if self.template.is_inference() else self.template._version  # changes with the values
-        if (
-            self._at_1mm is None
-            or self._at_1mm[0] != version
-            or self._at_1mm[1].device != self.template.device
-        ):
-            with torch.inference_mode(False), torch.no_grad():  # kept for training too
-                i, j, k = (_spline(s).to(self.template.device) for s in self.template.shape[1:])
-                fine = torch.einsum("ai,xijk->xajk", i, torch.matmul(j, torch.matmul(self.template, k.T)))
-            self._at_1mm = version, fine
-        return self._at_1mm[1]
 
     def finished(
         self, fractions: Float[Tensor, "n 4 *size"], rim: Float[Tensor, "n 1 *size"] | None
@@ -407,15 +383,6 @@ class TemplateGenerator(nn.Module):
         out = torch.matmul(j, torch.matmul(field, k.T))
         n, c, a, b, d = out.shape
         return torch.matmul(i, out.reshape(n, c, a, b * d)).view(n, c, len(i), b, d)
-
-
-@lru_cache(maxsize=8)
-def _spline(size: int) -> Float[Tensor, "fine size"]:
-    """Matrix from values at voxels to those at voxels half as large, on the natural cubic spline; ends held."""
-    ends = 0.5, size - 0.5
-    fine = np.clip((np.arange(2 * size) + 0.5) / 2.0, *ends)
-    spline = make_interp_spline(np.linspace(*ends, size), np.eye(size), k=3, bc_type="natural")
-    return torch.from_numpy(spline(fine)).float()
 
 
 def mirror_image(field: Float[Tensor, "n 3 i j k"]) -> Float[Tensor, "n 3 i j k"]:
