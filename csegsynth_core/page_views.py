@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from csegsynth_core import compare as comparing
 from csegsynth_core import coverage, figures, measured, page_export, page_figures, saliency, synthetic_people
@@ -25,7 +27,8 @@ from csegsynth_core.generate import Brain, generate, generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenario_file import MAX_LINES, Overlay, Scenario
 from csegsynth_core.scenario_pages import USUAL_DRAWS, Comparison, InfluenceView
-from csegsynth_core.scenarios import Plan, unusual_in
+from csegsynth_core.scenarios import SHOWN_AGES, Plan, unusual_in
+from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.static_figures import every_form, strip_file
 from csegsynth_core.tissue import BY_NAME, TISSUES
 
@@ -43,7 +46,7 @@ AVERAGED: Final = 16
 """Latent draws whose mean lies behind contours."""
 VENTRICLE_LEVEL: Final = 0.4
 """Share of a voxel that is ventricle where their surface runs."""
-STRIP_AGES: Final = 13
+STRIP_AGES: Final = SHOWN_AGES
 """Ages of the filmstrip at most."""
 MAX_PEOPLE: Final = 500
 """People of a user's table on the Feature influence page at most."""
@@ -273,38 +276,72 @@ def sweeps_of(
     return out
 
 
+Asked = tuple[dict[str, Any], float, bool]
+"""Of a film's frame: the person, their age in years, whether it is within the training range."""
+
+
 def film_of(
     pack: Pack,
     one: Sweep,
     way: str,
     count: int = STRIP_AGES,
     *,
-    frame: Callable[[dict[str, Any], float, bool], Frame] | None = None,
+    frames: Callable[[list[Asked]], Iterator[Frame]] | None = None,
     done: Callable[[float], object] = lambda _: None,
 ) -> list[Frame]:
     """Frames of at most `count` evenly spaced ages of a sweep (`sweep_report.path_sample`).
 
     Args:
         way: scenario of the sweep.
-        frame: person, age in years and whether it is trained → frame; by default each is generated.
+        frames: makes frames, in the order that they are asked for; default several at a time (`frame_of`).
         done: told the share that is made, after each frame but the last.
     """
     from csegsynth_core.sweep_report import path_sample
 
-    def generated(person: dict[str, Any], age: float, trained: bool) -> Frame:
-        return Frame.of(generate_one(pack, person, seed=one.plan.seed), age, trained=trained)
-
-    assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
-    rows, make = path_sample(one, way, count), frame or generated
+    rows = path_sample(one, way, count).to_dict("records")
+    asked = [_asked(pack, row) for row in rows]
+    made = (
+        side_by_side(lambda ask: frame_of(pack, ask, one.plan.seed), asked)
+        if frames is None
+        else frames(asked)
+    )
     out = []
-    for n, row in enumerate(rows.to_dict("records")):
-        if n:
-            done(n / len(rows))
-        person = {name: row[name] for name in pack.schema.names}
+    for n, (row, frame) in enumerate(zip(rows, made, strict=True)):
         labels = tuple(pack.schema.feature(name).label for name in unusual_in(row["unusual"]))
-        made = make(person, float(row[pack.schema.age.name]), bool(row["trained"]))
-        out.append(replace(made, unusual=labels))
+        out.append(replace(frame, unusual=labels))
+        if n + 1 < len(rows):
+            done((n + 1) / len(rows))
     return out
+
+
+def _asked(pack: Pack, row: Mapping[Hashable, Any]) -> Asked:
+    """What a row of a path asks for."""
+    assert pack.schema.age is not None  # noqa: S101 - there would be no sweep
+    person = {name: row[name] for name in pack.schema.names}
+    return person, float(row[pack.schema.age.name]), bool(row["trained"])
+
+
+def frames_seen(
+    pack: Pack, one: Sweep, shown: Mapping[tuple[str, int], NDArray[np.uint8]]
+) -> list[tuple[Asked, Frame]]:
+    """Frames of brains that a sweep has shown, by what asks for them.
+
+    Args:
+        shown: as from `scenarios.sweep`.
+    """
+    out = []
+    for (way, place), packed in shown.items():
+        row = one.features[one.features["scenario"] == way].iloc[place].to_dict()
+        asked = _asked(pack, row)
+        of = one.volumes[(one.volumes["scenario"] == way) & (one.volumes["age"] == asked[1])].iloc[0]
+        out.append((asked, Frame(asked[1], packed, {t: float(of[t]) for t in TISSUES}, asked[2])))
+    return out
+
+
+def frame_of(pack: Pack, asked: Asked, seed: int) -> Frame:
+    """One frame of a film, generated."""
+    person, age, trained = asked
+    return Frame.of(generate_one(pack, person, seed=seed), age, trained=trained)
 
 
 def strip_files(

@@ -7,11 +7,12 @@ can change at an age (`csegsynth_core.changes`): from there on it has the value 
 
 Volumes of tissues and regions are exact sums over all voxels at some ages of a sweep; at the others they are read
 off a smooth surface over the model's codes (`csegsynth_core.code_surface`), both scenarios together. For the
-person's own draw more brains are decoded until four of them had been predicted within `OWN_TOLERANCE`; for a further
-draw, whose difference from the own one the surface goes through, within `DRAW_TOLERANCE`. `Plan(exact=True)`
-decodes every age and draw. Measured on paths of both shipped packs: the own draw is within 0.04 % (tissues) and
-0.06 % (regions) of the exact sums, further draws within 0.5 % and 2.8 %: ventricles, whose draws spread by ten times
-that (`tests/benchmarks/sweep.py`; a test holds them).
+person's own draw the brains of a filmstrip are decoded (`sample`), then more until four of them had been predicted
+within `OWN_TOLERANCE`; for a further draw, whose difference from the own one the surface goes through, within
+`DRAW_TOLERANCE`. `Plan(exact=True)` decodes every age and draw. Measured on some paths of both shipped packs: the
+own draw is within 0.03 % (tissues) and 0.2 % (regions) of the exact sums, further draws within 0.7 % and 4 %:
+ventricles, whose draws spread by ten times that (`tests/benchmarks/sweep.py` measures others; a test holds what they
+are on one).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from csegsynth_core import grid
 from csegsynth_core.changes import Change, check_together, checked, value_at
-from csegsynth_core.code_surface import BATCH, CodeSurface, Decode
+from csegsynth_core.code_surface import BATCH, CodeSurface
 from csegsynth_core.coverage import unusual_features
 from csegsynth_core.data.age_regression import AgeRegressions
 from csegsynth_core.data.feature import Feature
@@ -56,6 +58,9 @@ VOLUMES: Final[tuple[str, ...]] = (*TISSUES, TOTAL)
 MEASURES: Final[tuple[str, ...]] = (*VOLUMES, *(r.name for r in REGIONS))
 """All volumes of a sweep: tissues, their sum, and every region of `csegsynth_core.substructures.REGIONS`."""
 
+SHOWN_AGES: Final = 13
+"""Ages of a path whose brains are shown at most (`sample`); a sweep decodes these in any case."""
+
 MAX_AGES: Final = 200
 MAX_DRAWS: Final = 100
 
@@ -70,6 +75,9 @@ _DRAW_BATCH = 1
 
 Progress = Callable[[float], None]
 """Is given the share of the work that is done, in [0, 1]."""
+
+See = Callable[[int, Tensor], None]
+"""Is given a row and its brain's tissues inside `grid.BOX`."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +266,14 @@ def path(
     return pd.DataFrame(rows, columns=list(pack.schema.names))
 
 
+def sample(plan: Plan, count: int = SHOWN_AGES) -> list[int]:
+    """Places of no more than `count` ages of a plan: the first one, every n-th step after it, and the last one."""
+    steps = math.floor((plan.stop - plan.start) / plan.step + 1e-9)
+    every = max(-(-steps // max(count - 1, 1)), 1)
+    wanted = list(range(0, steps + 1, every))
+    return wanted + [steps] * (wanted[-1] != steps)
+
+
 def unusual_in(told: str | None) -> list[str]:
     """Names of features in a value of the column `unusual` of `Sweep.features`."""
     return [] if told is None else told.split(", ")
@@ -276,6 +292,7 @@ def sweep(
     *,
     progress: Progress | None = None,
     known: Sweep | None = None,
+    shown: dict[tuple[str, int], NDArray[np.uint8]] | None = None,
 ) -> Sweep:
     """Volumes along the scenarios of a plan (see the module for how they are measured).
 
@@ -283,6 +300,8 @@ def sweep(
         person: natural values by feature; None for unknown.
         progress: told how much is done.
         known: the same sweep with one draw only, whose work is then not done again.
+        shown: gets the own draw's brains that are to be shown, unless `known` has them: scenario and place among
+            the ages (`sample`) → (3, i, j, k) fractions of tissues inside `grid.BOX`, 255 for 1.
 
     Raises:
         CSegSynthError, TableError: see `path`.
@@ -305,7 +324,13 @@ def sweep(
     if known is not None and same and known.person == start.to_dict():
         own = np.log(known.volumes[list(MEASURES)].to_numpy(float))
     numbers, z = numbered_draws(pack, plan.draws, plan.seed)
-    ml = _measure(pack, x, first, z, plan.exact, own, progress or (lambda _: None))
+    pictured = {k * count + i: (s, i) for k, s in enumerate(frames) for i in sample(plan)}
+
+    def see(row: int, maps: Tensor) -> None:
+        if shown is not None and row in pictured:
+            shown[pictured[row]] = maps[0].mul(255.0).round().to(torch.uint8).numpy()
+
+    ml = _measure(pack, x, first, list(pictured), z, plan.exact, own, progress or (lambda _: None), see)
     ml[:, :, len(TISSUES)] = ml[:, :, : len(TISSUES)].sum(axis=-1)
     trained = (ages >= stats.minimum) & (ages <= stats.maximum)
     parts, features = [], []
@@ -372,23 +397,28 @@ def _measure(
     pack: Pack,
     x: dict[str, NDArray[np.float32]],
     first: list[int],
+    pictured: list[int],
     z: Float[Tensor, "draws latent"],
     exact: bool,
     known: NDArray[np.float64] | None,
     progress: Progress,
+    see: See,
 ) -> NDArray[np.float64]:
     """Volumes in mL, shape (draws, rows, measures), rows being all ages of one scenario, then of the next.
 
     Args:
         x: encoded features by scenario.
         first: rows to decode before all others.
+        pictured: rows to decode next, with the own draw.
         z: latent draws, the own one first.
         exact: decode every row with every draw.
         known: logarithms of the own draw's volumes, (rows, measures), which are then not measured again.
+        see: is shown every brain of the own draw that is decoded.
     """
     rows = torch.from_numpy(np.concatenate(list(x.values())))
-    surface = CodeSurface(_codes(pack, rows, z[:1]), first)
-    own_start, draw_start = (len(rows), len(rows)) if exact else (_OWN_START, _DRAW_START)
+    codes = _codes(pack, rows, z[:1])
+    nodes = max(_OWN_START, len({*first, *pictured}))
+    own_start, draw_start = (len(rows), len(rows)) if exact else (nodes, _DRAW_START)
     expected = (known is None) * min(own_start + 2 * BATCH, len(rows))
     further_draws = len(z) - 1
     ahead = further_draws * min(draw_start + _DRAW_BATCH, len(rows))
@@ -396,13 +426,31 @@ def _measure(
     def told(done: int) -> None:
         progress(min(done / max(expected + ahead, 1), 0.99))
 
+    done = 0
+
+    def decode(some: NDArray[np.int64]) -> NDArray[np.float64]:
+        nonlocal done
+        found = []
+        for one in side_by_side(_measurer(pack, rows, z[:1], see), some.tolist()):
+            found.append(one)
+            done += 1
+            told(done)
+        return np.stack(found)
+
     own = known
     if own is None:
-        own = surface.read(_decoder(pack, rows, z[:1], told), start=own_start, tolerance=OWN_TOLERANCE)
+        own = CodeSurface(codes, [*first, *pictured]).read(decode, start=own_start, tolerance=OWN_TOLERANCE)
+    surface = CodeSurface(codes, first)
 
     def further(draw: int) -> NDArray[np.float64]:
-        decode = _decoder(pack, rows, z[draw : draw + 1])
-        return surface.read(decode, start=draw_start, tolerance=DRAW_TOLERANCE, batch=_DRAW_BATCH, base=own)
+        measure = _measurer(pack, rows, z[draw : draw + 1])
+        return surface.read(
+            lambda some: np.stack([measure(row) for row in some.tolist()]),
+            start=draw_start,
+            tolerance=DRAW_TOLERANCE,
+            batch=_DRAW_BATCH,
+            base=own,
+        )
 
     out = [own]
     for one in side_by_side(further, range(1, len(z))):
@@ -412,34 +460,25 @@ def _measure(
     return np.exp(np.stack(out))
 
 
-def _decoder(
+def _measurer(
     pack: Pack,
     y: Float[Tensor, "rows features"],
     z: Float[Tensor, "1 latent"],
-    told: Callable[[int], None] = lambda _: None,
-) -> Decode:
-    """Numbers of rows → logarithms of their volumes in mL, (rows, measures), with this draw.
+    see: See = lambda *_: None,
+) -> Callable[[int], NDArray[np.float64]]:
+    """Number of a row → logarithms of its brain's volumes in mL, (measures,), with this draw; `see` is shown each."""
 
-    Args:
-        told: is given how many brains have been decoded.
-    """
-    done = 0
+    def measure(row: int) -> NDArray[np.float64]:
+        with TURN, torch.inference_mode():
+            maps = pack.model(y[row : row + 1], z)[:, : len(TISSUES)]
+            tissues = volumes_ml(maps).double()
+            total = tissues.sum(dim=1, keepdim=True)
+            parts = [tissues, total, region_volumes_ml(maps).double()]
+            ml: NDArray[np.float64] = torch.cat(parts, dim=1)[0].numpy()
+            see(row, maps if maps.shape[2:] != grid.SHAPE else maps[(..., *grid.BOX)])
+        return np.log(np.maximum(ml, 1e-6))
 
-    def read(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        nonlocal done
-        out = []
-        for one in rows.tolist():
-            with TURN, torch.inference_mode():
-                maps = pack.model(y[one : one + 1], z)[:, : len(TISSUES)]
-                tissues = volumes_ml(maps).double()
-                total = tissues.sum(dim=1, keepdim=True)
-                parts = [tissues, total, region_volumes_ml(maps).double()]
-                out.append(torch.cat(parts, dim=1).numpy())
-            done += 1
-            told(done)
-        return np.log(np.maximum(np.concatenate(out), 1e-6))
-
-    return read
+    return measure
 
 
 def _codes(

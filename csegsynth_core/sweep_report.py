@@ -46,6 +46,7 @@ from csegsynth_core.scenarios import (
     Sweep,
     change_percent,
     paths,
+    sample,
     unusual_in,
 )
 from csegsynth_core.static_figures import COLUMN_MM, FORMATS, PAGE_MM, every_form, trajectory_file
@@ -251,10 +252,7 @@ def _zeroed(pack: Pack, person: Mapping[str, Any], plan: Plan) -> list[tuple[str
 def path_sample(one: Sweep, scenario: str, count: int) -> pd.DataFrame:
     """Rows of a path at no more than `count` ages: the first one, every n-th step after it, and the last one."""
     rows = one.features[one.features["scenario"] == scenario].reset_index(drop=True)
-    steps = math.floor((one.plan.stop - one.plan.start) / one.plan.step + 1e-9)
-    every = max(-(-steps // max(count - 1, 1)), 1)
-    wanted = list(range(0, steps + 1, every))
-    return rows.iloc[wanted + [steps] * (wanted[-1] != steps)].reset_index(drop=True)
+    return rows.iloc[sample(one.plan, count)].reset_index(drop=True)
 
 
 def feature_table(one: Sweep, pack: Pack, scenario: str, count: int) -> pd.DataFrame:

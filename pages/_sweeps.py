@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
@@ -14,9 +14,9 @@ import pandas as pd
 import streamlit as st
 
 from csegsynth_core import figures, page_views
-from csegsynth_core.generate import generate_one
 from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import Plan, Sweep, sweep
+from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.sweep_report import Named
 from pages import _state
 
@@ -24,6 +24,8 @@ KEPT = 32
 """Sweeps that a session remembers."""
 ROWS = 200_000
 """Rows of volumes that they have together, about 150 bytes each; a usual sweep has 700."""
+FRAMES = 64
+"""Frames of films that a session remembers, 2 MB each."""
 
 
 class _Store:
@@ -88,35 +90,58 @@ def all_draws(pack: Pack, people: list[Named], entries: list[tuple[str, _state.P
     return [(name, of(one, who, plan)) for (name, one), (_, who, plan) in zip(people, entries, strict=True)]
 
 
-def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str) -> Sweep:
-    """A sweep, with a progress bar in the place `bar` where it has to be made."""
+def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str, *, film: bool = False) -> Sweep:
+    """A sweep, with a progress bar in the place `bar` where it has to be made.
+
+    Args:
+        film: also remember the frames of its filmstrip.
+    """
     found = known(pack, person, plan)
     if found is not None:
         return found
+    shown: dict[tuple[str, int], Any] | None = {} if film else None
     made = sweep(
         pack,
         person,
         plan,
         progress=lambda share: bar.progress(share, text=text),
         known=known(pack, person, replace(plan, draws=1)),
+        shown=shown,
     )
     _store().put(_key(pack, person, plan), made)
+    for asked, frame in page_views.frames_seen(pack, made, shown or {}):
+        _frames()[_frame_key(pack, asked, plan.seed)] = frame
     bar.empty()
     return made
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, scope="session")
-def _frame(
-    pack_hash: str, person: tuple[tuple[str, Any], ...], age: float, trained: bool, seed: int, _pack: Pack
-) -> figures.Frame:
-    return figures.Frame.of(generate_one(_pack, dict(person), seed=seed), age, trained=trained)
+@st.cache_resource(max_entries=1, show_spinner=False, scope="session")
+def _frames() -> OrderedDict[Any, figures.Frame]:
+    return OrderedDict()
+
+
+def _frame_key(pack: Pack, asked: page_views.Asked, seed: int) -> Any:
+    who, age, trained = asked
+    return pack.hash, tuple(who.items()), age, trained, seed
 
 
 def film(pack: Pack, one: Sweep, scenario: str, count: int, bar: Any) -> list[figures.Frame]:
     """Frames of at most `count` evenly spaced ages of a sweep (`path_sample`)."""
+    held, seed = _frames(), one.plan.seed
+
+    def frames(asked: list[page_views.Asked]) -> Iterator[figures.Frame]:
+        keys = [_frame_key(pack, ask, seed) for ask in asked]
+        lacking = [ask for key, ask in zip(keys, asked, strict=True) if key not in held]
+        made = side_by_side(lambda ask: page_views.frame_of(pack, ask, seed), lacking)
+        for key in keys:
+            held[key] = held.pop(key) if key in held else next(made)
+            yield held[key]
+        while len(held) > FRAMES:
+            held.popitem(last=False)
+
     out = page_views.film_of(
         pack, one, scenario, count,
-        frame=lambda who, age, trained: _frame(pack.hash, tuple(who.items()), age, trained, one.plan.seed, pack),
+        frames=frames,
         done=lambda share: bar.progress(share, text=f"Brains, {scenario}"),
     )  # fmt: skip
     bar.empty()

@@ -56,8 +56,13 @@ try:
 
     def sweeps(draws: int | None) -> list:
         return [
-            (name, _sweeps.run(pack, who, replace(own, draws=draws or own.draws), bar, f"Volumes: {name}"))
-            for name, who, own in drawn
+            (
+                name,
+                _sweeps.run(
+                    pack, who, replace(own, draws=draws or own.draws), bar, f"Volumes: {name}", film=n == 0
+                ),
+            )
+            for n, (name, who, own) in enumerate(drawn)
         ]
 
     if volumes and plan.draws > 1 and _sweeps.known(pack, held["person"], plan) is None:

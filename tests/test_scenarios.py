@@ -10,7 +10,8 @@ import pytest
 
 from csegsynth_core.errors import CSegSynthError, TableError
 from csegsynth_core.generate import encode, generate, generate_one
-from csegsynth_core.scenarios import MEASURES, VOLUMES, Plan, change_percent, path, sweep
+from csegsynth_core.page_views import frame_of, frames_seen
+from csegsynth_core.scenarios import MEASURES, VOLUMES, Plan, change_percent, path, sample, sweep
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.uncertainty import trajectory
 
@@ -124,6 +125,23 @@ def test_regions_are_the_generated_brains(pack, person, swept) -> None:
     assert set(brain.regions_ml) <= set(MEASURES)
     for name, ml in brain.regions_ml.items():
         assert row[name] == pytest.approx(ml, rel=1e-4)
+
+
+def test_brains_that_are_shown_are_kept_from_the_sweep(pack, person) -> None:
+    """The frames of a filmstrip, and no other brains, without making them again."""
+    plan, shown = Plan(25, 81, 2, seed=3), {}
+    one = sweep(pack, person, plan, shown=shown)
+    assert set(shown) == {(way, k) for way in plan.scenarios for k in sample(plan)}
+    assert sample(plan) == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28]
+    seen = frames_seen(pack, one, shown)
+    assert [frame.age for _, frame in seen if frame.age in (25.0, 81.0)].count(81.0) == 2
+    for asked, frame in seen[:2] + seen[-2:]:
+        made = frame_of(pack, asked, 3)
+        assert np.array_equal(frame.packed, made.packed) and (frame.age, frame.trained) == asked[1:]
+        assert frame.volumes_ml == pytest.approx(made.volumes_ml, rel=1e-5)
+    again: dict = {}
+    sweep(pack, person, replace(plan, draws=2), known=one, shown=again)
+    assert not again, "they were shown with the first draw"
 
 
 def test_a_known_first_draw_is_not_made_again(pack, person, swept, monkeypatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from csegsynth_core.generate import WITHOUT_NOISE
 from csegsynth_core.pack import load_pack
 from csegsynth_core.scenarios import MEASURES, VOLUMES, Plan, sweep
 
@@ -47,7 +48,7 @@ def accuracy(name: str) -> None:
         exact = sweep(pack, person, some).volumes.sort_values(order)
         measures = list(MEASURES)
         off.append(100 * np.abs(quick[measures].to_numpy() / exact[measures].to_numpy() - 1))
-        own.append(quick["draw"].to_numpy() == 0)
+        own.append(quick["draw"].to_numpy() == WITHOUT_NOISE)
     worst = np.concatenate(off)
     for draws, rows in (("own draw", np.concatenate(own)), ("further draws", ~np.concatenate(own))):
         tissues, regions = worst[rows, : len(VOLUMES)].max(), worst[rows, len(VOLUMES) :].max()
