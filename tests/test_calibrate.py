@@ -319,21 +319,19 @@ def test_a_brain_without_noise_has_its_own_shift(model):
 
 def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     """Of a cohort that is this generator's, but sharper, grainy, with curves of its own and with more CSF."""
-    monkeypatch.setattr(texture, "TRIALS", 2)
     monkeypatch.setattr(calibrate, "ROUNDS", 1)
-    monkeypatch.setattr(calibrate, "PLACE_STEPS", 2)
-    monkeypatch.setattr(calibrate, "HALVINGS", 2)
-    monkeypatch.setattr(calibrate, "VARIED", 4)
-    monkeypatch.setattr(calibrate, "DRAWS", 6)
+    monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
+    monkeypatch.setattr(calibrate, "HALVINGS", 1)
+    monkeypatch.setattr(calibrate, "VARIED", 3)
     monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
-    generator, rows = model.generator, list(range(6))
-    features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(4))
+    generator, rows = model.generator, list(range(4))
+    features = torch.randn(4, FEATURES, generator=torch.Generator().manual_seed(4))
     state = {k: v.clone() for k, v in generator.state_dict().items()}
     generator.sharpen((0.5, 0.8, 0.5))
     generator.grain.fill_(0.5)
     generator.curves[2, : CURVE_STEPS // 3] = -3.0
     generator.shift(torch.tensor([0.0, 0.0, 0.3, 0.0]))
-    z = model.draw(6, 8)
+    z = model.draw(4, 8)
     brains = torch.cat([model(features[k : k + 1], z[k : k + 1], 1) for k in rows])
     volumes = volumes_ml(brains)[:, :3]
     generator.load_state_dict(state)

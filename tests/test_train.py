@@ -31,6 +31,7 @@ from train import (
     evaluate,
     images,
     linear_gaussian,
+    principal,
     recalibrate,
     run_folder,
     texture,
@@ -68,6 +69,7 @@ def fewer():
         patch.setattr(images, "POOL", 1)
         patch.setattr(texture.Texture, "search", lambda self, make: self.fit_curves(make))
         patch.setattr(texture, "FIRST_ROUNDS", 5)
+        patch.setattr(principal, "NEWTON_STEPS", 1)
         few = {
             "PEOPLE": 4,
             "PAIRS": 2,
