@@ -80,14 +80,14 @@ def rough_gradients(monkeypatch) -> None:
 
 
 def test_influence_of_this_person_is_the_cores(pack) -> None:
-    app = open_page("influence")
+    app = open_page("influence", pack, influence__draws__True=2)
     assert not app.error
-    found = saliency.gradients(pack, typical(pack), draws=4)  # of all voxels
+    found = saliency.gradients(pack, typical(pack), draws=2)  # of all voxels
     expected = saliency.to_show(saliency.summarise(pack, found), None, "gm", 10)
     shown = frame(app)
     assert list(shown["label"]) == list(expected["label"])
     assert np.allclose(shown["value_ml"], expected["value_ml"], rtol=1e-4)
-    fast = saliency.summarise(pack, saliency.gradients(pack, typical(pack), draws=4, resolution=2))
+    fast = saliency.summarise(pack, saliency.gradients(pack, typical(pack), draws=2, resolution=2))
     fast = saliency.to_show(fast, None, "gm", 10)
     assert not np.allclose(np.sort(shown["value_ml"]), np.sort(fast["value_ml"]), rtol=1e-3)
     assert not [t for t in app.toggle if t.label == "All voxels"]
