@@ -3,8 +3,6 @@ they hold a person's features."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import cached_property
@@ -19,6 +17,7 @@ from csegsynth_core.scenarios import Plan, Sweep, sweep
 from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.sweep_report import Named
 from pages import _state
+from pages._store import Store
 
 KEPT = 32
 """Sweeps that a session remembers."""
@@ -28,30 +27,14 @@ FRAMES = 64
 """Frames of films that a session remembers, 2 MB each."""
 
 
-class _Store:
-    """The sweeps used last, by everything that they depend on."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[Any, Sweep] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Any) -> Sweep | None:
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def put(self, key: Any, value: Sweep) -> None:
-        with self._lock:
-            self._held[key] = value
-            self._held.move_to_end(key)
-            while len(self._held) > KEPT or sum(len(one.volumes) for one in self._held.values()) > ROWS:
-                self._held.popitem(last=False)
+@st.cache_resource(max_entries=1, show_spinner=False, scope="session")
+def _store() -> Store[Sweep]:
+    return Store(KEPT, lambda one: len(one.volumes), ROWS)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False, scope="session")
-def _store() -> _Store:
-    return _Store()
+def _frames() -> Store[figures.Frame]:
+    return Store(FRAMES)
 
 
 def _key(pack: Pack, person: _state.Person, plan: Plan) -> Any:
@@ -110,14 +93,9 @@ def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str, *, f
     )
     _store().put(_key(pack, person, plan), made)
     for asked, frame in page_views.frames_seen(pack, made, shown or {}):
-        _frames()[_frame_key(pack, asked, plan.seed)] = frame
+        _frames().put(_frame_key(pack, asked, plan.seed), frame)
     bar.empty()
     return made
-
-
-@st.cache_resource(max_entries=1, show_spinner=False, scope="session")
-def _frames() -> OrderedDict[Any, figures.Frame]:
-    return OrderedDict()
 
 
 def _frame_key(pack: Pack, asked: page_views.Asked, seed: int) -> Any:
@@ -127,17 +105,17 @@ def _frame_key(pack: Pack, asked: page_views.Asked, seed: int) -> Any:
 
 def film(pack: Pack, one: Sweep, scenario: str, count: int, bar: Any) -> list[figures.Frame]:
     """Frames of at most `count` evenly spaced ages of a sweep (`path_sample`)."""
-    held, seed = _frames(), one.plan.seed
+    store, seed = _frames(), one.plan.seed
 
     def frames(asked: list[page_views.Asked]) -> Iterator[figures.Frame]:
         keys = [_frame_key(pack, ask, seed) for ask in asked]
-        lacking = [ask for key, ask in zip(keys, asked, strict=True) if key not in held]
+        held = [store.get(key) for key in keys]
+        lacking = [ask for ask, frame in zip(asked, held, strict=True) if frame is None]
         made = side_by_side(lambda ask: page_views.frame_of(pack, ask, seed), lacking)
-        for key in keys:
-            held[key] = held.pop(key) if key in held else next(made)
-            yield held[key]
-        while len(held) > FRAMES:
-            held.popitem(last=False)
+        for key, frame in zip(keys, held, strict=True):
+            found = next(made) if frame is None else frame
+            store.put(key, found)
+            yield found
 
     out = page_views.film_of(
         pack, one, scenario, count,
