@@ -300,6 +300,12 @@ def test_a_pack_is_calibrated_again_from_its_own_weights(pack_folder, cohort, tm
         assert made == pytest.approx(wanted, rel=0.03)
 
 
+def test_a_share_of_t1_that_there_is_not_is_refused(pack_folder, cohort):
+    with pytest.raises(CSegSynthError, match="no such share") as caught:
+        recalibrate.recalibrate(pack_folder, Cohort.open(cohort), template_t1=1.5)
+    assert "0 to 1" in str(caught.value) and "1.5" in str(caught.value)
+
+
 def test_a_model_without_a_template_has_nothing_to_calibrate(pack_folder, cohort, tmp_path):
     pack = load_pack(pack_folder)
     people = training_people(pack, Cohort.open(cohort))

@@ -94,6 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     calibrated.add_argument("--pack", type=Path, required=True, help="folder of the pack, which is changed")
     calibrated.add_argument("--cohort", type=Path, required=True, help="the cohort that it was trained on")
+    calibrated.add_argument(
+        "--template-t1",
+        type=float,
+        metavar="SHARE",
+        help="how much of the template's contrast of CSF to grey matter the T1 average tells, 0 to 1 (default: as "
+        "much as in the pack)",
+    )
     calibrated.set_defaults(run=_calibrate)
     again = commands.add_parser("measure", help="measure a pack again and write its measurements and card")
     again.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
@@ -244,7 +251,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     from train.recalibrate import recalibrate
     from train.report import as_text
 
-    print(as_text(recalibrate(args.pack, Cohort.open(args.cohort))))
+    print(as_text(recalibrate(args.pack, Cohort.open(args.cohort), template_t1=args.template_t1)))
     return 0
 
 

@@ -41,6 +41,7 @@ RANGES: Final[Mapping[str, Range]] = {name: Range(1) for name in _COUNTS} | {
     "validation_fraction": Range(0, 0.5, above=True),
     "component_people": Range(2),
     "average_decay": Range(0, 1),
+    "template_t1": Range(0, 1),
     "clip": Range(0, above=True),
     "sampling_steps": Range(1, 1000),
     "dropout": Range(0, 0.99),
@@ -201,6 +202,9 @@ class TrainConfig:
     flips: bool = True
     average_steps: int = 80
     """Steps that put the untrained compact generator at the average training brain."""
+    template_t1: float = 0.0
+    """How much of the contrast of CSF to grey matter in the compact generator's template is told by the T1 average
+    instead of tissue probabilities (`train.template.log_ratios`): more makes sulci crisper."""
     component_steps: int = 0
     """Steps that fit the template to each training brain, whose fields' principal components become the compact
     generator's linear part, and their scores the encoder's first codes; 0: none."""

@@ -61,7 +61,7 @@ class CSegSynthMethod(Method):
     def __init__(self, model: torch.nn.Module, config: TrainConfig, people: People) -> None:
         super().__init__(model, config, people)
         if isinstance(model.generator, TemplateGenerator):
-            set_template(model.generator)
+            set_template(model.generator, config.template_t1)
 
     def make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """One for encoder, generator and prior network; one for each discriminator."""

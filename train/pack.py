@@ -103,6 +103,11 @@ _AGAIN = (
     "The pack was calibrated again, from its own weights and the template as it was before any texture "
     "(`train calibrate`); `train pack` calibrates once, and makes a like pack, not this very one. "
 )
+_T1 = (
+    "In the template, {template_t1:.0%} of the contrast of CSF to grey matter is told by the T1 average of the "
+    "people whose tissue probabilities tell the rest, because it is crisper. "
+)
+_VIRTUAL = "Virtual people's brains are made of the same T1 average, so that this flatters them. "
 _TEXTURE = (
     "After training, the template's tissues were raised alike in depth, where nobody has background, and the "
     "texture of maps was matched to the training people's: {sharpness_wm:.2f}, {sharpness_gm:.2f} and "
@@ -207,6 +212,8 @@ def make_pack(run: Path, cohort_folder: Path, out: Path, about: dict[str, str]) 
         people.features,
         people.volumes_ml[:, : len(TISSUES)],
     )
+    if noise:
+        noise["template_t1"] = settings.get("template_t1", 0.0)
     training_of["calibration_minutes"] = round((time.perf_counter() - began) / 60, 1)
     details = {
         "simulated": cohort.simulated,
@@ -569,7 +576,9 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         places = _PLACES if "mirrored" in noise else ""  # both came together
         again = _AGAIN * bool(about.get("training", {}).get("calibrated_again"))
         words = {"matched": matched, "places": places}
-        said.append(_RECORDED + again + _TEXTURE.format(**noise | detail | words))
+        t1 = _T1.format(**noise) if noise.get("template_t1") else ""
+        t1 += _VIRTUAL * bool(t1 and about.get("simulated"))
+        said.append(_RECORDED + again + t1 + _TEXTURE.format(**noise | detail | words))
     if noise:
         alike = _ALIKE.format(**noise) if noise.get("mirrored") else ""
         narrowed = _NARROWED * (noise.get("excess", 0.0) > 1.0)

@@ -20,7 +20,9 @@ from train.people import maps_of
 from train.template import log_ratios
 
 
-def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[str, Any]:
+def recalibrate(
+    folder: Path, cohort: Cohort, *, template_t1: float | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Calibrate a pack's CSegSynth again (`train.calibrate`), from the template as it was before any texture, and
     measure the pack.
 
@@ -29,12 +31,13 @@ def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[
     Args:
         folder: of the pack, which is changed.
         cohort: the one that it was trained on.
+        template_t1: another share of T1 in the template than the pack's (`train.template.log_ratios`).
 
     Returns:
         The measurements that stand in `metrics.json`.
 
     Raises:
-        CSegSynthError: the pack's generator has nothing to calibrate.
+        CSegSynthError: the pack's generator has nothing to calibrate, or there is no such share.
         TableError: the cohort lacks some of the training people.
     """
     pack = load_pack(folder)
@@ -48,6 +51,9 @@ def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[
     people = training_people(pack, cohort)
     rows = [cohort.ids.index(i) for i in people.ids]
     before = pack.about.get("noise", {})
+    share = before.get("template_t1", 0.0) if template_t1 is None else template_t1
+    if not 0.0 <= share <= 1.0:
+        raise CSegSynthError("T1 tells no such share of the template", expected="0 to 1", got=f"{share:g}")
     began = time.perf_counter()
     noise = calibrate(
         model,
@@ -55,8 +61,9 @@ def recalibrate(folder: Path, cohort: Cohort, *, progress: bool = True) -> dict[
         range(len(rows)),
         torch.from_numpy(pack.encoder.encode(people).x),
         torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
-        template=log_ratios(model.region),
+        template=log_ratios(model.region, share),
     )
+    noise["template_t1"] = share
     noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)
     minutes = (time.perf_counter() - began) / 60 + pack.about["training"].get("calibration_minutes", 0.0)
     training = pack.about["training"] | {"calibration_minutes": round(minutes, 1), "calibrated_again": True}

@@ -2,6 +2,9 @@
 
 The template is ICBM152 with its tissue probabilities sharpened at 1 mm and averaged to 2 mm: crisp gyri,
 real partial volumes at their borders, no person's anatomy. It stays as it is; what is learned is how to move it.
+
+Probabilities say where sulci of many people lie, not how sharp anybody's are. So the contrast of CSF to grey matter
+may be told in part by the T1 average of the same people, which is crisper (`TrainConfig.template_t1`).
 """
 
 from __future__ import annotations
@@ -36,17 +39,31 @@ def template_fractions(region: Region) -> Float[Tensor, "4 i j k"]:
     return torch.from_numpy(block_average(sharp.numpy(), 2))[(slice(None), *region)].contiguous()
 
 
-def log_ratios(region: Region) -> Float[Tensor, "3 i j k"]:
-    """The template's log-ratios tissue : background inside `region`."""
+def log_ratios(region: Region, t1_share: float = 0.0) -> Float[Tensor, "3 i j k"]:
+    """The template's log-ratios tissue : background inside `region`.
+
+    Args:
+        t1_share: how much of the log-odds of CSF against grey matter is told by T1 intensities
+            (`icbm.contrasts`, averaged to 2 mm), 0 to 1; the rest by probabilities. What tissues have together stays.
+    """
     fractions = template_fractions(region)
     outside = fractions[-1:] > 0.999
     fractions = torch.where(outside, fractions.clamp_min(DEEP_FLOOR), fractions.clamp_min(FLOOR))
-    return torch.log(fractions[:-1]) - torch.log(fractions[-1:])
+    ratios = torch.log(fractions[:-1]) - torch.log(fractions[-1:])
+    if not t1_share:
+        return ratios
+    told = torch.from_numpy(block_average(icbm.csf_contrast_on_grid(factor=2)[None], 2))[(0, *region)]
+    together = ratios.logsumexp(dim=0, keepdim=True)
+    wm, gm, csf = (TISSUES.index(t) for t in ("wm", "gm", "csf"))
+    out = torch.zeros_like(ratios)
+    out[wm] = ratios[wm] - ratios[gm]
+    out[csf] = t1_share * told + (1.0 - t1_share) * (ratios[csf] - ratios[gm])
+    return out - out.logsumexp(dim=0, keepdim=True) + together
 
 
-def set_template(generator: TemplateGenerator) -> None:
-    """Store the template's log-ratios in the generator."""
-    generator.template.copy_(log_ratios(generator.region))
+def set_template(generator: TemplateGenerator, t1_share: float = 0.0) -> None:
+    """Store the template's log-ratios in the generator (see `log_ratios`)."""
+    generator.template.copy_(log_ratios(generator.region, t1_share))
 
 
 def start_at_average(

@@ -18,16 +18,13 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 from csegsynth_core.data import icbm
+from csegsynth_core.tissue import TISSUES
 
 Floats = NDArray[np.float32]
 
 CEREBRUM, CEREBELLUM, BRAINSTEM, DEEP, VENTRICLE = 1, 2, 3, 4, 5
 """Values of `Template.parts`."""
 
-_INTENSITY: Final = {"wm": 0.83, "gm": 0.66, "csf": 0.36}
-"""Typical unsharp-masked T1 intensities of the tissues in the template (brightest voxel: 1)."""
-_WIDTH: Final = 0.068
-"""Width of a tissue's intensities: the smaller, the crisper its borders."""
 _REACH_MM: Final = 11.0
 """How far from the wall tissue moves when ventricles grow."""
 
@@ -86,16 +83,15 @@ def template() -> Template:
     """The sharpened template (a few seconds, once a process)."""
     t1, prior, origin = _cropped()
     mask = np.sum(list(prior.values()), axis=0) > 0.5
-    weight = np.maximum(ndimage.gaussian_filter(mask.astype(np.float32), 2.0, truncate=2.5), 1e-3)
-    sharp = t1 + np.float32(1.2) * (t1 - ndimage.gaussian_filter(t1 * mask, 2.0, truncate=2.5) / weight)
-    del t1, weight
+    sharp = icbm.unsharp_masked(t1, mask)
+    del t1
     x, y, z = (
         (origin[axis] + np.arange(n)).reshape([-1 if a == axis else 1 for a in range(3)]).astype(np.float32)
         for axis, n in enumerate(mask.shape)
     )
     stem = _ellipsoids(_STEM, x, y, z)
     deep = _ellipsoids(_DEEP, np.abs(x), y, z)
-    wm, csf = _scores(sharp, prior)
+    wm, csf = icbm.contrasts(sharp, prior)
     del prior
     wm += 6.0 * ndimage.gaussian_filter(stem.astype(np.float32), 1.5)  # FAST calls most of the stem white
     wm -= 5.0 * ndimage.gaussian_filter(deep.astype(np.float32), 1.5)
@@ -139,7 +135,7 @@ def _cropped() -> tuple[Floats, dict[str, Floats], NDArray[np.float64]]:
     found = ndimage.find_objects(whole.astype(np.int8))[0]
     crop = tuple(slice(max(s.start - 7, 0), s.stop + 7) for s in found)
     origin = native["t1"].affine[:3, 3] + np.asarray([s.start for s in crop], float)
-    prior = {name: native[name].data[crop] * whole[crop] for name in _INTENSITY}
+    prior = {name: native[name].data[crop] * whole[crop] for name in TISSUES}
     return native["t1"].data[crop].copy(), prior, origin
 
 
@@ -151,18 +147,6 @@ def _ellipsoids(
     for (cx, cy, cz), (rx, ry, rz) in where:
         out |= ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2 < 1
     return out
-
-
-def _scores(sharp: Floats, prior: dict[str, Floats]) -> tuple[Floats, Floats]:
-    """Log-odds of white matter and of CSF against grey matter."""
-    clipped = np.clip(sharp, _INTENSITY["csf"], _INTENSITY["wm"])
-
-    def score(name: str) -> Floats:
-        likely = -((clipped - np.float32(_INTENSITY[name])) ** 2) / np.float32(2 * _WIDTH**2)
-        return likely + np.float32(0.8) * np.log(prior[name] + np.float32(0.02))
-
-    grey = score("gm")
-    return score("wm") - grey, score("csf") - grey
 
 
 def _weights(
