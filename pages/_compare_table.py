@@ -112,7 +112,7 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
             st.session_state[f"{held['key']}-problem"] = error
             return
         _compare_saved.begin(pack, held, person, rows, own=True)
-        st.session_state[f"{held['key']}-unknown"] = unknown
+        st.session_state[f"{held['key']}-unknown"] = held["turn"], unknown
         st.session_state.pop(f"{held['key']}-columns", None)
 
     st.file_uploader(
@@ -123,7 +123,9 @@ def _loader(pack: Pack, held: dict[str, Any]) -> None:
         max_upload_size=5,
         width=420,
     )
-    _table.left_out(pack, st.session_state.pop(f"{held['key']}-unknown", ()))
+    of_turn, unknown = st.session_state.get(f"{held['key']}-unknown", (None, ()))
+    if of_turn == held["turn"]:  # said for as long as this table is compared
+        _table.left_out(pack, unknown)
     problem = st.session_state.pop(f"{held['key']}-problem", None)
     if problem is not None:
         _about.show_error(problem)

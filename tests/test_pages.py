@@ -482,6 +482,10 @@ def test_scenarios_of_a_file_may_have_columns_that_the_pack_does_not_know(pack) 
     ).run()
     assert not app.error and [name for name, _ in compared_in(app)] == ["young", "old"]
     assert "left out: group" in app.warning[0].value
+    app.toggle(key="compare-regions").set_value(True).run()
+    assert "left out: group" in app.warning[0].value, "as long as this table is compared"
+    next(b for b in app.button if b.label == "From the person in the sidebar").click().run()
+    assert not app.warning
 
 
 @pytest.mark.usefixtures("rough_gradients")
