@@ -77,5 +77,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(toy, tmp_path):
     train(toy, tmp_path / "parts", config, progress=False, stop_after=1)
     parts = checkpoint.read(train(toy, tmp_path / "parts", config, progress=False))
     assert whole["done"] == parts["done"] > 2
-    apart = [float((v - parts["averaged"][k]).abs().max()) for k, v in whole["averaged"].items()]
-    assert max(apart) < 1e-3  # additions on a GPU come in no fixed order
+    # Additions on a GPU come in no fixed order: two whole runs differ by up to 1e-2 in a bias of 7, by 3e-7 on average.
+    both = [
+        (v.flatten().float(), parts["averaged"][k].flatten().float()) for k, v in whole["averaged"].items()
+    ]
+    apart = torch.cat([a - b for a, b in both]).abs()
+    assert float(apart.mean()) < 3e-6
+    assert all(float((a - b).abs().max()) < 5e-3 * max(1.0, float(a.abs().max())) for a, b in both)

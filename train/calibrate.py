@@ -28,7 +28,7 @@ All are matches of moments, made once after training; no gradient sees them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -113,6 +113,7 @@ def calibrate(
     volumes: Float[Tensor, "people 3"],
     *,
     template: Float[Tensor, "3 i j k"] | None = None,
+    near: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
@@ -125,6 +126,7 @@ def calibrate(
         features: encoded, of everybody.
         volumes: mL, of everybody.
         template: log-ratios before any texture, of a model that has been calibrated before.
+        near: the texture that it got then, near which another is looked for (see `Texture`).
 
     Returns:
         The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
@@ -157,7 +159,7 @@ def calibrate(
     depth = _in_template(generator, _depth_mm(_average(generator)))
     generator.rim.copy_(_rim(depth))
     texture = Texture(
-        generator, originals, lambda: _spread(model, features, responding), spread, _raised(depth)
+        generator, originals, lambda: _spread(model, features, responding), spread, _raised(depth), near
     )
 
     def make() -> Unfinished:

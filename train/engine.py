@@ -163,6 +163,7 @@ def launch(config: TrainConfig) -> Fabric:
     precision = {"auto": "bf16-mixed" if gpu else "32-true", "mixed": "bf16-mixed", "full": "32-true"}[
         config.precision
     ]
+    torch.backends.cudnn.allow_tf32 = config.precision != "full"  # else a GPU's convolutions keep 10 bits
     if world == 1:
         fabric = Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
     else:

@@ -62,6 +62,7 @@ def recalibrate(
         torch.from_numpy(pack.encoder.encode(people).x),
         torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
         template=log_ratios(model.region, share),
+        near=before if "grain_gm" in before else None,
     )
     noise["template_t1"] = share
     noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)

@@ -24,7 +24,7 @@ maps, and volumes are to differ between people by what they differed by before. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -75,6 +75,8 @@ OFF_CHAIN = 0.01
 NEAR = 0.5
 """Background is matched where so much of `edge` counts."""
 _TRACE = 2e-4  # a fraction that counts as none
+_EDGE = 1e-3  # from the bounds inwards, where a search may begin
+_SEARCHED = tuple(f"{kind}_{t}" for kind in ("sharpness", "grain") for t in TISSUES)
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
 
 Unfinished = tuple[Float[Tensor, "n 4 i j k"], Float[Tensor, "n 1 i j k"] | None]
@@ -91,6 +93,8 @@ class Texture:
             as it is.
         told: what they are to be; default what they are now.
         raised: what is added to the template's log-ratios after they were sharpened.
+        near: sharpness and grain where the search begins, as `numbers` has them; default `START`. Sharper templates
+            with more grain and a stronger response can have the same detail: what is found depends on the start.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Texture:
         spread: Callable[[], NDArray[np.float64]],
         told: NDArray[np.float64] | None = None,
         raised: Float[Tensor, "i j k"] | None = None,
+        near: Mapping[str, float] | None = None,
     ) -> None:
         self.generator, self.template, self.raised = generator, generator.template.clone(), raised
         self.spread, self.told = spread, spread() if told is None else told
@@ -118,7 +123,8 @@ class Texture:
             generator.rim.zero_()
         low, high = np.asarray(BOUNDS).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
-        self.apply(np.asarray(START) + _ORIGIN)
+        first = [START[n] if near is None else near[name] for n, name in enumerate(_SEARCHED)]
+        self.apply(np.clip(np.asarray([*first, START[-1]]), low + _EDGE, high - _EDGE) + _ORIGIN)
 
     def apply(self, searched: NDArray[np.float64]) -> None:
         """Give the generator these numbers in the place of its present ones."""
@@ -135,8 +141,7 @@ class Texture:
     def numbers(self) -> dict[str, float]:
         """`sharpness_wm`, …, `grain_wm`, …, `response`."""
         found = [float(v) for v in self.searched - _ORIGIN]
-        names = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in TISSUES]
-        return dict(zip(names, found, strict=False)) | {"response": float(np.exp(found[-1]))}
+        return dict(zip(_SEARCHED, found, strict=False)) | {"response": float(np.exp(found[-1]))}
 
     def search(self, make: Callable[[], Unfinished]) -> None:
         """Find the texture with which brains that are made are nearest to real ones, and features do what they did.
