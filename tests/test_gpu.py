@@ -77,7 +77,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(toy, tmp_path):
     train(toy, tmp_path / "parts", config, progress=False, stop_after=1)
     parts = checkpoint.read(train(toy, tmp_path / "parts", config, progress=False))
     assert whole["done"] == parts["done"] > 2
-    # Additions on a GPU come in no fixed order: two whole runs differ by up to 1e-2 in a bias of 7, by 3e-7 on average.
+    # Additions on a GPU come in no fixed order: two whole runs differ by up to 1e-2 in a bias of 7, on average 3e-7.
     both = [
         (v.flatten().float(), parts["averaged"][k].flatten().float()) for k, v in whole["averaged"].items()
     ]
