@@ -275,3 +275,17 @@ def test_the_search_reports_what_the_generator_has(model, monkeypatch):
         return sum(abs(np.log(of[k] / real[k])) for k in real if k.startswith("detail"))
 
     assert off(after) < off(before)
+
+
+def test_a_search_near_another_texture_begins_there_and_leaves_the_response(model):
+    generator = model.generator
+    kinds = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in ("wm", "gm", "csf")]
+    before = dict(zip(kinds, (0.5, 0.2, 0.1, 0.3, 1.2, 0.7), strict=True))
+    codes = generator.linear.weight.clone()
+    wanted = packed(generator(model.draw(2, 5)))
+    found = Texture(generator, wanted, lambda: np.ones(3), near=before | {"response": 1.4})
+    assert found.numbers() == pytest.approx(before | {"response": 1.0})
+    assert generator.grain.tolist() == pytest.approx([0.3, 1.2, 0.7])
+    found.apply(found.searched + 0.1)
+    assert found.numbers()["response"] == 1.0 and torch.equal(generator.linear.weight, codes)
+    assert found.numbers()["grain_csf"] == pytest.approx(0.8)

@@ -93,8 +93,8 @@ class Texture:
             as it is.
         told: what they are to be; default what they are now.
         raised: what is added to the template's log-ratios after they were sharpened.
-        near: sharpness and grain where the search begins, as `numbers` has them; default `START`. Sharper templates
-            with more grain and a stronger response can have the same detail: what is found depends on the start.
+        near: sharpness and grain where the search begins, as `numbers` has them, of a generator that has been given
+            its response before: none is looked for. Default `START`, with a response.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class Texture:
         )
         if self.brightness is not None:
             generator.rim.zero_()
-        low, high = np.asarray(BOUNDS).T
+        first = START if near is None else [near[name] for name in _SEARCHED]
+        low, high = np.asarray(BOUNDS[: len(first)]).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
-        first = [START[n] if near is None else near[name] for n, name in enumerate(_SEARCHED)]
-        self.apply(np.clip(np.asarray([*first, START[-1]]), low + _EDGE, high - _EDGE) + _ORIGIN)
+        self.apply(np.clip(np.asarray(first), low + _EDGE, high - _EDGE) + _ORIGIN)
 
     def apply(self, searched: NDArray[np.float64]) -> None:
         """Give the generator these numbers in the place of its present ones."""
@@ -141,7 +141,8 @@ class Texture:
     def numbers(self) -> dict[str, float]:
         """`sharpness_wm`, …, `grain_wm`, …, `response`."""
         found = [float(v) for v in self.searched - _ORIGIN]
-        return dict(zip(_SEARCHED, found, strict=False)) | {"response": float(np.exp(found[-1]))}
+        response = float(np.exp(found[-1])) if len(found) > len(_SEARCHED) else 1.0
+        return dict(zip(_SEARCHED, found, strict=False)) | {"response": response}
 
     def search(self, make: Callable[[], Unfinished]) -> None:
         """Find the texture with which brains that are made are nearest to real ones, and features do what they did.
@@ -163,6 +164,8 @@ class Texture:
                 for name, value in found.items()
                 if name.startswith("detail")
             ]
+            if len(searched) == len(_SEARCHED):
+                return np.asarray(apart)
             return np.append(apart, FIRMLY * np.log(self.spread() / self.told).mean())
 
         best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
