@@ -26,7 +26,7 @@ def recalibrate(
     """Calibrate a pack's CSegSynth again (`train.calibrate`), from the template as it was before any texture, and
     measure the pack.
 
-    What features tell of volumes stays what it is in the pack.
+    What features tell of volumes stays what it is in the pack; texture is looked for near the one that it has.
 
     Args:
         folder: of the pack, which is changed.
