@@ -33,6 +33,7 @@ def model(made, monkeypatch):
     for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "VARIED": 2, "DRAWS": 4}.items():
         monkeypatch.setattr(calibrate, name, few)
     monkeypatch.setattr(texture, "TRIALS", 1)
+    monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)
     state = {k: v.clone() for k, v in made.state_dict().items()}
     yield made
     made.load_state_dict(state)

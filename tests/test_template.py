@@ -8,10 +8,11 @@ import torch
 
 from csegsynth_core import grid
 from csegsynth_core.data import icbm
+from csegsynth_core.data.align import block_average
 from csegsynth_core.models.csegsynth import Config as Shapes
 from csegsynth_core.models.csegsynth import CSegSynth
 from csegsynth_core.tissue import TISSUES
-from train.template import log_ratios, set_template, template_fractions
+from train.template import log_ratios, set_template
 
 
 def _apart(ratios: torch.Tensor, one: str, other: str) -> torch.Tensor:
@@ -20,26 +21,21 @@ def _apart(ratios: torch.Tensor, one: str, other: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def ratios() -> dict[float, torch.Tensor]:
-    return {share: log_ratios(grid.BOX, share) for share in (0.0, 0.4, 1.0)}
+    return {share: log_ratios(grid.BOX, share) for share in (0.0, 0.4)}
 
 
 def test_t1_tells_the_contrast_of_csf_and_nothing_else(ratios):
-    told = _apart(ratios[1.0], "csf", "gm")
-    plain = _apart(ratios[0.0], "csf", "gm")
-    assert _apart(ratios[0.4], "csf", "gm").numpy() == pytest.approx(
-        (0.4 * told + 0.6 * plain).numpy(), abs=1e-4
-    )
-    for share in (0.4, 1.0):
-        assert _apart(ratios[share], "wm", "gm").numpy() == pytest.approx(
-            _apart(ratios[0.0], "wm", "gm").numpy(), abs=1e-4
-        )
-        tissue = [
-            torch.cat([r, torch.zeros_like(r[:1])]).softmax(dim=0)[-1] for r in (ratios[0.0], ratios[share])
-        ]
-        assert float((tissue[1] - tissue[0]).abs().max()) < 1e-5, "outlines stay"
-    cortex = template_fractions(grid.BOX)[TISSUES.index("gm")] > 0.2
-    both = np.corrcoef(told[cortex].numpy(), plain[cortex].numpy())[0, 1]
-    assert 0.5 < both < 0.99, "the same sulci, told otherwise"
+    plain, both = (_apart(ratios[share], "csf", "gm") for share in (0.0, 0.4))
+    told = torch.from_numpy(block_average(icbm.csf_contrast_on_grid(factor=2)[None], 2))[(0, *grid.BOX)]
+    assert both.numpy() == pytest.approx((0.4 * told + 0.6 * plain).numpy(), abs=1e-4)
+    white = [_apart(ratios[share], "wm", "gm").numpy() for share in (0.0, 0.4)]
+    assert white[1] == pytest.approx(white[0], abs=1e-4)
+    outside = [torch.cat([r, torch.zeros_like(r[:1])]).softmax(dim=0)[-1] for r in ratios.values()]
+    assert float((outside[1] - outside[0]).abs().max()) < 1e-5, "outlines stay"
+    cortex = ratios[0.0].argmax(dim=0) == TISSUES.index("gm")
+    cortex &= outside[0] < 0.01
+    alike = np.corrcoef(told[cortex].numpy(), plain[cortex].numpy())[0, 1]
+    assert 0.3 < alike < 0.99, "the same sulci, told otherwise"
 
 
 def test_a_generator_gets_the_template_that_it_is_to_have(ratios):

@@ -26,7 +26,8 @@ from train.texture import Texture, packed, texture_of
 
 
 @pytest.fixture
-def model():
+def model(monkeypatch):
+    monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)  # voxels enough for a distribution
     torch.manual_seed(0)
     model = CSegSynth(Config.compact(3, latent=16, width=16)).eval()
     set_template(model.generator)
@@ -254,6 +255,7 @@ def test_fitted_curves_give_fractions_the_originals_distribution(model):
 
 def test_the_search_reports_what_the_generator_has(model, monkeypatch):
     monkeypatch.setattr(texture, "TRIALS", 1)
+    monkeypatch.setattr(texture, "FIRST_ROUNDS", 6)
     generator = model.generator
     controls = generator.controls(model.draw(2, 5))
 
@@ -289,3 +291,16 @@ def test_a_search_near_another_texture_begins_there_and_leaves_the_response(mode
     found.apply(found.searched + 0.1)
     assert found.numbers()["response"] == 1.0 and torch.equal(generator.linear.weight, codes)
     assert found.numbers()["grain_csf"] == pytest.approx(0.8)
+
+
+def test_a_texture_that_is_kept_gets_curves_alone(model, monkeypatch):
+    monkeypatch.setattr(texture, "FIRST_ROUNDS", 1)
+    generator = model.generator
+    controls = generator.controls(model.draw(1, 5))
+    kinds = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in ("wm", "gm", "csf")]
+    kept = dict(zip(kinds, (0.5, 0.2, 0.1, 0.3, 1.2, 0.7), strict=True))
+    found = Texture(generator, packed(generator.render(controls)), lambda: np.ones(3), near=kept, keep=True)
+    template = generator.template.clone()
+    found.search(lambda: generator.unfinished(controls))
+    assert found.numbers() == pytest.approx(kept | {"response": 1.0})
+    assert torch.equal(generator.template, template) and generator.curves.any()

@@ -101,6 +101,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="how much of the template's contrast of CSF to grey matter the T1 average tells, 0 to 1 (default: as "
         "much as in the pack)",
     )
+    calibrated.add_argument(
+        "--keep-texture",
+        action="store_true",
+        help="leave sharpness and grain what they are in the pack",
+    )
     calibrated.set_defaults(run=_calibrate)
     again = commands.add_parser("measure", help="measure a pack again and write its measurements and card")
     again.add_argument("--pack", required=True, help="name of a shipped pack, or a folder")
@@ -251,7 +256,13 @@ def _calibrate(args: argparse.Namespace) -> int:
     from train.recalibrate import recalibrate
     from train.report import as_text
 
-    print(as_text(recalibrate(args.pack, Cohort.open(args.cohort), template_t1=args.template_t1)))
+    found = recalibrate(
+        args.pack,
+        Cohort.open(args.cohort),
+        template_t1=args.template_t1,
+        keep_texture=args.keep_texture,
+    )
+    print(as_text(found))
     return 0
 
 

@@ -114,6 +114,7 @@ def calibrate(
     *,
     template: Float[Tensor, "3 i j k"] | None = None,
     near: Mapping[str, float] | None = None,
+    keep: bool = False,
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
@@ -127,6 +128,7 @@ def calibrate(
         volumes: mL, of everybody.
         template: log-ratios before any texture, of a model that has been calibrated before.
         near: the texture that it got then, near which another is looked for (see `Texture`).
+        keep: sharpness and grain are to be those.
 
     Returns:
         The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
@@ -159,7 +161,13 @@ def calibrate(
     depth = _in_template(generator, _depth_mm(_average(generator)))
     generator.rim.copy_(_rim(depth))
     texture = Texture(
-        generator, originals, lambda: _spread(model, features, responding), spread, _raised(depth), near
+        generator,
+        originals,
+        lambda: _spread(model, features, responding),
+        spread,
+        _raised(depth),
+        near,
+        keep=keep,
     )
 
     def make() -> Unfinished:

@@ -21,7 +21,12 @@ from train.template import log_ratios
 
 
 def recalibrate(
-    folder: Path, cohort: Cohort, *, template_t1: float | None = None, progress: bool = True
+    folder: Path,
+    cohort: Cohort,
+    *,
+    template_t1: float | None = None,
+    keep_texture: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Calibrate a pack's CSegSynth again (`train.calibrate`), from the template as it was before any texture, and
     measure the pack.
@@ -31,6 +36,7 @@ def recalibrate(
     Args:
         folder: of the pack, which is changed.
         cohort: the one that it was trained on.
+        keep_texture: sharpness and grain stay, only the curves or the chain are fitted anew.
         template_t1: another share of T1 in the template than the pack's (`train.template.log_ratios`).
 
     Returns:
@@ -63,6 +69,7 @@ def recalibrate(
         torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
         template=log_ratios(model.region, share),
         near=before if "grain_gm" in before else None,
+        keep=keep_texture and "grain_gm" in before,
     )
     noise["template_t1"] = share
     noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)

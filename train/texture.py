@@ -95,6 +95,7 @@ class Texture:
         raised: what is added to the template's log-ratios after they were sharpened.
         near: sharpness and grain where the search begins, as `numbers` has them, of a generator that has been given
             its response before: none is looked for. Default `START`, with a response.
+        keep: leave them there, and find curves alone.
     """
 
     def __init__(
@@ -105,10 +106,12 @@ class Texture:
         told: NDArray[np.float64] | None = None,
         raised: Float[Tensor, "i j k"] | None = None,
         near: Mapping[str, float] | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.generator, self.template, self.raised = generator, generator.template.clone(), raised
         self.spread, self.told = spread, spread() if told is None else told
-        self.response = 1.0
+        self.response, self.keep = 1.0, keep
         self.wanted = texture_of(originals)
         every = originals[0, 0].size
         rng = np.random.default_rng(every)
@@ -152,6 +155,8 @@ class Texture:
         """
         generator = self.generator
         self.fit_curves(make)
+        if self.keep:
+            return
         start = generator.edge.clone(), generator.curves.clone()
 
         def differences(searched: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -84,6 +84,7 @@ def contrasts(
     return score("wm") - grey, score("csf") - grey
 
 
+@lru_cache(maxsize=1)
 def csf_contrast_on_grid(factor: int = 1) -> NDArray[np.float32]:
     """Log-odds of CSF against grey matter by `contrasts`, on our grid or on one `factor` times finer; 0 outside."""
     from csegsynth_core.data.align import identity, resample
