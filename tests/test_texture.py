@@ -26,8 +26,7 @@ from train.texture import Texture, packed, texture_of
 
 
 @pytest.fixture
-def model(monkeypatch):
-    monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)  # voxels enough for a distribution
+def model():
     torch.manual_seed(0)
     model = CSegSynth(Config.compact(3, latent=16, width=16)).eval()
     set_template(model.generator)
@@ -221,9 +220,10 @@ def test_the_typical_brain_has_no_grain(model):
     assert torch.equal(model(y, still), before)
 
 
-def test_fitted_curves_give_fractions_the_originals_distribution(model):
+def test_fitted_curves_give_fractions_the_originals_distribution(model, monkeypatch):
     """Originals are this generator's brains with an edge that makes it crisper, and with curves that make voxels
     purer; the fit starts without any."""
+    monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)  # voxels enough for a distribution
     generator = model.generator
     generator.rim.fill_(1.0)
     controls = generator.controls(model.draw(3, 5))
@@ -256,6 +256,7 @@ def test_fitted_curves_give_fractions_the_originals_distribution(model):
 def test_the_search_reports_what_the_generator_has(model, monkeypatch):
     monkeypatch.setattr(texture, "TRIALS", 1)
     monkeypatch.setattr(texture, "FIRST_ROUNDS", 6)
+    monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)
     generator = model.generator
     controls = generator.controls(model.draw(2, 5))
 
