@@ -79,6 +79,11 @@ def rough_gradients(monkeypatch) -> None:
     monkeypatch.setattr(saliency, "gradients", rough)
 
 
+@pytest.fixture
+def few_typical_people(monkeypatch) -> None:
+    monkeypatch.setattr(synthetic_people, "AGES", 4)
+
+
 def test_influence_of_this_person_is_the_cores(pack) -> None:
     app = open_page("influence", pack, influence__draws__True=2)
     assert not app.error
@@ -113,6 +118,7 @@ def test_the_map_follows_the_measure_and_keeps_a_choice(pack) -> None:
         assert app.selectbox(key=key).value == ranked[measure][2]
 
 
+@pytest.mark.usefixtures("few_typical_people")
 def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
     few = {"influence__top": 3, "influence__draws__False": 1}
     app = open_page("influence", pack, influence__whose="typical", **few)
@@ -152,6 +158,7 @@ def test_influence_of_the_users_table(pack) -> None:
     assert "people.csv, row 2, column age" in app.error[0].value and not app.exception
 
 
+@pytest.mark.usefixtures("rough_gradients")
 def test_choices_and_the_users_table_are_kept_over_pages(pack) -> None:
     app = open_page("influence", pack, influence__draws__False=1)
     app.selectbox(key=of(pack, "influence-whose")).set_value("table").run()
@@ -548,7 +555,7 @@ def test_settings_of_the_influence_page_are_those_that_files_know(pack) -> None:
         assert not app.selectbox(key=of(pack, "influence-measure")).set_value(name).run().exception
 
 
-@pytest.mark.usefixtures("rough_gradients")
+@pytest.mark.usefixtures("rough_gradients", "few_typical_people")
 def test_a_scenario_file_holds_the_settings_of_the_influence_page(pack) -> None:
     from csegsynth_core.scenario_file import Scenario
     from csegsynth_core.scenario_pages import InfluenceView
