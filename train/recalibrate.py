@@ -15,6 +15,7 @@ from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
 from csegsynth_core.pack import add_files, load_pack, save_pack
 from train.calibrate import calibrate
+from train.config import RANGES
 from train.pack import group_means, measure, training_people
 from train.people import maps_of
 from train.template import log_ratios
@@ -36,7 +37,7 @@ def recalibrate(
     Args:
         folder: of the pack, which is changed.
         cohort: the one that it was trained on.
-        keep_texture: sharpness and grain stay, only the curves or the chain are fitted anew.
+        keep_texture: sharpness and grain stay, where the pack has them; the curves or the chain are fitted anew.
         template_t1: another share of T1 in the template than the pack's (`train.template.log_ratios`).
 
     Returns:
@@ -58,8 +59,9 @@ def recalibrate(
     rows = [cohort.ids.index(i) for i in people.ids]
     before = pack.about.get("noise", {})
     share = before.get("template_t1", 0.0) if template_t1 is None else template_t1
-    if not 0.0 <= share <= 1.0:
+    if share not in RANGES["template_t1"]:
         raise CSegSynthError("T1 tells no such share of the template", expected="0 to 1", got=f"{share:g}")
+    near = before if "grain_gm" in before else None  # older packs lack it
     began = time.perf_counter()
     noise = calibrate(
         model,
@@ -68,8 +70,8 @@ def recalibrate(
         torch.from_numpy(pack.encoder.encode(people).x),
         torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
         template=log_ratios(model.region, share),
-        near=before if "grain_gm" in before else None,
-        keep=keep_texture and "grain_gm" in before,
+        near=near,
+        keep=keep_texture and near is not None,
     )
     noise["template_t1"] = share
     noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)

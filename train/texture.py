@@ -75,7 +75,7 @@ OFF_CHAIN = 0.01
 NEAR = 0.5
 """Background is matched where so much of `edge` counts."""
 _TRACE = 2e-4  # a fraction that counts as none
-_EDGE = 1e-3  # from the bounds inwards, where a search may begin
+_INSIDE = 1e-3  # from the bounds inwards, where a search may begin
 _SEARCHED = tuple(f"{kind}_{t}" for kind in ("sharpness", "grain") for t in TISSUES)
 _ORIGIN = 1.0  # added to what is searched: its steps are in proportion to it, and it may be 0
 
@@ -111,7 +111,7 @@ class Texture:
     ) -> None:
         self.generator, self.template, self.raised = generator, generator.template.clone(), raised
         self.spread, self.told = spread, spread() if told is None else told
-        self.response, self.keep = 1.0, keep
+        self.response, self.responds, self.keep = 1.0, near is None, keep
         self.wanted = texture_of(originals)
         every = originals[0, 0].size
         rng = np.random.default_rng(every)
@@ -127,7 +127,7 @@ class Texture:
         first = START if near is None else [near[name] for name in _SEARCHED]
         low, high = np.asarray(BOUNDS[: len(first)]).T
         self.bounds = low + _ORIGIN, high + _ORIGIN
-        self.apply(np.clip(np.asarray(first), low + _EDGE, high - _EDGE) + _ORIGIN)
+        self.apply(np.clip(np.asarray(first), low + _INSIDE, high - _INSIDE) + _ORIGIN)
 
     def apply(self, searched: NDArray[np.float64]) -> None:
         """Give the generator these numbers in the place of its present ones."""
@@ -144,7 +144,7 @@ class Texture:
     def numbers(self) -> dict[str, float]:
         """`sharpness_wm`, …, `grain_wm`, …, `response`."""
         found = [float(v) for v in self.searched - _ORIGIN]
-        response = float(np.exp(found[-1])) if len(found) > len(_SEARCHED) else 1.0
+        response = float(np.exp(found[-1])) if self.responds else 1.0
         return dict(zip(_SEARCHED, found, strict=False)) | {"response": response}
 
     def search(self, make: Callable[[], Unfinished]) -> None:
@@ -169,9 +169,9 @@ class Texture:
                 for name, value in found.items()
                 if name.startswith("detail")
             ]
-            if len(searched) == len(_SEARCHED):
-                return np.asarray(apart)
-            return np.append(apart, FIRMLY * np.log(self.spread() / self.told).mean())
+            if self.responds:
+                apart.append(FIRMLY * np.log(self.spread() / self.told).mean())
+            return np.asarray(apart)
 
         best = least_squares(differences, self.searched, bounds=self.bounds, diff_step=0.1, max_nfev=TRIALS)
         logger.info("texture: off by %s with %s", differences(best.x).round(3), self.numbers())
