@@ -357,6 +357,19 @@ def test_networks_of_another_family_are_refused(cohort, tmp_path):
     assert not (tmp_path / "gan" / "checkpoint.safetensors").exists()
 
 
+def test_a_run_with_another_template_is_refused(cohort, tmp_path):
+    """Its networks come with it: the card would tell of a template that the model does not have."""
+    train(cohort, tmp_path / "alpha", config_of("alpha_gan", "steps=1"), progress=False)
+    with pytest.raises(
+        CSegSynthError, match=r"another template(.|\n)*template_t1=0\.2(.|\n)*template_t1=0(.|\n)*"
+    ):
+        train(
+            cohort, tmp_path / "own", config_of("csegsynth", "template_t1=0.2").only("finetune"), progress=False,
+            start_from=tmp_path / "alpha",
+        )  # fmt: skip
+    assert not (tmp_path / "own" / "checkpoint.safetensors").exists()
+
+
 def test_csegsynth_with_a_voxel_decoder(cohort, tmp_path):
     """What the template is compared with: the same losses and start, voxels decoded as in the paper."""
     config = config_of("csegsynth", "steps=1,2,1", "networks.decoder=voxel")

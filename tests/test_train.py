@@ -308,6 +308,15 @@ def test_a_share_of_t1_that_there_is_not_is_refused(pack_folder, cohort):
     assert "0 to 1" in str(caught.value) and "1.5" in str(caught.value)
 
 
+def test_a_pack_from_before_textures_has_none_to_keep(pack_folder, cohort, tmp_path):
+    older = shutil.copytree(pack_folder, tmp_path / "older")
+    about = json.loads((older / "pack.json").read_text("utf-8"))
+    about["noise"] = {"folds_mm": about["noise"]["folds_mm"]}
+    (older / "pack.json").write_text(json.dumps(about), "utf-8")
+    with pytest.raises(CSegSynthError, match="no texture to keep"):
+        recalibrate.recalibrate(older, Cohort.open(cohort), keep_texture=True)
+
+
 def test_a_model_without_a_template_has_nothing_to_calibrate(pack_folder, cohort, tmp_path):
     pack = load_pack(pack_folder)
     people = training_people(pack, Cohort.open(cohort))

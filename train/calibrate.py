@@ -197,6 +197,7 @@ def calibrate(
     _set_places(model, features, there, placed)
     found = {"chain": float(generator.chain.any()), "mirrored": float(generator.mirrored)}
     report |= texture.numbers() | found
+    _keep_told(model, features, index, told)  # noise and places change it, too
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)

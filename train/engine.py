@@ -508,8 +508,8 @@ class Engine:
             Names of the tensors that were taken over.
 
         Raises:
-            CSegSynthError: it is of a model that this one does not start from, or has none of the networks that
-                generate, in these shapes.
+            CSegSynthError: it is of a model that this one does not start from, has another template, or has none of
+                the networks that generate, in these shapes.
         """
         made = json.loads(found.get("config", "{}"))
         theirs = made.get("model", "csegsynth")
@@ -520,6 +520,14 @@ class Engine:
                 expected=f"a run of {' or '.join(sorted(str(one) for one in starts))}",
                 got=f"{run}, a run of {theirs}",
                 fix=f"python -m train pretrain {UNCONDITIONAL.get(self.config.model, self.config.model)} …",
+            )
+        share = made.get("template_t1", 0.0)
+        if share != self.config.template_t1:
+            raise CSegSynthError(
+                f"{run} has another template",
+                expected=f"template_t1={self.config.template_t1:g}, as in this run's settings",
+                got=f"template_t1={share:g}",
+                fix=f"--set template_t1={share:g}, or a run to start from that has this one's",
             )
         averaged = {k.removeprefix("module."): v for k, v in found.get("averaged", {}).items()}
         state = found["model"] | averaged

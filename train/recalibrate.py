@@ -37,14 +37,15 @@ def recalibrate(
     Args:
         folder: of the pack, which is changed.
         cohort: the one that it was trained on.
-        keep_texture: sharpness and grain stay, where the pack has them; the curves or the chain are fitted anew.
+        keep_texture: sharpness and grain stay; the curves or the chain are fitted anew.
         template_t1: another share of T1 in the template than the pack's (`train.template.log_ratios`).
 
     Returns:
         The measurements that stand in `metrics.json`.
 
     Raises:
-        CSegSynthError: the pack's generator has nothing to calibrate, or there is no such share.
+        CSegSynthError: the pack's generator has nothing to calibrate, the pack no texture to keep, or there is no
+            such share.
         TableError: the cohort lacks some of the training people.
     """
     pack = load_pack(folder)
@@ -62,6 +63,13 @@ def recalibrate(
     if share not in RANGES["template_t1"]:
         raise CSegSynthError("T1 tells no such share of the template", expected="0 to 1", got=f"{share:g}")
     near = before if "grain_gm" in before else None  # older packs lack it
+    if keep_texture and near is None:
+        raise CSegSynthError(
+            f"{folder} has no texture to keep",
+            expected="a pack that was calibrated with texture",
+            got="none in pack.json's noise",
+            fix="leave out --keep-texture: one is looked for",
+        )
     began = time.perf_counter()
     noise = calibrate(
         model,
@@ -71,7 +79,7 @@ def recalibrate(
         torch.from_numpy(cohort.volumes_ml.loc[people.ids].to_numpy("float32")),
         template=log_ratios(model.region, share),
         near=near,
-        keep=keep_texture and near is not None,
+        keep=keep_texture,
     )
     noise["template_t1"] = share
     noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)
