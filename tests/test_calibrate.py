@@ -297,6 +297,32 @@ def test_features_tell_what_they_told_after_another_texture(model):
     assert before.max() > 0.05 * told.std(dim=0).max() and (after < 0.25 * before.max()).all()
 
 
+def test_what_features_tell_is_as_cautious_as_ridge_regression(model, monkeypatch):
+    """Features without any meaning are told no more of than left-out people confirm; where nothing is told, nothing
+    is changed."""
+    people, width = 40, 12
+    rng = np.random.default_rng(4)
+    x = torch.from_numpy(rng.normal(size=(people, width))).float()
+    true = 0.1 * x[:, :1].double().numpy() * [1.0, 1.0, 0.0]
+    logs = np.log([500.0, 600.0, 250.0]) + true + 0.1 * rng.normal(size=(people, 3))
+    volumes = torch.from_numpy(np.exp(logs)).float()
+    rows = list(range(people))
+    design = np.column_stack([np.ones(people), x.double().numpy()])
+    fitted = design @ np.linalg.lstsq(design, logs, rcond=None)[0]  # every chance is told
+    told = torch.from_numpy(fitted - fitted.mean(axis=0)).float()
+    drawn = np.exp(fitted.mean(axis=0) + 1.1 * (fitted - fitted.mean(axis=0)))  # and draws go further
+    monkeypatch.setattr(calibrate, "_drawn_ml", lambda *_: drawn)
+    monkeypatch.setattr(calibrate, "CAUTION", (0.0, 9.0))
+    found = calibrate._caution(model, x, volumes, rows, told).numpy()
+    ridge, _ = calibrate._ridge(x.double().numpy(), logs)
+    following = fitted.mean(axis=0) + 1.1 * found * (fitted - fitted.mean(axis=0))
+    for k in range(3):  # now draws have ridge regression's slope
+        slopes = [np.polyfit(made[:, k], logs[:, k], 1)[0] for made in (following, ridge)]
+        assert slopes[0] == pytest.approx(slopes[1], rel=1e-5)
+    assert found[2] < found[:2].min() < 1.0 / 1.1, "least of what there is nothing to tell of"
+    assert calibrate._caution(model, x, volumes, rows, 0 * told).tolist() == [1.0, 1.0, 1.0]
+
+
 def test_sharper_templates_differ_more_from_their_surroundings_tissue_by_tissue(model):
     before = model.generator.template.clone()
     model.generator.sharpen((0.0, 1.0, 0.0))

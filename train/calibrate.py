@@ -4,9 +4,10 @@ First the template's tissues are raised alike inside the brain, so that there is
 codes and noise do: people have none there. Then the **texture** of maps is found (`train.texture`). Another one gives
 way more or less to the log-ratios that codes add; these get a factor with which volumes differ between people by what
 they differed by before (**response**), and then the prior network's line and curve what it takes for features to tell
-the very volumes that they told. Shifts of log-ratios give draws, place by place over 8 mm, as much of every tissue as
-the training people have there **on average**, and shifts of each tissue's and of the brain's size their mean volumes;
-another shift gives the brain without noise those of the mean draw.
+the volumes that they told, in the end as **cautiously** as ridge regression does (`_caution`). Shifts of log-ratios
+give draws, place by place over 8 mm, as much of every tissue as the training people have there **on average**, and
+shifts of each tissue's and of the brain's size their mean volumes; another shift gives the brain without noise those
+of the mean draw.
 
 Where draws of one person's **codes** differ more in volume than people do about what their features predict, codes
 are narrowed in these directions alone; codes that do not go with volume keep their spread.
@@ -96,6 +97,8 @@ SHIFTS = 2
 """Newton steps towards mean volumes."""
 PENALTY = 1e-3
 """Ridge penalty, as a share of the number of people, of what keeps features telling what they told."""
+CAUTION = (0.5, 1.5)
+"""What is told is multiplied with, at the least and at the most."""
 VARIED, DRAWS = 32, 12
 """People who tell how far draws differ in volume, and draws of each."""
 NARROWINGS = 2
@@ -118,7 +121,8 @@ def calibrate(
 ) -> dict[str, float]:
     """Set texture, mean volumes and the noise inputs' amplitudes (`TemplateGenerator.folds` and `balance`).
 
-    Where another texture changes what features tell of volumes, the prior network's line and curve make up for it.
+    Where another texture changes what features tell of volumes, the prior network's line and curve make up for it;
+    at last they make it as cautious as ridge regression.
 
     Args:
         model: trained; a `paper` model has no noise inputs and stays as it is.
@@ -134,9 +138,9 @@ def calibrate(
         The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
         the chain (`train.texture`); `mirrored`, how alike folds of both sides are (see
         `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`, the largest variance of volumes over
-        draws, before codes were narrowed, over what is wanted; standard deviations of the shifts `balance_wm`,
-        `balance_gm`, `balance_csf` and `balance_length`; and what they were set by, of real and generated brains:
-        `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
+        draws, before codes were narrowed, over what is wanted; `caution_wm`, … (see `_caution`); standard deviations
+        of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were set by, of
+        real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
@@ -197,7 +201,8 @@ def calibrate(
     _set_places(model, features, there, placed)
     found = {"chain": float(generator.chain.any()), "mirrored": float(generator.mirrored)}
     report |= texture.numbers() | found
-    _keep_told(model, features, index, told)  # noise and places change it, too
+    caution = _caution(model, features, volumes, index, told)
+    _keep_told(model, features, index, told * caution)  # noise and places have changed it, too
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
@@ -206,6 +211,7 @@ def calibrate(
     report |= {"ssim_real": real, "ssim_made": likeness()}
     for kind, images in (("real", originals), ("made", made)):
         report |= {f"{name}_{kind}": value for name, value in texture_of(images).items()}
+    report |= {f"caution_{t}": float(c) for t, c in zip(TISSUES, caution, strict=True)}
     size = generator.balance.square().sum(dim=1).sqrt()
     report |= {f"balance_{t}": float(v) for t, v in zip((*TISSUES, "length"), size, strict=True)}
     logger.info("calibrated: %s", ", ".join(f"{k} {v:.3f}" for k, v in report.items()))
@@ -221,6 +227,34 @@ def _told(model: CSegSynth, features: Tensor, rows: list[int]) -> Float[Tensor, 
     """Logarithms of the volumes that features alone tell, about their mean over people."""
     logs = log_volumes(model.generator, model.prior(features[rows]))
     return logs - logs.mean(dim=0)
+
+
+def _caution(
+    model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int], told: Float[Tensor, "people 3"]
+) -> Float[Tensor, " 3"]:
+    """What `told` is to be multiplied with, for draws to follow features as far as ridge regression does.
+
+    Where features are many, a network that fits the training people's volumes tells too much of others'. Ridge
+    regression whose penalty minimises the errors of people left out does not: the slope of people's volumes on what
+    it tells of them is above 1 by as much as is right. Draws get that slope. All in logarithms.
+    """
+    logs = volumes[rows].double().log().numpy()
+    known = told.double().numpy()
+    drawn = np.log(_drawn_ml(model, features, rows))
+    fitted, _ = _ridge(features[rows].double().numpy(), logs)
+    right, follows, slope = _slopes_on(logs, fitted), _slopes_on(drawn, known), _slopes_on(logs, known)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = slope / (follows * right)
+    logger.info("what features tell of volumes, times %s, is as cautious as ridge regression", found.round(3))
+    usable = np.where(np.isfinite(found), found, 1.0)  # features, or this model's, may tell nothing
+    return torch.from_numpy(usable.clip(*CAUTION)).to(told)
+
+
+def _slopes_on(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope of each column on the same column of another table; NaN where that is the same for everybody."""
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    size = (x * x).sum(axis=0)
+    return np.asarray((x * y).sum(axis=0) / np.where(size > 1e-12 * len(x), size, np.nan))
 
 
 def _keep_told(model: CSegSynth, features: Tensor, rows: list[int], told: Tensor) -> None:
@@ -248,20 +282,21 @@ def _keep_told(model: CSegSynth, features: Tensor, rows: list[int], told: Tensor
 
 
 def _set_means(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> None:
-    """Shift the tissues' log-ratios so that draws of the training people have these people's mean volumes.
-
-    Each person's draw counts with the opposite one, which takes out most of its chance.
-    """
-    z = model.draw(len(rows), SEED)
-    made = np.mean(
-        [_ml(model, features[r : r + 1], s * z[k : k + 1]) for k, r in enumerate(rows) for s in (1, -1)],
-        axis=0,
-    )
+    """Shift the tissues' log-ratios so that draws of the training people have these people's mean volumes."""
+    made = _drawn_ml(model, features, rows).mean(axis=0)
     wanted = volumes[rows].numpy().astype(float).mean(axis=0)
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
     generator.shift(_smallest(model, features[rows].mean(dim=0, keepdim=True), wanted - made))
     logger.info("mean volumes, mL: people %s, draws %s", wanted.round(1), made.round(1))
+
+
+def _drawn_ml(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np.float64]:
+    """Volumes of one draw of each person, (people, tissues) mL: the mean of it and of the opposite one, which takes
+    out most of its chance."""
+    z = model.draw(len(rows), SEED)
+    both = [[_ml(model, features[r : r + 1], s * z[k : k + 1]) for s in (1, -1)] for k, r in enumerate(rows)]
+    return np.asarray(both).mean(axis=1)
 
 
 def _set_places(
@@ -520,14 +555,23 @@ def _pairs_ml(model: CSegSynth, y: Tensor, seed: int) -> NDArray[np.float64]:
 
 def _left_out_errors(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Errors of ridge regression for each person when fitted to the others; the penalty minimises them."""
+    return _ridge(x, y)[1]
+
+
+def _ridge(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What ridge regression tells of each column of `y`, and its errors for each person when fitted to the others,
+    which the penalty minimises."""
     x = np.column_stack([np.ones(len(x)), x])
     spared = np.diag([0.0] + [1.0] * (x.shape[1] - 1))
-    found = []
+    told, errors = [], []
     for penalty in PENALTIES:
         hat = x @ np.linalg.solve(x.T @ x + penalty * spared, x.T)
-        found.append((y - hat @ y) / (1.0 - hat.diagonal())[:, None])
-    best = np.argmin([np.square(e).mean(axis=0) for e in found], axis=0)
-    return np.stack([found[b][:, k] for k, b in enumerate(best)], axis=1)
+        told.append(hat @ y)
+        errors.append((y - told[-1]) / (1.0 - hat.diagonal())[:, None])
+    best = np.argmin([np.square(e).mean(axis=0) for e in errors], axis=0)
+    chosen = ([found[b][:, k] for k, b in enumerate(best)] for found in (told, errors))
+    fitted, left_out = (np.stack(columns, axis=1) for columns in chosen)
+    return fitted, left_out
 
 
 def _smallest(model: CSegSynth, y: Tensor, ml: NDArray[np.float64]) -> Tensor:

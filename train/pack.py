@@ -115,12 +115,18 @@ _TEXTURE = (
     "voxel-wise noise of standard deviation {grain_wm:.2f}, {grain_gm:.2f} and {grain_csf:.2f} in them, as "
     "segmentations have it (the brain without noise has none). {matched} What codes add to log-ratios was "
     "multiplied by {response:.2f}, so that volumes differ between people by what they differed by before; the "
-    "prior network's line and curve were then changed so that features tell the very volumes that they told. The "
+    "prior network's line and curve were then changed so that features tell the {told}. The "
     "mean square by which a fraction differs from its neighbours' is now {detail_wm:.2f}, {detail_gm:.2f} and "
     "{detail_csf:.2f} of the real maps' (WM, GM, CSF), from those two voxels away {detail2_wm:.2f}, "
     "{detail2_gm:.2f} and {detail2_csf:.2f}, and the share of brain in mixed voxels {mixed_made:.3f} (real: "
     "{mixed_real:.3f}). Shifts of the log-ratios give draws, and the brain without noise, the training people's "
     "mean volumes{places}."
+)
+_TOLD = "very volumes that they told"
+_CAUTIOUS = (
+    "volumes that they told, but for a factor of {caution_wm:.2f}, {caution_gm:.2f} and {caution_csf:.2f} on the "
+    "logarithm's differences between people (WM, GM, CSF), with which draws follow features as far as ridge "
+    "regression does whose penalty minimises the errors of people left out"
 )
 _CURVES = (
     "Curves give each tissue's fractions, and those of background at the surface, the distribution that they have "
@@ -575,7 +581,8 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         matched = _CHAIN if noise.get("chain") else _CURVES
         places = _PLACES if "mirrored" in noise else ""  # both came together
         again = _AGAIN * bool(about.get("training", {}).get("calibrated_again"))
-        words = {"matched": matched, "places": places}
+        told = _CAUTIOUS.format(**noise) if "caution_csf" in noise else _TOLD
+        words = {"matched": matched, "places": places, "told": told}
         t1 = _T1.format(**noise) if noise.get("template_t1") else ""
         t1 += _VIRTUAL * bool(t1 and about.get("simulated"))
         said.append(_RECORDED + again + t1 + _TEXTURE.format(**noise | detail | words))

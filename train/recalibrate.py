@@ -14,6 +14,7 @@ from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.errors import CSegSynthError
 from csegsynth_core.models.csegsynth import CSegSynth, TemplateGenerator
 from csegsynth_core.pack import add_files, load_pack, save_pack
+from csegsynth_core.tissue import TISSUES
 from train.calibrate import calibrate
 from train.config import RANGES
 from train.pack import group_means, measure, training_people
@@ -32,7 +33,8 @@ def recalibrate(
     """Calibrate a pack's CSegSynth again (`train.calibrate`), from the template as it was before any texture, and
     measure the pack.
 
-    What features tell of volumes stays what it is in the pack; texture is looked for near the one that it has.
+    What features tell of volumes stays what it is in the pack, but for caution; texture is looked for near the one
+    that it has.
 
     Args:
         folder: of the pack, which is changed.
@@ -82,7 +84,8 @@ def recalibrate(
         keep=keep_texture,
     )
     noise["template_t1"] = share
-    noise["response"] = round(noise["response"] * before.get("response", 1.0), 4)
+    for name in ("response", *(f"caution_{t}" for t in TISSUES)):  # since training
+        noise[name] = round(noise[name] * before.get(name, 1.0), 4)
     minutes = (time.perf_counter() - began) / 60 + pack.about["training"].get("calibration_minutes", 0.0)
     training = pack.about["training"] | {"calibration_minutes": round(minutes, 1), "calibrated_again": True}
     about = {k: v for k, v in pack.about.items() if k not in ("format", "version", "software", "files")}
