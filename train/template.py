@@ -9,6 +9,8 @@ may be told in part by the T1 average of the same people, which is crisper (`Tra
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -46,6 +48,13 @@ def log_ratios(region: Region, t1_share: float = 0.0) -> Float[Tensor, "3 i j k"
         t1_share: how much of the log-odds of CSF against grey matter is told by T1 intensities
             (`icbm.contrasts`, averaged to 2 mm), 0 to 1; the rest by probabilities. What tissues have together stays.
     """
+    return _log_ratios(tuple((s.start, s.stop) for s in region), t1_share).clone()
+
+
+@lru_cache(maxsize=2)
+def _log_ratios(bounds: tuple[tuple[int, int], ...], t1_share: float) -> Float[Tensor, "3 i j k"]:
+    """`log_ratios` inside these bounds, worked out once: a second each."""
+    region = tuple(slice(low, high) for low, high in bounds)
     fractions = template_fractions(region)
     outside = fractions[-1:] > 0.999
     fractions = torch.where(outside, fractions.clamp_min(DEEP_FLOOR), fractions.clamp_min(FLOOR))
