@@ -188,6 +188,7 @@ def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
     monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
     monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
+    monkeypatch.setattr(calibrate, "ROUNDS", 1)
     generator, rows = model.generator, list(range(6))
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(2))
     generator.folds.copy_(calibrate._where(generator))
