@@ -242,7 +242,7 @@ def _caution(
     known = told.double().numpy()
     drawn = np.log(_drawn_ml(model, features, rows))
     fitted, _ = _ridge(features[rows].double().numpy(), logs)
-    right, follows, slope = _slopes_on(logs, fitted), _slopes_on(drawn, known), _slopes_on(logs, known)
+    right, follows, slope = _slope_on(logs, fitted), _slope_on(drawn, known), _slope_on(logs, known)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = slope / (follows * right)
     logger.info("what features tell of volumes, times %s, is as cautious as ridge regression", found.round(3))
@@ -250,7 +250,7 @@ def _caution(
     return torch.from_numpy(usable.clip(*CAUTION)).to(told)
 
 
-def _slopes_on(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _slope_on(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slope of each column on the same column of another table; NaN where that is the same for everybody."""
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     size = (x * x).sum(axis=0)
@@ -488,9 +488,8 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     """
     generator = model.generator
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
-    wanted = np.cov(
-        _left_out_errors(features[rows].numpy().astype(float), volumes[rows].numpy().astype(float)).T
-    )
+    _, left_out = _ridge(features[rows].double().numpy(), volumes[rows].double().numpy())
+    wanted = np.cov(left_out.T)
     generator.balance.zero_()
     model.prior.set_spread(features[rows])
     chosen = _some(rows, VARIED)
@@ -551,11 +550,6 @@ def _pairs_ml(model: CSegSynth, y: Tensor, seed: int) -> NDArray[np.float64]:
     """Volumes of `DRAWS` draws of a person, (draws, tissues) mL: half of them, then those with opposite noise."""
     half = model.draw(DRAWS // 2, seed)
     return np.stack([_ml(model, y, one) for one in torch.cat([half, -half])[:, None]])
-
-
-def _left_out_errors(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Errors of ridge regression for each person when fitted to the others; the penalty minimises them."""
-    return _ridge(x, y)[1]
 
 
 def _ridge(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
