@@ -7,6 +7,7 @@ import torch
 
 from csegsynth_core.losses import reconstruction_bce
 from csegsynth_core.models.ldm import CLdm, GaussianDenoiser, LdmShapes
+from csegsynth_core.volumes import volumes_ml
 from tests.toy import make_cohort
 from train.config import TrainConfig
 from train.engine import build, open_people
@@ -71,6 +72,29 @@ def test_the_autoencoder_reads_and_draws_components_of_blocks(cohort) -> None:
     average = autoencoder.decode(torch.zeros_like(latents[:1]))
     assert (average[0] - maps.mean(dim=0)).abs().mean() < 1e-3
     assert nearer_than(average, autoencoder.decode(latents), maps) >= 0.9 * len(maps)
+
+
+@torch.no_grad()
+def test_diffusion_begins_with_a_decoder_that_keeps_mean_volumes(cohort) -> None:
+    engine, maps = started(cohort, "ldm")
+    autoencoder, stages = engine.model.autoencoder, engine.config.stages
+    autoencoder.output.average += torch.tensor([0.4, -0.3, 0.8])[:, None, None, None]
+    rows = torch.from_numpy(engine.rows(stages[1]))
+    wanted = engine.volumes[rows, :3].mean(dim=0)
+
+    def off() -> torch.Tensor:
+        made = autoencoder.eval().decode(autoencoder.encode(maps)[0])
+        return (volumes_ml(made)[:, :3].mean(dim=0) / wanted - 1.0).abs()
+
+    assert off().min() > 0.04
+    engine.method.begin_stage(engine, stages[1])
+    engine.method.before_step(engine, stages[1], 0)
+    assert off().max() < 0.01
+    now = autoencoder.output.average
+    assert torch.equal(engine.averaged["autoencoder.output.average"], now)
+    before = now.clone()
+    engine.method.before_step(engine, stages[1], 1)
+    assert torch.equal(autoencoder.output.average, before)
 
 
 def test_a_gaussians_latents_are_drawn_with_its_mean_and_spread():

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from csegsynth_core import grid
 from csegsynth_core.losses import (
     feature_distance,
     latent_kl,
@@ -18,14 +19,19 @@ from csegsynth_core.losses import (
 )
 from csegsynth_core.models.ldm import STEPS
 from csegsynth_core.regions import at_4mm, network
+from csegsynth_core.tissue import TISSUES
+from csegsynth_core.volumes import volumes_ml
 from train.config import Stage
 from train.engine import Batch, Engine, Method, Phase
 from train.gan import frozen
+from train.principal import evenly
 from train.ridge import fit_codes
 from train.start import start_autoencoder
 
 DIFFUSION = ("unet", "constant")
 FEATURES = ("conditioner", "expects")
+FEW, SHIFTS = 24, 3
+"""People who tell mean volumes, and Newton steps towards them."""
 
 
 class LdmMethod(Method):
@@ -83,7 +89,8 @@ class LdmMethod(Method):
     def before_step(self, engine: Engine, stage: Stage, within: int) -> None:
         """Start diffusion (not the paper's preset's) at what a Gaussian of people's latent volumes gives.
 
-        For fine-tuning features shift its mean as ridge regression says, and it keeps the variance that they leave.
+        Before that the decoder learns people's mean volumes, which it keeps. For fine-tuning features shift the
+        Gaussian's mean as ridge regression says, and it keeps the variance that they leave.
         """
         gaussian = self.model.gaussian
         if gaussian is None or within or self.needs_maps(stage):
@@ -91,6 +98,8 @@ class LdmMethod(Method):
         rows = [int(r) for r in engine.rows(stage)]
         mean, deviation = (torch.cat([self.latents[r][k] for r in rows]) for k in (0, 1))
         flat = self.model.pad(self.model.scale * mean).flatten(1)
+        if stage.kind == "pretrain":
+            self._meet_volumes(engine, rows)
         if stage.kind == "pretrain" or not gaussian.axes.any():
             gaussian.fit(flat, float((self.model.scale * deviation).square().mean()))
         if stage.kind == "pretrain":
@@ -101,6 +110,30 @@ class LdmMethod(Method):
         left = (scores - fit.at(engine.features[torch.as_tensor(rows)])).square().mean(dim=0)
         gaussian.variance.copy_(torch.minimum(gaussian.variance, left))
         engine.restart_average("expects")
+
+    @torch.no_grad()
+    def _meet_volumes(self, engine: Engine, rows: list[int]) -> None:
+        """Shift the decoder's log-ratios so that people's latent volumes decode to their mean tissue volumes.
+
+        Newton's method: with a tissue's log-ratio everywhere its volume rises by Σ f (1 − f), another's by −Σ f f'.
+        """
+        autoencoder, tissues = self.model.autoencoder.eval(), len(TISSUES)
+        some = [rows[k] for k in evenly(len(rows), FEW)]
+        wanted = engine.volumes[torch.as_tensor(some), :tissues].mean(dim=0)
+        drawn = torch.Generator().manual_seed(self.config.seed)
+        noise = [torch.randn(self.latents[r][0].shape, generator=drawn).to(wanted.device) for r in some]
+        for _ in range(SHIFTS):
+            volume, slope = torch.zeros_like(wanted), wanted.new_zeros(tissues, tissues)
+            for row, sample in zip(some, noise, strict=True):
+                mean, deviation = self.latents[row]
+                made = autoencoder.decode(mean + deviation * sample)[:, :tissues]
+                fractions = made.double().flatten(2)[0]
+                volume += volumes_ml(made)[0] / len(some)
+                slope -= (fractions @ fractions.T).to(slope) * (grid.VOXEL_ML / len(some))
+            shift = torch.linalg.solve(slope + volume.diag(), wanted - volume)
+            autoencoder.output.average.add_(shift[:, None, None, None])
+        autoencoder.train()
+        engine.restart_average("autoencoder")
 
     def phases(self, batch: Batch, stage: Stage) -> Iterator[Phase]:
         """The autoencoder's losses, or L_ldm (Eq. 5) and L_cldm (Eq. 12)."""

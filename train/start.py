@@ -111,7 +111,9 @@ def start_autoencoder(engine: Engine, autoencoder: TissueAutoencoder) -> None:
     """Make an autoencoder's straight way, both directions, the principal components of small blocks.
 
     A block is 2×2×2 voxels of 8 mm: 24 log-ratios, less their mean over people, become as many numbers as the latent
-    volume has channels; components are the same for every block and person.
+    volume has channels; components are the same for every block and person. Each log-ratio counts in units of its
+    standard deviation, and each block as much as its mean fractions f can change, f (1 − f): a shift of log-ratios
+    changes little in white matter or background, and among all blocks alike CSF would be lost.
     """
     rows = _rows(engine)
     total = torch.zeros_like(engine.maps([rows[0]])[0])
@@ -121,10 +123,15 @@ def start_autoencoder(engine: Engine, autoencoder: TissueAutoencoder) -> None:
         return ratios_at_8mm(maps)
 
     every = engine.told_by_maps(rows, tell)
-    centre = every.mean(dim=0)
+    centre, mean = every.mean(dim=0), total / len(rows)
     blocks = shuffle_down(every - centre).flatten(2)  # (people, 24, blocks)
-    covariance = torch.einsum("nib,njb->ij", blocks, blocks) / (len(rows) * blocks.shape[2])
-    values, vectors = torch.linalg.eigh(covariance)
-    count = autoencoder.reads.out_channels
-    directions, spread = vectors[:, -count:].T, values[-count:].clamp_min(1e-6).sqrt()
-    autoencoder.start_at(total / len(rows), centre, directions, spread)
+    unit = blocks.square().mean(dim=(0, 2)).sqrt().clamp_min(1e-6)
+    fractions = F.avg_pool3d(mean[: len(TISSUES)], 4)
+    weight = shuffle_down((fractions * (1.0 - fractions))[None]).flatten(2).mean(dim=1)  # (1, blocks)
+    blocks = blocks / unit[:, None]
+    covariance = torch.einsum("nib,njb->ij", blocks * weight, blocks) / len(rows)
+    _, vectors = torch.linalg.eigh(covariance)
+    directions = vectors[:, -autoencoder.reads.out_channels :].T
+    scores = torch.einsum("ci,nib->cnb", directions, blocks)
+    spread = scores.square().mean(dim=(1, 2)).sqrt().clamp_min(1e-6)[:, None]
+    autoencoder.start_at(mean, centre, directions / spread / unit, (directions * spread * unit).T)

@@ -57,7 +57,7 @@ class LdmShapes(Shapes):
         if preset == "paper":
             return cls("paper", features, 0, 64, 3, 256, 3, 32, 50).sized()
         if preset == "compact":
-            return cls("compact", features, 0, 16, 4, 24, 2, 8, 10, dropout=0.1, components=36).sized()
+            return cls("compact", features, 0, 16, 6, 24, 2, 8, 10, dropout=0.1, components=32).sized()
         return cls("tiny", features, 0, 8, 1, 8, 2, 8, 2, components=8).sized()
 
     def sized(self) -> LdmShapes:
@@ -122,15 +122,20 @@ class TissueAutoencoder(nn.Module):
         self,
         mean: Float[Tensor, "4 i j k"],
         centre: Float[Tensor, "3 i4 j4 k4"],
-        directions: Float[Tensor, "c 24"],
-        spread: Float[Tensor, " c"],
+        reads: Float[Tensor, "c 24"],
+        writes: Float[Tensor, "24 c"],
     ) -> None:
-        """Start at mean maps, and at components of blocks of log-ratios about `centre`, to be trained from there."""
+        """Start at mean maps, and at components of blocks of log-ratios about `centre`, to be trained from there.
+
+        Args:
+            reads: what makes a latent number, of variance 1, of a block's log-ratios.
+            writes: what a unit of each latent number adds to them.
+        """
         assert self.output is not None  # noqa: S101 - `paper` has no straight way
         self.output.start_at(mean)
         self.centre.copy_(centre)
-        self.reads.weight.copy_((directions / spread[:, None])[..., None, None, None])
-        self.writes.weight.copy_((directions * spread[:, None]).T[..., None, None, None])
+        self.reads.weight.copy_(reads[..., None, None, None])
+        self.writes.weight.copy_(writes[..., None, None, None])
         mu, log_sigma = self.network.quant_conv_mu.conv, self.network.quant_conv_log_sigma.conv
         for layer in (mu, log_sigma):
             assert isinstance(layer, nn.Conv3d) and layer.bias is not None  # noqa: S101 - MONAI's are
