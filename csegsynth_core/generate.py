@@ -115,7 +115,7 @@ def generate_encoded(
             with TURN, torch.inference_mode():
                 y = torch.from_numpy(encoded.x[row : row + 1])
                 made = pack.model.on_grid(pack.model(y, z[draw : draw + 1]))
-                maps = made[0, : len(TISSUES)].contiguous().numpy()
+                maps = made[0, : len(TISSUES)].clone().numpy()  # not a view, which would keep background
             yield Brain(
                 participant_id=str(participant),
                 maps=maps,

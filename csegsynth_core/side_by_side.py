@@ -5,15 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Final, TypeVar
 
 import torch
 
+from csegsynth_core.memory import give_back
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-TURN: Final = BoundedSemaphore(cpu_count() or 1)
+
+class Turns:
+    """A semaphore that gives memory back where somebody waits.
+
+    What a thread frees it keeps for itself, about a hundred MB of a brain's; whoever is next needs as much again.
+
+    Args:
+        count: how many have their turn at a time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = BoundedSemaphore(count)
+        self._lock, self._waiting = Lock(), 0
+
+    def __enter__(self) -> None:
+        if self._free.acquire(blocking=False):
+            return
+        with self._lock:
+            self._waiting += 1
+        try:
+            self._free.acquire()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._waiting:
+            give_back()
+        self._free.release()
+
+
+TURN: Final = Turns(cpu_count() or 1)
 """Held while brains are made for a long computation, `with TURN: …`: however many users wait for theirs, no more are
 made at a time than there are cores. More would take memory and no less time."""
 
