@@ -51,7 +51,7 @@ try:
     others = [
         f"{escape(name)}: {note}" for name, who, own in drawn[1:] for note in _notes.along(pack, who, own)
     ]
-    _notes.strip([*said, *_notes.of_sweep(pack, held["person"], plan), *others])
+    _notes.strip([*said, *_notes.of_sweep(pack, held["person"], plan), *others], shown=1)
     bar, chart = st.empty(), st.container(key=f"lines-of-{view}", gap=None).empty()
 
     def sweeps(draws: int | None) -> list:
