@@ -6,8 +6,10 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -105,6 +107,14 @@ def write_image(path: Path, data: NDArray, affine: NDArray[np.float64]) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_forced_to_disk() -> Iterator[None]:
+    """Files are left to the system to write: no test cuts the power, and waiting for disks takes a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """The global generators start alike in every test, whatever ran before."""
@@ -136,6 +146,57 @@ def pack():
         return load_pack("ixi")
     except PackError as error:
         pytest.skip(f"the shipped pack cannot be used: {error}")
+
+
+def forget_sessions() -> None:
+    """Sessions of all tests are one to Streamlit, which keeps what it made for them."""
+    if "streamlit" in sys.modules:
+        import streamlit as st
+
+        st.cache_resource.clear()
+        st.cache_data.clear()
+
+
+@contextmanager
+def every_second_voxel() -> Iterator[None]:
+    """Brains of a template whose every second voxel is made, and stands for its block of eight: in a fraction of the
+    time. For tests that pages, files and commands say what the core says, where the core is asked for the same brain;
+    gradients stay as they are."""
+    import torch
+
+    from csegsynth_core.models.csegsynth import TemplateGenerator
+
+    own = TemplateGenerator.render
+
+    def render(self: Any, controls: Any, resolution: int = 1, offset: Any = (0, 0, 0)) -> Any:
+        if resolution != 1 or torch.is_grad_enabled():
+            return own(self, controls, resolution, offset)
+        made = own(self, controls, 2)
+        for axis in (2, 3, 4):
+            made = made.repeat_interleave(2, dim=axis)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TemplateGenerator, "render", render)
+        forget_sessions()
+        yield
+    forget_sessions()
+
+
+@pytest.fixture(scope="module")
+def coarse_brains() -> Iterator[None]:
+    """See `every_second_voxel`."""
+    with every_second_voxel():
+        yield
+
+
+@pytest.fixture
+def few_spread_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two draws of each person on the Individual page, with which every visit to the app begins: for tests of
+    something else than their spread."""
+    from pages import _draws
+
+    monkeypatch.setattr(_draws, "SPREAD_DRAWS", 2)
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,7 @@ def main(cohort: Path, out: Path) -> None:
             run.restart_average()
 
     engine.build, Engine.spend, GanMethod.before_step = built, spend_more, move  # type: ignore[assignment,method-assign]
+    engine.UNCONDITIONAL_DRAWS = 2
     config = TrainConfig.named("tiny", "gan")
     stages = tuple(replace(config.stages[0], steps=2) for _ in range(2))
     config = replace(config, stages=stages, minutes=2.0, pictures_every=0)

@@ -19,6 +19,7 @@ from csegsynth_core.scenarios import Plan, path, sweep
 from csegsynth_core.substructures import REGIONS
 
 testing = pytest.importorskip("streamlit.testing.v1")
+pytestmark = pytest.mark.usefixtures("coarse_brains", "few_spread_draws")
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -9,6 +9,7 @@ import shutil
 import threading
 import tomllib
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,31 @@ from csegsynth_core.errors import PackError, TableError
 from csegsynth_core.generate import encode, generate_one
 from csegsynth_core.page_views import SPREAD_DRAWS
 from csegsynth_core.uncertainty import paired_spread
+from tests.conftest import every_second_voxel
 
 testing = pytest.importorskip("streamlit.testing.v1")
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60
 
 
-@pytest.fixture
-def app(pack) -> Any:
+def _opened() -> Any:
     import streamlit as st
 
     st.cache_resource.clear()
     return testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run()
+
+
+@pytest.fixture(scope="module")
+def untouched(pack) -> Any:
+    """The app as it opens, for those who only look."""
+    return _opened()
+
+
+@pytest.fixture
+def app(pack, few_spread_draws) -> Iterator[Any]:
+    """The app as it opens, for those who change something; its spread is that of few draws, of coarse brains."""
+    with every_second_voxel():
+        yield _opened()
 
 
 def _html(app: Any) -> str:
@@ -63,45 +77,52 @@ def test_headings_leave_ids_as_they_are() -> None:
     assert _viewer._headed("typical female MCI person") == "Typical female MCI person"
 
 
-def test_every_checkbox_says_which_feature_it_is_of(app) -> None:
-    names = [w.label for w in app.checkbox if w.key.endswith("-na")]
+def test_every_checkbox_says_which_feature_it_is_of(untouched) -> None:
+    names = [w.label for w in untouched.checkbox if w.key.endswith("-na")]
     assert "Height: n/a" in names and len(set(names)) == len(names) > 1
-    words = {o for w in app.sidebar.selectbox for o in w.options if o in ("Unknown", "n/a")}
+    words = {o for w in untouched.sidebar.selectbox for o in w.options if o in ("Unknown", "n/a")}
     assert words == {"n/a"}  # one word for it in all controls
 
 
-def test_sliders_have_names_without_marks(app) -> None:
+def test_sliders_have_names_without_marks(untouched) -> None:
     """A name is read aloud as it is; what is seen in its place has the range in grey."""
-    assert "Age 20.2–81.9 years" in [s.label for s in app.slider]
-    assert not [s.label for s in app.slider if re.search(r"[\[\]:*]", s.label)]
-    assert '<div class="named" aria-hidden="true">Age <span>20.2–81.9 years</span></div>' in _html(app)
+    assert "Age 20.2–81.9 years" in [s.label for s in untouched.slider]
+    assert not [s.label for s in untouched.slider if re.search(r"[\[\]:*]", s.label)]
+    assert '<div class="named" aria-hidden="true">Age <span>20.2–81.9 years</span></div>' in _html(untouched)
 
 
 def _typical(pack: packs.Pack, sex: str) -> dict[str, Any]:
     return {**pack.encoder.default_person(sex=sex), "age": 48.0}
 
 
-def test_opens_with_a_typical_brain(app, pack) -> None:
-    assert not app.exception
-    assert not app.error
-    brain = generate_one(pack, _typical(pack, pack.encoder.levels["sex"].mode), seed=0)
-    assert _volumes(app) == _expected(brain)
-    text = _html(app)
+def test_opens_with_a_typical_brain(untouched, pack) -> None:
+    assert not untouched.exception
+    assert not untouched.error
+    person = _typical(pack, pack.encoder.levels["sex"].mode)
+    assert _volumes(untouched) == _expected(generate_one(pack, person, seed=0))
+    text = _html(untouched)
     assert text.count("Research use only") == 1
     assert "intracranial" not in text.casefold()
     assert 'class="notes"' not in text
-    assert len(app.get("plotly_chart")) == 2
+    assert len(untouched.get("plotly_chart")) == 2
     ranges = re.findall(r'class="spread">(\d+) \((\d+)–(\d+)\)<', text)
     assert len(ranges) == 4
     assert all(int(low) < int(mean) < int(high) for mean, low, high in ranges)
+    ml = volumes_of_draws(pack, person, draws=SPREAD_DRAWS)
+    spread = paired_spread(ml, ml)
+    for key, shown in zip(("wm", "gm", "csf", "wm+gm+csf"), ranges, strict=True):
+        wanted = spread.person_mean[key], *spread.person[key]
+        assert [float(v) for v in shown] == pytest.approx(wanted, abs=0.51), key
 
 
-def test_every_feature_has_a_control(app, pack) -> None:
+def test_every_feature_has_a_control(untouched, pack) -> None:
     for one in pack.encoder.ranges().values():
         widgets = (
-            [*app.slider, *app.selectbox, *app.segmented_control] if hasattr(app, "segmented_control") else []
+            [*untouched.slider, *untouched.selectbox, *untouched.segmented_control]
+            if hasattr(untouched, "segmented_control")
+            else []
         )
-        widgets = widgets or [*app.slider, *app.selectbox, *app.button_group]
+        widgets = widgets or [*untouched.slider, *untouched.selectbox, *untouched.button_group]
         control = _by_label(widgets, one.label)
         if one.kind == "numeric":
             assert control.min <= one.minimum < one.maximum <= control.max
@@ -235,14 +256,17 @@ def test_what_differs_is_said_of_the_person_shown(app) -> None:
     assert int(found.split()[0]) >= 3, "age, and height and weight, which stayed"
 
 
-def test_the_spread_over_draws_stands_beside_volumes_changes_and_regions(app, pack) -> None:
+def test_the_spread_over_draws_stands_beside_volumes_changes_and_regions(app, pack, monkeypatch) -> None:
+    from pages import _draws
+
+    draws = 4
+    monkeypatch.setattr(_draws, "SPREAD_DRAWS", draws)
     person = _typical(pack, pack.encoder.levels["sex"].mode)
     app.session_state["regions"] = True
     _by_label(app.slider, "Age").set_value(75.0).run()
     assert not app.exception
     old, base = (
-        volumes_of_draws(pack, {**person, "age": age}, draws=SPREAD_DRAWS, regions=True)
-        for age in (75.0, 48.0)
+        volumes_of_draws(pack, {**person, "age": age}, draws=draws, regions=True) for age in (75.0, 48.0)
     )
     spread = paired_spread(old, base)
     text = _html(app)
@@ -270,7 +294,8 @@ def test_draws_are_made_once_and_go_on_where_a_run_ended(pack, monkeypatch) -> N
             made.append(args[1]["age"])
             yield row
 
-    store = (OrderedDict[Any, Any](), threading.Lock())
+    store, draws = (OrderedDict[Any, Any](), threading.Lock()), 4
+    monkeypatch.setattr(_draws, "SPREAD_DRAWS", draws)
     monkeypatch.setattr(_draws, "volumes_draw_by_draw", counted)
     monkeypatch.setattr(_draws, "_store", lambda: store)
     base = _typical(pack, "F")
@@ -284,10 +309,10 @@ def test_draws_are_made_once_and_go_on_where_a_run_ended(pack, monkeypatch) -> N
         _draws.made(pack, person, base, 5, False, stop_at_three)
     assert _draws.known(pack, person, base, 5, False) is None
     found = _draws.made(pack, person, base, 5, False)
-    assert made == [48.0] * SPREAD_DRAWS + [60.0] * SPREAD_DRAWS
-    ml = [volumes_of_draws(pack, one, draws=SPREAD_DRAWS, seed=5) for one in (person, base)]
+    assert made == [48.0] * draws + [60.0] * draws
+    ml = [volumes_of_draws(pack, one, draws=draws, seed=5) for one in (person, base)]
     assert found == paired_spread(*ml)
-    assert _draws.made(pack, person, base, 5, False) == found and len(made) == 2 * SPREAD_DRAWS
+    assert _draws.made(pack, person, base, 5, False) == found and len(made) == 2 * draws
     whole = _draws.made(pack, person, base, 5, True)
     assert set(whole.change) > set(found.change)
     assert _draws.known(pack, base, person, 5, False).change["gm"] == pytest.approx(
@@ -316,7 +341,8 @@ def test_every_view_of_the_brain(app, pack) -> None:
     assert len(lines) == 9 and "over the mean of 16 draws of the pack's typical female person" in _html(app)
 
 
-def test_the_surface_shows_change_and_ventricles(app) -> None:
+def test_the_surface_shows_change_and_ventricles(pack, few_spread_draws) -> None:
+    app = _opened()
     _by_label(app.slider, "Age").set_value(75.0).run()
     app.session_state["viewer-view"] = "surface"
     seen = {}

@@ -393,6 +393,7 @@ def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
     monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
     monkeypatch.setattr(texture.Texture, "fit_curves", lambda *_: None)
     monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
+    monkeypatch.setattr(calibrate, "ROUNDS", 1)
     brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
     features = torch.randn(6, FEATURES)
     volumes = volumes_ml(brain)[:, :3].repeat(6, 1)

@@ -22,7 +22,7 @@ from csegsynth_core.models.voxel import VoxelDecoder
 from csegsynth_core.pack import load_pack, save_pack
 from csegsynth_core.tissue import TISSUES
 from tests.toy import make_cohort
-from train import checkpoint
+from train import checkpoint, principal
 from train.__main__ import main
 from train.config import TrainConfig
 from train.csegsynth import neighbours
@@ -40,6 +40,18 @@ SMALL = {
     "log_every": 1,
     "pictures_every": 0,
 }
+
+
+NEWTON_STEPS = principal.NEWTON_STEPS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Models without features are validated by two brains, and codes are moved towards people's volumes once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.engine.UNCONDITIONAL_DRAWS", 2)
+        patch.setattr(principal, "NEWTON_STEPS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +230,8 @@ def csegsynth_runs(cohort, tmp_path_factory):
             ["pretrain", "alpha_gan", "--out", str(runs / "one")],
             ["finetune", "csegsynth", "--out", str(runs / "two"), "--from", str(runs / "one")],
         ):
-            common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet", "--set", "validate_every=1000"]
+            common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet"]
+            common += ["--set", "validate_every=1000", "save_every=1000"]
             assert main([*command, *common]) == 0
     (inherited,) = seen
     return runs, inherited
@@ -266,7 +279,7 @@ def test_both_steps_then_a_pack_then_a_brain(cohort, pack_folder, tmp_path, mode
     run = tmp_path / "run"
     common = ["--cohort", str(cohort), "--preset", "tiny", "--quiet"]
     seen = watched_inheritance(monkeypatch)
-    assert main(["both", model, *common, "--out", str(run)]) == 0
+    assert main(["both", model, *common, "--out", str(run), "--set", "save_every=1000"]) == 0
     (inherited,) = seen
     assert_inherited(model, run, run / "pretrain", inherited)
     before = checkpoint.read(run / "pretrain" / "checkpoint.safetensors")
@@ -471,10 +484,13 @@ def in_two_processes(*command):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path):
+def test_two_processes_do_what_one_does_with_the_doubled_batch(cohort, tmp_path, monkeypatch):
     """The same losses, weights and one log."""
-    train(cohort, tmp_path / "one", config_of("csegsynth", "steps=0,2,0", batch=4), progress=False)
-    settings = [f"{k}={v}" for k, v in (SMALL | {"steps": "0,2,0", "batch": 2}).items()]
+    monkeypatch.setattr(principal, "NEWTON_STEPS", NEWTON_STEPS)  # as in the other processes
+    small = {"steps": "0,2,0", "component_steps": 1, "networks.latent": 6, "networks.components": 6}
+    texts = [f"{k}={v}" for k, v in small.items()]
+    train(cohort, tmp_path / "one", config_of("csegsynth", *texts, batch=4), progress=False)
+    settings = [*texts, *(f"{k}={v}" for k, v in (SMALL | {"batch": 2}).items())]
     common = ("--preset", "tiny", "--quiet", "--cohort", cohort)
     in_two_processes("-m", "train", "csegsynth", *common, "--out", tmp_path / "two", "--set", *settings)
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")

@@ -45,6 +45,7 @@ from csegsynth_core.tissue import BY_NAME, TISSUES
 from csegsynth_core.uncertainty import PairedSpread
 from tests.test_static_figures import cut, written
 
+pytestmark = pytest.mark.usefixtures("coarse_brains")
 SVG = "{http://www.w3.org/2000/svg}"
 ENDS = PairedSpread(
     person={v: (ml - 9.0, ml + 9.0) for v, ml in zip(MEASURES, range(500, 800, 20), strict=False)},

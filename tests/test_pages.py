@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -31,9 +33,11 @@ from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import PackError, TableError
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.substructures import REGIONS
+from tests.conftest import forget_sessions
 from tests.toy import PARTICIPANTS_JSON
 
 testing = pytest.importorskip("streamlit.testing.v1")
+pytestmark = pytest.mark.usefixtures("coarse_brains", "few_spread_draws")
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 90
 
@@ -68,15 +72,27 @@ def frame(app: Any, n: int = 0) -> pd.DataFrame:
     return app.dataframe[n].value
 
 
-@pytest.fixture
-def rough_gradients(monkeypatch) -> None:
-    """Of one draw and every second voxel, whatever is asked for: where their values do not matter."""
+@contextmanager
+def gradients_of(**these: Any) -> Iterator[None]:
+    """Gradients of these draws, voxels or measures, whatever pages ask for: where others do not matter."""
     own = saliency.gradients
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saliency, "gradients", lambda *a, **how: own(*a, **(how | these)))
+        yield
+    forget_sessions()
 
-    def rough(pack: Any, people: Any, **how: Any) -> Any:
-        return own(pack, people, **(how | {"draws": 1, "resolution": 2}))
 
-    monkeypatch.setattr(saliency, "gradients", rough)
+@pytest.fixture
+def tissue_gradients() -> Iterator[None]:
+    with gradients_of(draws=1, measures=(saliency.TISSUE_VOLUMES,)):
+        yield
+
+
+@pytest.fixture
+def rough_gradients() -> Iterator[None]:
+    """Where not even their values matter."""
+    with gradients_of(draws=1, resolution=2, measures=(saliency.TISSUE_VOLUMES,)):
+        yield
 
 
 @pytest.fixture
@@ -104,6 +120,7 @@ def test_influence_of_this_person_is_the_cores(pack) -> None:
     assert not app.exception
 
 
+@pytest.mark.usefixtures("tissue_gradients")
 def test_the_map_follows_the_measure_and_keeps_a_choice(pack) -> None:
     app = open_page("influence", pack, influence__draws__True=1)
     whole = saliency.summarise(pack, saliency.gradients(pack, typical(pack), draws=1))
@@ -141,6 +158,7 @@ def test_influence_of_a_subgroup_in_natural_units(pack) -> None:
     assert f"Where it acts, mean of {int((people['age'] <= 50).sum())} people" in html_of(app)
 
 
+@pytest.mark.usefixtures("tissue_gradients")
 def test_influence_of_the_users_table(pack) -> None:
     app = open_page("influence", pack, influence__whose="table")
     assert not app.dataframe
@@ -464,6 +482,7 @@ def test_what_can_be_used_of_a_person_in_a_link_counts(pack) -> None:
     assert [w.value for w in app.warning if "link" in w.value] == ["Not known in a link, ignored: subgroup"]
 
 
+@pytest.mark.usefixtures("tissue_gradients")
 def test_columns_that_the_pack_does_not_know_are_left_out_and_named(pack) -> None:
     """Of every table in the app; what is wrong in the others is still refused."""
     rows = "participant_id,age,heigth,group\nsub-a,50,170,patients\nsub-b,60,171,patients\n"
@@ -548,11 +567,12 @@ def test_settings_of_the_influence_page_are_those_that_files_know(pack) -> None:
     from csegsynth_core import scenario_pages
     from pages import _influence_people
 
-    app = open_page("influence")
-    assert tuple(_influence_people.WHOSE) == scenario_pages.WHOSE
-    assert len(app.selectbox(key=of(pack, "influence-measure")).options) == len(scenario_pages.MEASURES)
-    for name in scenario_pages.MEASURES:
-        assert not app.selectbox(key=of(pack, "influence-measure")).set_value(name).run().exception
+    with gradients_of(draws=1, resolution=2):
+        app = open_page("influence")
+        assert tuple(_influence_people.WHOSE) == scenario_pages.WHOSE
+        assert len(app.selectbox(key=of(pack, "influence-measure")).options) == len(scenario_pages.MEASURES)
+        for name in scenario_pages.MEASURES:
+            assert not app.selectbox(key=of(pack, "influence-measure")).set_value(name).run().exception
 
 
 @pytest.mark.usefixtures("rough_gradients", "few_typical_people")
@@ -759,6 +779,7 @@ def test_cohort_without_a_summary(pack) -> None:
     assert 'role="alert"' not in html_of(app)
 
 
+@pytest.mark.usefixtures("rough_gradients")
 @pytest.mark.parametrize(
     ("page", "gives"),
     [
@@ -785,6 +806,7 @@ def notes_of(app: Any) -> str:
     return "".join(found)
 
 
+@pytest.mark.usefixtures("rough_gradients")
 @pytest.mark.parametrize("name", ["individual", "ageing", "influence", "cohort"])
 def test_every_page_tells_the_same_of_a_person_before_the_result(pack, name) -> None:
     query = {f"p.{k}": "n/a" if v is None else str(v) for k, v in ODD.items()}

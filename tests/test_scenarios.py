@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from csegsynth_core.page_views import frame_of, frames_seen
 from csegsynth_core.scenarios import MEASURES, VOLUMES, Plan, change_percent, path, sample, sweep
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.uncertainty import trajectory
+from tests.conftest import every_second_voxel
 
 AGES = np.array([25.0, 45.0, 60.0, 75.0])
 
@@ -22,6 +24,13 @@ AGES = np.array([25.0, 45.0, 60.0, 75.0])
 def person(pack) -> dict[str, Any]:
     """Somebody who is not typical, and whose weight is unknown."""
     return {**pack.encoder.default_person(sex="M"), "age": 45.0, "height": 190.0, "weight": None}
+
+
+@pytest.fixture
+def coarser() -> Iterator[None]:
+    """For what does not ask how near volumes are to exact ones."""
+    with every_second_voxel():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +136,7 @@ def test_regions_are_the_generated_brains(pack, person, swept) -> None:
         assert row[name] == pytest.approx(ml, rel=1e-4)
 
 
+@pytest.mark.usefixtures("coarser")
 def test_brains_that_are_shown_are_kept_from_the_sweep(pack, person) -> None:
     """The frames of a filmstrip, and no other brains, without making them again."""
     plan, shown = Plan(25, 81, 2, seed=3), {}

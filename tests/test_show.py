@@ -6,6 +6,7 @@ import io
 import json
 import shlex
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from csegsynth_core import __main__ as cli
-from csegsynth_core import compare, coverage, page_views, show
+from csegsynth_core import compare, coverage, page_views, show, static_figures
 from csegsynth_core.data.cohort_summary import CohortSummary
 from csegsynth_core.errors import CSegSynthError, ScenarioError, SourceError
 from csegsynth_core.generate import generate_one
@@ -21,6 +22,16 @@ from csegsynth_core.page_views import View
 from csegsynth_core.scenario_file import Scenario, from_dict
 from csegsynth_core.scenario_pages import Comparison, InfluenceView
 from csegsynth_core.scenarios import Plan, sweep
+
+pytestmark = pytest.mark.usefixtures("coarse_brains", "small_pictures")
+
+
+@pytest.fixture(scope="module")
+def small_pictures() -> Iterator[None]:
+    """PNG of fewer dots: each is drawn twice, by the page and by the command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(static_figures, "DPI", 60)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from csegsynth_core.generate import generate
 from csegsynth_core.scenarios import MEASURES, Plan, sweep
 from csegsynth_core.substructures import REGIONS
 
+pytestmark = pytest.mark.usefixtures("coarse_brains")
 SVG = "{http://www.w3.org/2000/svg}"
 LONG = "SIMULATED training data. Synthetic volumes, CSegSynth pack lifespan_of_everybody (0123456789); not a forecast"
 

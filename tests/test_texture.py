@@ -25,12 +25,19 @@ from train.template import set_template
 from train.texture import Texture, packed, texture_of
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(scope="module")
+def made():
     torch.manual_seed(0)
     model = CSegSynth(Config.compact(3, latent=16, width=16)).eval()
     set_template(model.generator)
     return model.requires_grad_(False)
+
+
+@pytest.fixture
+def model(made):
+    state = {k: v.clone() for k, v in made.state_dict().items()}
+    yield made
+    made.load_state_dict(state)
 
 
 def test_texture_of_a_made_up_brain():
