@@ -27,21 +27,22 @@ class Turns:
 
     def __init__(self, count: int) -> None:
         self._free = BoundedSemaphore(count)
-        self._lock, self._waiting = Lock(), 0
+        self._lock = Lock()
+        self.waiting = 0
 
     def __enter__(self) -> None:
         if self._free.acquire(blocking=False):
             return
         with self._lock:
-            self._waiting += 1
+            self.waiting += 1
         try:
             self._free.acquire()
         finally:
             with self._lock:
-                self._waiting -= 1
+                self.waiting -= 1
 
     def __exit__(self, *_: object) -> None:
-        if self._waiting:
+        if self.waiting:
             give_back()
         self._free.release()
 

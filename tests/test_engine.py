@@ -47,10 +47,13 @@ NEWTON_STEPS = principal.NEWTON_STEPS
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Models without features are validated by two brains, and codes are moved towards people's volumes once."""
+    """Models without features are validated by two brains; codes are moved towards people's volumes once, and so is
+    the decoder of LDM, by two people."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.engine.UNCONDITIONAL_DRAWS", 2)
         patch.setattr(principal, "NEWTON_STEPS", 1)
+        patch.setattr("train.ldm.FEW", 2)
+        patch.setattr("train.ldm.SHIFTS", 1)
         yield
 
 

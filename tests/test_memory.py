@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+import torch
 
-from csegsynth_core import memory
+from csegsynth_core import memory, side_by_side
+from csegsynth_core.generate import generate_one
 from pages import _shelf
 
 CODE = """
@@ -58,6 +62,47 @@ print(before - rss())
 """
     freed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(freed) > 100e6
+
+
+def test_turns_are_so_many_at_a_time_and_give_back_where_somebody_waits(monkeypatch) -> None:
+    given, inside, most = [], [], []
+    monkeypatch.setattr(side_by_side, "give_back", lambda: given.append(1))
+    turns = side_by_side.Turns(2)
+    with turns, turns:
+        pass
+    assert not given, "nobody waited"
+    go_on = threading.Event()
+
+    def work() -> None:
+        with turns:
+            inside.append(1)
+            most.append(len(inside))
+            go_on.wait(10)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 10
+    while turns.waiting < 3 and time.monotonic() < end:
+        time.sleep(0.001)
+    assert turns.waiting == 3 and len(inside) == 2
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(most) == 5 and max(most) == 2 and turns.waiting == 0
+    assert 1 <= len(given) <= 4, "not when the last was done"
+    with pytest.raises(ValueError, match="within"), turns:
+        raise ValueError("within")
+    with turns, turns:
+        pass
+
+
+def test_a_kept_brain_holds_its_tissues_alone(pack) -> None:
+    """Not a view, which would keep what else was made with it."""
+    brain = generate_one(pack, pack.encoder.default_person(sex="F"))
+    assert isinstance(brain.maps.base, torch.Tensor)
+    assert brain.maps.base.untyped_storage().nbytes() == brain.maps.nbytes
 
 
 def test_brains_are_kept_by_session_and_not_more_with_more_sessions(monkeypatch) -> None:
