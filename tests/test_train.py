@@ -42,7 +42,7 @@ from train.config import TrainConfig, completed
 from train.engine import Engine, build, open_people, train
 from train.evaluate import people_of, regressions_of
 from train.extractors import Features
-from train.pack import _steps_said, make_pack, measure, save_comparison, training_people
+from train.pack import _alike, _steps_said, make_pack, measure, save_comparison, training_people
 from train.people import gather, maps_of, split
 from train.principal import LONGEST, NEWTON_STEPS, at_volumes, evenly, fit_people, start_at_components
 from train.report import as_html, as_text, floor_said
@@ -693,3 +693,17 @@ def test_networks_that_saw_people_kept_aside_are_refused(cohort, tmp_path):
 def test_few_draws_hold_fewer_people_than_their_percentiles_say():
     assert evaluate.expected_inside() == pytest.approx(0.82, abs=0.01)
     assert evaluate.expected_inside(2000, 2000) == pytest.approx(0.90, abs=0.02)
+
+
+def test_encoders_of_one_cohort_are_alike_but_for_rounding() -> None:
+    one = {"height": {"impute": [177.10360875368752, -0.98]}, "names": ["a", "b"], "levels": None}
+    rounded = {"height": {"impute": (177.1036087536875, -0.98)}, "names": ["a", "b"], "levels": None}
+    assert _alike(one, rounded)
+    for other in (
+        rounded | {"height": {"impute": [177.2, -0.98]}},
+        rounded | {"height": {"impute": [177.10360875368752]}},
+        rounded | {"names": ["a", "c"]},
+        rounded | {"levels": 0},
+        {"names": ["a", "b"], "levels": None},
+    ):
+        assert not _alike(one, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 import time
 from collections import Counter
@@ -317,7 +318,7 @@ def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
             expected="the same cohort, seed and validation_fraction",
             got=f"{len(trained & set(pack.about['people']['train']))} of {len(trained)} people in common",
         )
-    if json.dumps(people.encoder.to_dict()) != json.dumps(pack.encoder.to_dict()):
+    if not _alike(people.encoder.to_dict(), pack.encoder.to_dict()):
         raise CSegSynthError(
             f"{run} encodes features otherwise than pack {pack.name}", fix="make the pack again"
         )
@@ -330,6 +331,17 @@ def make_comparison(run: Path, cohort_folder: Path, out: Path) -> Path:
             fix="use preset compact",
         )
     return save_comparison(pack, model, _training_of(run, state, settings), name=out.name)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether nested lists and dictionaries are the same but for rounding, which differs between machines."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(one == other)
 
 
 def _training_of(run: Path, state: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
