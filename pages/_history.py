@@ -18,8 +18,8 @@ from pages import _compare_saved, _opened, _packs, _state
 
 KEPT: Final = 100
 """Addresses that a session remembers the views of."""
-_BACK: Final = Template(
-    "<script>history.back() // $token</script>"
+_STEP: Final = Template(
+    "<script>history.$way() // $token</script>"
 )  # another text each time, or it would not run
 
 
@@ -39,8 +39,9 @@ def reopen() -> None:
     run, before any control is drawn.
 
     A link to another page leaves two steps in the browser's history, that page's bare address before the one with the
-    view; who comes back to it is taken one more step.
+    view; who comes to it either way is taken one more step.
     """
+    st.session_state["history-steps"] = False
     run = get_script_run_ctx()
     if run is None:
         return
@@ -49,8 +50,10 @@ def reopen() -> None:
     if not run.is_history_navigation:
         return
     query = st.query_params.to_dict()
-    if not query and before == run.page_script_hash:
-        st.html(_BACK.substitute(token=time.monotonic_ns()), unsafe_allow_javascript=True)
+    if not query:
+        way = "back" if before == run.page_script_hash else "forward"
+        st.session_state["history-steps"] = way == "forward"
+        st.html(_STEP.substitute(way=way, token=time.monotonic_ns()), unsafe_allow_javascript=True)
     views, key = _views(), _key(query)
     if key not in views or key == next(reversed(views)):  # a bare address; what is shown already
         return
@@ -66,6 +69,11 @@ def reopen() -> None:
     )  # a table of the user's stays
     _opened.scenario(pack, shown, pages)
     _state.set_baseline(pack, shown.baseline, label)
+
+
+def steps_forward() -> bool:
+    """Whether this run is on its way to the next address, which another one written now would take out of reach."""
+    return bool(st.session_state.get("history-steps"))
 
 
 def _views() -> OrderedDict[Any, tuple[Scenario, str]]:

@@ -189,6 +189,13 @@ def test_back_and_forward_show_the_earlier_person(page) -> None:
     until(page, lambda: "Generated brain" in page.locator("h1").inner_text(), True)
     settle(page)
     assert seen() == first
+    page.go_forward()  # one press: over the page's bare address to its view
+    until(page, lambda: page.locator("h1").inner_text().startswith("Cohort") and "?" in page.url, True)
+    settle(page)
+    page.go_back()
+    until(page, lambda: "Generated brain" in page.locator("h1").inner_text(), True)
+    settle(page)
+    assert seen() == first and page.url == address
 
 
 def test_the_download_opens_in_nibabel_with_left_on_the_left(page, pack, tmp_path) -> None:
