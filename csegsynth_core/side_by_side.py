@@ -56,16 +56,24 @@ def side_by_side(compute: Callable[[Item], Result], items: Sequence[Item]) -> It
     """Results of items in their order, as many at a time as torch has threads, with one thread each.
 
     Small layers leave most cores idle: a brain by each core is quicker than one brain after the other by all. Whoever
-    stops asking stops the items that have not begun.
+    stops asking stops the items that have not begun. Gradients are recorded where the caller records them.
     """
     threads = torch.get_num_threads()
     workers = min(threads, len(items))
     if workers < 2:
         yield from map(compute, items)
         return
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
+    pool = ThreadPoolExecutor(
+        workers, initializer=_like, initargs=(threads // workers, torch.is_grad_enabled())
+    )
     try:
         yield from pool.map(compute, items)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def _like(threads: int, gradients: bool) -> None:
+    """Make a new thread work like its maker: both settings are a thread's own."""
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(gradients)

@@ -16,7 +16,7 @@ from csegsynth_core.pack import Pack
 from csegsynth_core.scenarios import Plan, Sweep, sweep
 from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.sweep_report import Named
-from pages import _state
+from pages import _making, _state
 from pages._store import Store
 
 KEPT = 32
@@ -87,7 +87,7 @@ def run(pack: Pack, person: _state.Person, plan: Plan, bar: Any, text: str, *, f
         pack,
         person,
         plan,
-        progress=lambda share: bar.progress(share, text=text),
+        progress=_making.paced(lambda share: bar.progress(share, text=text)),
         known=known(pack, person, replace(plan, draws=1)),
         shown=shown,
     )

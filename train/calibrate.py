@@ -42,6 +42,7 @@ from torch import Tensor
 from csegsynth_core import grid
 from csegsynth_core.models.csegsynth import Controls, CSegSynth, TemplateGenerator, mirror_image
 from csegsynth_core.regions import at_4mm, parcel_shares
+from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.substructures import PARCELS, REGIONS
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
@@ -175,14 +176,16 @@ def calibrate(
     )
 
     def make() -> Unfinished:
-        parts = [generator.unfinished(controls) for controls in _controls(model, features, some)]
+        parts = list(side_by_side(generator.unfinished, list(_controls(model, features, some))))
         rims = [r for _, r in parts if r is not None]
         return torch.cat([p for p, _ in parts]), torch.cat(rims) if rims else None
 
+    def rendered(people: list[int]) -> NDArray[np.uint8]:
+        every = list(_controls(model, features, people))
+        return np.concatenate(list(side_by_side(lambda controls: packed(generator.render(controls)), every)))
+
     def likeness() -> float:
-        return _mean_ssim(
-            np.concatenate([packed(generator.render(c)) for c in _controls(model, features, alike)])
-        )
+        return _mean_ssim(rendered(alike))
 
     def set_noise() -> dict[str, float]:
         level = _match(generator, shape, likeness, real)
@@ -206,7 +209,7 @@ def calibrate(
     for _ in range(SHIFTS):
         _set_means(model, features, volumes, index)
     _set_typical(model, features, volumes, index)
-    made = np.concatenate([packed(generator.render(c)) for c in _controls(model, features, some)])
+    made = rendered(some)
     model.train(training)
     report |= {"ssim_real": real, "ssim_made": likeness()}
     for kind, images in (("real", originals), ("made", made)):
@@ -295,8 +298,12 @@ def _drawn_ml(model: CSegSynth, features: Tensor, rows: list[int]) -> NDArray[np
     """Volumes of one draw of each person, (people, tissues) mL: the mean of it and of the opposite one, which takes
     out most of its chance."""
     z = model.draw(len(rows), SEED)
-    both = [[_ml(model, features[r : r + 1], s * z[k : k + 1]) for s in (1, -1)] for k, r in enumerate(rows)]
-    return np.asarray(both).mean(axis=1)
+
+    def both(k: int) -> NDArray[np.float64]:
+        y = features[rows[k] : rows[k] + 1]
+        return np.mean([_ml(model, y, s * z[k : k + 1]) for s in (1, -1)], axis=0)
+
+    return np.asarray(list(side_by_side(both, range(len(rows)))))
 
 
 def _set_places(
@@ -317,8 +324,13 @@ def _set_places(
     assert isinstance(generator, TemplateGenerator)  # noqa: S101 - `calibrate` takes no other
     z = model.draw(len(rows), SEED)
     ratios = generator.linear.bias.view(2, len(TISSUES), *generator.coarse)[1]
+
+    def draw(k: int) -> Float[Tensor, "1 4 i j k"]:
+        made: Tensor = model(features[rows[k] : rows[k] + 1], z[k : k + 1])
+        return made
+
     for _ in range(PLACE_STEPS):
-        made, room = _mean_places(model(features[r : r + 1], z[k : k + 1]) for k, r in enumerate(rows))
+        made, room = _mean_places(side_by_side(draw, range(len(rows))))
         off, slope = (_smooth(t) for t in (wanted - made, room))
         step = DAMPED * np.clip(off / (slope + LITTLE), -MOST_SHIFT, MOST_SHIFT)
         ratios += torch.from_numpy(step.astype(np.float32))
@@ -371,7 +383,8 @@ def _set_typical(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     still = model.draw(1, 0)
     wanted = volumes[some].numpy().astype(float).mean(axis=0)
     for _ in range(SHIFTS):
-        made = np.mean([_ml(model, features[r : r + 1], still) for r in some], axis=0)
+        each = side_by_side(lambda r: _ml(model, features[r : r + 1], still), some)
+        made = np.mean(list(each), axis=0)
         generator.steady += _smallest(model, features[some].mean(dim=0, keepdim=True), wanted - made)
         logger.info("volumes without noise, mL: %s, wanted %s", made.round(1), wanted.round(1))
 
@@ -549,7 +562,8 @@ def _narrow(model: CSegSynth, features: Tensor, rows: list[int], wanted: NDArray
 def _pairs_ml(model: CSegSynth, y: Tensor, seed: int) -> NDArray[np.float64]:
     """Volumes of `DRAWS` draws of a person, (draws, tissues) mL: half of them, then those with opposite noise."""
     half = model.draw(DRAWS // 2, seed)
-    return np.stack([_ml(model, y, one) for one in torch.cat([half, -half])[:, None]])
+    every = list(torch.cat([half, -half])[:, None])
+    return np.stack(list(side_by_side(lambda one: _ml(model, y, one), every)))
 
 
 def _ridge(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

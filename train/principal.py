@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from csegsynth_core.losses import reconstruction_bce
 from csegsynth_core.models.csegsynth import Controls, TemplateGenerator
+from csegsynth_core.side_by_side import side_by_side
 from csegsynth_core.volumes import volumes_ml
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,12 @@ def start_at_components(
 @torch.no_grad()
 def log_volumes(generator: TemplateGenerator, codes: Float[Tensor, "n latent"]) -> Float[Tensor, "n 3"]:
     """Logarithms of WM, GM and CSF, mL, of codes' brains without noise, by every second voxel."""
-    return torch.cat([volumes_ml(generator(code[None], 2), 2)[:, :3] for code in codes]).log()
+
+    def volumes(code: Float[Tensor, " latent"]) -> Float[Tensor, "1 3"]:
+        return volumes_ml(generator(code[None], 2), 2)[:, :3]
+
+    each = map(volumes, codes) if codes.is_cuda else side_by_side(volumes, list(codes))
+    return torch.cat(list(each)).log()
 
 
 @torch.no_grad()

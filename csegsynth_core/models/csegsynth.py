@@ -561,8 +561,9 @@ def _sample(
     """
     n, a = where.shape[:2]
     parts = 1
-    if n == 1 and where.device.type == "cpu" and not torch.is_grad_enabled():
-        parts = next((p for p in (8, 4, 2) if a % p == 0 and p <= 2 * torch.get_num_threads()), 1)
+    threads = torch.get_num_threads()
+    if n == 1 and threads > 1 and where.device.type == "cpu" and not torch.is_grad_enabled():
+        parts = next((p for p in (8, 4, 2) if a % p == 0 and p <= 2 * threads), 1)
     slabs = where.reshape(n * parts, a // parts, *where.shape[2:])
     image = image.to(where.dtype).expand(n * parts, -1, -1, -1, -1)
     out = F.grid_sample(image, slabs, mode="bilinear", padding_mode="border", align_corners=False)
