@@ -387,6 +387,18 @@ def test_reports_say_budgets_and_who_is_calibrated():
         models["csegsynth"]["calibration_minutes"] = minutes
         told = report.budget_said({"models": models})
         assert f"CSegSynth alone is calibrated on the training people afterwards ({said};" in told
+    models["csegsynth"] |= {"calibration_minutes": 3.4, "training_minutes": 6.5}
+    models["c_vae"] = models["c_gan"] | {"training_minutes": 10.9}
+    for training, said in (
+        (6.5, "9.9 minutes in all, no more than"),
+        (7.5, "10.9 minutes in all, MORE than"),
+    ):
+        models["csegsynth"]["training_minutes"] = training
+        assert f"With them {said} the others' training: 10.1 to 10.9)" in report.budget_said(
+            {"models": models}
+        )
+    del models["c_vae"]
+    models["csegsynth"] |= {"calibration_minutes": "not recorded", "training_minutes": 10.8}
     assert report.budgets({"models": models}) == [
         ("CSegSynth", "160 + 260", "10.8", "not recorded"),
         ("C-GAN", "294 + 226", "10.1 (5.0 of pre-training), A card", "–"),

@@ -83,7 +83,8 @@ PEOPLE = 24
 """People who tell texture."""
 ALIKE, PAIRS = 48, 300
 """People who tell how alike brains are, and pairs of them."""
-HALVINGS = 5
+HALVINGS, FIRST_HALVINGS = 5, 3
+"""Steps towards the level of folds; the first level is found before texture is, and only has to be near."""
 PLACED, PLACE_STEPS = 100, 4
 """People who tell what there is at every place on average, and steps towards that."""
 AROUND = 1.0
@@ -100,8 +101,8 @@ PENALTY = 1e-3
 """Ridge penalty, as a share of the number of people, of what keeps features telling what they told."""
 CAUTION = (0.5, 1.5)
 """What is told is multiplied with, at the least and at the most."""
-VARIED, DRAWS = 32, 12
-"""People who tell how far draws differ in volume, and draws of each."""
+VARIED, FIRST_VARIED, DRAWS = 32, 16, 12
+"""People who tell how far draws differ in volume, in the end and before texture is found, and draws of each."""
 NARROWINGS = 2
 """Steps towards codes whose volumes differ no more than people's."""
 SHIFT = 0.5
@@ -187,16 +188,16 @@ def calibrate(
     def likeness() -> float:
         return _mean_ssim(rendered(alike))
 
-    def set_noise() -> dict[str, float]:
-        level = _match(generator, shape, likeness, real)
-        return {"folds_mm": level, "excess": _set_balance(model, features, volumes, index)}
+    def set_noise(halvings: int, varied: int) -> dict[str, float]:
+        level = _match(generator, shape, likeness, real, halvings)
+        return {"folds_mm": level, "excess": _set_balance(model, features, volumes, index, varied)}
 
-    set_noise()  # noise mixes tissues
+    set_noise(FIRST_HALVINGS, FIRST_VARIED)  # noise mixes tissues
     for _ in range(ROUNDS):
         _set_means(model, features, volumes, few)
         texture.search(make)
     _keep_told(model, features, index, told)
-    report = set_noise()  # a texture changes what noise does
+    report = set_noise(HALVINGS, VARIED)  # a texture changes what noise does
     placed = _some(index, PLACED)
     there, _ = _mean_places(maps_of([r]) for r in placed)
     _set_places(model, features, there, placed)
@@ -457,9 +458,14 @@ def _below(brain: Float[Tensor, "1 4 i j k"]) -> NDArray[np.float64]:
 
 
 def _match(
-    generator: TemplateGenerator, shape: Tensor, similarity: Callable[[], float], wanted: float
+    generator: TemplateGenerator,
+    shape: Tensor,
+    similarity: Callable[[], float],
+    wanted: float,
+    halvings: int,
 ) -> float:
-    """The amplitude in mm at which the similarity of generated brains is the real ones'."""
+    """The amplitude in mm at which the similarity of generated brains is the real ones', found in so many halvings of
+    what is possible."""
 
     def at(level: float) -> float:
         generator.folds.copy_(shape)
@@ -470,7 +476,7 @@ def _match(
     found = at(0.0)
     if found <= wanted:
         return 0.0  # everybody's folds are alike in this cohort, too
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         found = at(middle)
         low, high = (middle, high) if found > wanted else (low, middle)
@@ -492,7 +498,7 @@ def _mean_ssim(images: NDArray[np.uint8]) -> float:
     return float(ssim_of_pairs(images[:, TISSUES.index("wm")], pairs).mean())
 
 
-def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int]) -> float:
+def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list[int], varied: int) -> float:
     """Make draws vary as people do: no more by their codes, and by the smallest shifts whose volumes have the
     covariance that draws lack.
 
@@ -505,7 +511,7 @@ def _set_balance(model: CSegSynth, features: Tensor, volumes: Tensor, rows: list
     wanted = np.cov(left_out.T)
     generator.balance.zero_()
     model.prior.set_spread(features[rows])
-    chosen = _some(rows, VARIED)
+    chosen = _some(rows, varied)
     excess = [_narrow(model, features, chosen, wanted) for _ in range(NARROWINGS)]
 
     def spread() -> NDArray[np.float64]:

@@ -55,8 +55,7 @@ ABOUT = {
         "Anatomical labels: DLMUSE / NiChart, Section of Biomedical Image Analysis, University of Pennsylvania (SBIA "
         f"licence), used to prepare the training maps. Template: {ATTRIBUTION}.",
         "notes": _CHOSEN.format("how the networks start, and the sizes of some weights and penalties")
-        + "Mean fractions of places were set after all the rest of the calibration; `train pack` sets both in one "
-        "go, and makes a like pack, not this very one. " + _MATCHED,
+        + _MATCHED,
         "limits": "- Cross-sectional, one city, three scanners, mostly white and well educated; few people above "
         "75.\n- Labels and intensities come from 2 mm images: cortex is at the limit of resolution. CSF is what lies "
         "inside the\n  labels and is less than FSL FAST's.",

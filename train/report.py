@@ -242,8 +242,25 @@ def budget_said(found: dict[str, Any]) -> str:
     time = f"took {minutes[0]} minutes" if minutes[0] != NOT_RECORDED else f"time: {NOT_RECORDED}"
     return (
         f"{said} {names} alone is calibrated on the training people afterwards ({time}; not within the minutes of "
-        "training); the models that it is compared with have no such step."
+        f"training{_together(models)}); the models that it is compared with have no such step."
     )
+
+
+def _together(models: dict[str, Any]) -> str:
+    """How long the model that is calibrated took with all, beside the other deep models' training, where known."""
+    deep = {m: by for m, by in models.items() if by.get("steps") and "training_minutes" in by}
+    whole = [
+        round(by["training_minutes"] + by["calibration_minutes"], 1)
+        for by in deep.values()
+        if by.get("calibration_minutes", NOT_RECORDED) != NOT_RECORDED
+    ]
+    others = sorted(by["training_minutes"] for by in deep.values() if "calibration_minutes" not in by)
+    if not whole or not others:
+        return ""
+    they = f"{others[0]}" if others[0] == others[-1] else f"{others[0]} to {others[-1]}"
+    if whole[0] <= others[0]:
+        return f". With them {whole[0]} minutes in all, no more than the others' training: {they}"
+    return f". With them {whole[0]} minutes in all, MORE than the others' training: {they}"
 
 
 def budgets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -58,7 +58,7 @@ BOUNDS = (*[(0.0, 2.0)] * len(TISSUES), *[(0.0, 2.0)] * len(TISSUES), (-0.7, 0.4
 """Least and largest sharpness and grain of each tissue, and logarithm of the response, that are tried."""
 START = (*[0.3] * len(TISSUES), *[0.3] * len(TISSUES), 0.0)
 """Where the search begins."""
-TRIALS = 8
+TRIALS = 6
 """Times that all numbers are improved together, in each search."""
 TRIED = 0.1
 """By which share of itself each number is changed to see what that does."""
@@ -71,7 +71,7 @@ ALONE = 253
 """From this fraction (of 255) on a voxel is of one tissue alone."""
 DISTANCES = (1, 2)
 """Voxels to the neighbours that are compared."""
-FIRST_ROUNDS, ROUNDS = 40, 3
+FIRST_ROUNDS, ROUNDS = 25, 3
 """Iterations of the curves' fit: to begin with, and from curves that were near."""
 SHARE = 16
 """One of so many voxels is looked at for curves."""
