@@ -1,10 +1,12 @@
 """How far an export is: told by the thread that makes it, shown while its popover is open.
 
-A download is made when no page runs, so that nothing can be drawn from there: a fragment looks every second.
+A download is made when no page runs, so that nothing can be drawn from there: a fragment looks every second. What a
+page waits for itself it shows as it is told, at a pace (`paced`).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -44,7 +46,7 @@ def bar(key: str) -> None:
 def paced(show: Callable[[float], object], every: float = 0.4) -> Callable[[float], None]:
     """What is told of progress, shown no more often than each `every` seconds: a browser that draws a bar for every
     brain takes a tenth of the time away from making them, where both share a machine."""
-    last = -every
+    last = -math.inf
 
     def told(share: float) -> None:
         nonlocal last

@@ -217,6 +217,18 @@ def test_more_lines_than_there_are_kinds_are_said(pack) -> None:
     assert "5 (60 years, draw 5): ideal" in {t.get("name") for t in _figure(app)["data"]}
 
 
+def test_progress_is_shown_seldom(monkeypatch) -> None:
+    from pages import _making
+
+    now, shown = [100.0], []
+    monkeypatch.setattr(_making.time, "monotonic", lambda: now[0])
+    tell = _making.paced(shown.append, every=0.4)
+    for share in (0.1, 0.2, 0.3, 0.4):
+        tell(share)
+        now[0] += 0.3
+    assert shown == [0.1, 0.3]
+
+
 def test_a_sweep_is_made_once_for_a_person(monkeypatch) -> None:
     from pages import _sweeps
 

@@ -30,8 +30,9 @@ def made():
 
 @pytest.fixture
 def model(made, monkeypatch):
-    for name, few in {"PEOPLE": 3, "PAIRS": 2, "HALVINGS": 3, "VARIED": 2, "DRAWS": 4}.items():
-        monkeypatch.setattr(calibrate, name, few)
+    few = {"PEOPLE": 3, "PAIRS": 2, "DRAWS": 4, "FIRST_HALVINGS": 2, "FIRST_VARIED": 2}
+    for name, number in (few | {"HALVINGS": 3, "VARIED": 2}).items():
+        monkeypatch.setattr(calibrate, name, number)
     monkeypatch.setattr(texture, "TRIALS", 1)
     monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)
     state = {k: v.clone() for k, v in made.state_dict().items()}
@@ -212,7 +213,7 @@ def test_balance_that_is_set_again_replaces_the_old_one(model):
     )
     found = []
     for _ in range(2):
-        calibrate._set_balance(model, features, volumes, list(range(8)))
+        calibrate._set_balance(model, features, volumes, list(range(8)), 2)
         found.append(model.generator.balance.clone())
     assert found[0].abs().max() > 0.01 and torch.allclose(found[0], found[1])
 
@@ -349,8 +350,8 @@ def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     """Of a cohort that is this generator's, but sharper, grainy, with curves of its own and with more CSF."""
     monkeypatch.setattr(calibrate, "ROUNDS", 1)
     monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
-    monkeypatch.setattr(calibrate, "HALVINGS", 1)
-    monkeypatch.setattr(calibrate, "VARIED", 3)
+    for name, few in {"HALVINGS": 1, "FIRST_HALVINGS": 1, "VARIED": 3}.items():
+        monkeypatch.setattr(calibrate, name, few)
     monkeypatch.setattr(texture, "FIRMLY", 0.0)  # an untrained generator's codes add nothing to log-ratios
     generator, rows = model.generator, list(range(4))
     features = torch.randn(4, FEATURES, generator=torch.Generator().manual_seed(4))

@@ -64,6 +64,19 @@ print(before - rss())
     assert int(freed) > 100e6
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_threads_record_gradients_where_their_caller_does(gradients) -> None:
+    weight, threads = torch.ones(3, requires_grad=True), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.set_grad_enabled(gradients):
+            found = list(side_by_side.side_by_side(lambda n: (n * weight).sum(), range(4)))
+    finally:
+        torch.set_num_threads(threads)
+    assert [one.item() for one in found] == [0, 3, 6, 9]
+    assert all(one.requires_grad == gradients for one in found)
+
+
 def test_turns_are_so_many_at_a_time_and_give_back_where_somebody_waits(monkeypatch) -> None:
     given, inside, most = [], [], []
     monkeypatch.setattr(side_by_side, "give_back", lambda: given.append(1))

@@ -107,10 +107,12 @@ def test_coarse_input_equals_repeated_voxels():
 
 
 def test_lone_brain_gives_what_a_batch_gives():
-    layer = torch.nn.Conv3d(16, 16, 3, padding=1)
-    x = torch.randn(1, 16, 5, 6, 7)
-    with torch.inference_mode():
-        assert torch.allclose(convolve(layer, x), layer(x), atol=1e-5)
+    for stride, bias in ((1, True), (2, True), (1, False)):
+        layer = torch.nn.Conv3d(16, 16, 3, stride=stride, padding=1, bias=bias)
+        x = torch.randn(1, 16, 5, 6, 7)
+        with torch.inference_mode():
+            assert torch.allclose(convolve(layer, x), layer(x), atol=1e-5)
+            assert torch.allclose(convolve(layer.double(), x.double()), layer(x.double()))
     model = CSegSynth(COMPACT).eval()
     y, z = torch.randn(2, FEATURES), model.draw(2, 0)
     with torch.inference_mode():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import least_squares
 
 from csegsynth_core.models.csegsynth import (
     CHAIN_SOFT,
@@ -285,6 +288,48 @@ def test_the_search_reports_what_the_generator_has(model, monkeypatch):
         return sum(abs(np.log(of[k] / real[k])) for k in real if k.startswith("detail"))
 
     assert off(after) < off(before)
+
+
+def test_slopes_are_tried_once_and_follow_each_step():
+    """Least squares of three curved functions of two numbers, with a bound; the minimum is known."""
+    asked = []
+
+    def function(x):
+        asked.append(x.copy())
+        return np.asarray([x[0] ** 2 - 1.44, x[0] * x[1] - 1.8, 0.1 * (x[1] - 1.5)])
+
+    high = np.asarray([3.0, 2.0])
+    steps = texture.Slopes(function, high)
+    start = np.asarray([2.0, 1.95])
+    found = least_squares(steps, start, steps.at, bounds=((1.0, 1.0), high), max_nfev=12)
+    assert found.x == pytest.approx([1.2, 1.5], abs=1e-3)
+    assert len(asked) <= 14 and asked[1].tolist() == [2.2, 1.95], "the first number is tried upwards"
+    assert asked[2].tolist() == pytest.approx([2.0, 1.755]), (
+        "and the second downwards, since its bound is near"
+    )
+    again = texture.Slopes(function, high, steps.slopes)
+    before = len(asked)
+    assert again.at(start).shape == (3, 2) and len(asked) == before, (
+        "slopes that are known are not tried again"
+    )
+
+
+def test_grain_too_faint_to_see_is_left_out(model, monkeypatch):
+    monkeypatch.setattr(texture, "FIRST_ROUNDS", 1)
+    controls = model.generator.controls(model.draw(1, 5))
+    kinds = [f"{kind}_{t}" for kind in ("sharpness", "grain") for t in ("wm", "gm", "csf")]
+    originals = packed(model.generator.render(controls))
+
+    def stay(steps, start, *_, **__):  # a search that ends where it began
+        steps(start)
+        return SimpleNamespace(x=start)
+
+    monkeypatch.setattr(texture, "least_squares", stay)
+    for grain, left in ((0.008, 0.0), (0.05, 0.05)):
+        near = dict(zip(kinds, (0.5, 0.2, 0.1, 0.002, grain, 0.004), strict=True))
+        found = Texture(model.generator, originals, lambda: np.ones(3), near=near)
+        found.search(lambda: model.generator.unfinished(controls))
+        assert found.numbers()["grain_gm"] == pytest.approx(left) == model.generator.grain[1].item()
 
 
 def test_a_search_near_another_texture_begins_there_and_leaves_the_response(model):
