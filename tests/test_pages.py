@@ -33,6 +33,7 @@ from csegsynth_core.data.schema import Schema
 from csegsynth_core.errors import PackError, TableError
 from csegsynth_core.generate import generate_one, volumes_over_draws
 from csegsynth_core.substructures import REGIONS
+from csegsynth_core.tissue import TISSUES
 from tests.conftest import forget_sessions
 from tests.toy import PARTICIPANTS_JSON
 
@@ -1178,13 +1179,17 @@ def test_the_summary_says_what_csegsynth_is_not_best_at(pack) -> None:
     counted = "CSegSynth is best in 0 of 4 regions (MAPE, 2 generative models; elsewhere C-VAE in 4)."
     assert measured.summary({"regions": few}) == [counted]
     assert measured.summary({}) == []
-    mape = {
-        m: by["csf"]["mape"]["value"]
+    own = {
+        m: by
         for m, by in pack.metrics["volumes"].items()
-        if m == "csegsynth" or not (m.startswith("csegsynth") or m.endswith("_single_draw"))
+        if m == "csegsynth" or not (m.startswith("csegsynth_") or m.endswith("_single_draw"))
     }
-    best = min(mape, key=mape.__getitem__)
-    assert best != "csegsynth" and f"{measured.name_of(best)} in CSF" in measured.summary(pack.metrics)[0]
+    best = {t: min(own, key=lambda m: own[m][t]["mape"]["value"]) for t in TISSUES}
+    said = measured.summary(pack.metrics)[0]
+    assert f"best in {list(best.values()).count('csegsynth')} of 3 volumes" in said
+    others = {m: [t.upper() for t in TISSUES if best[t] == m] for m in {*best.values()} - {"csegsynth"}}
+    for method, tissues in others.items():
+        assert f"{measured.name_of(method)} in {' and '.join(tissues)}" in said
 
 
 def test_errors_of_all_methods_stand_beside_the_best_achievable() -> None:

@@ -165,7 +165,7 @@ def log_volumes(generator: TemplateGenerator, codes: Float[Tensor, "n latent"]) 
     def volumes(code: Float[Tensor, " latent"]) -> Float[Tensor, "1 3"]:
         return volumes_ml(generator(code[None], 2), 2)[:, :3]
 
-    each = map(volumes, codes) if codes.is_cuda else side_by_side(volumes, list(codes))
+    each = side_by_side(volumes, list(codes)) if codes.device.type == "cpu" else map(volumes, codes)
     return torch.cat(list(each)).log()
 
 
