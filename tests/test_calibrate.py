@@ -30,8 +30,16 @@ def made():
 
 @pytest.fixture
 def model(made, monkeypatch):
-    few = {"PEOPLE": 3, "PAIRS": 2, "DRAWS": 4, "FIRST_HALVINGS": 2, "FIRST_VARIED": 2}
-    for name, number in (few | {"HALVINGS": 3, "VARIED": 2}).items():
+    few = {
+        "PEOPLE": 3,
+        "PAIRS": 2,
+        "DRAWS": 4,
+        "HALVINGS": 3,
+        "FIRST_HALVINGS": 2,
+        "VARIED": 2,
+        "FIRST_VARIED": 2,
+    }
+    for name, number in few.items():
         monkeypatch.setattr(calibrate, name, number)
     monkeypatch.setattr(texture, "TRIALS", 1)
     monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)

@@ -258,9 +258,8 @@ def _together(models: dict[str, Any]) -> str:
     if not whole or not others:
         return ""
     they = f"{others[0]}" if others[0] == others[-1] else f"{others[0]} to {others[-1]}"
-    if whole[0] <= others[0]:
-        return f". With them {whole[0]} minutes in all, no more than the others' training: {they}"
-    return f". With them {whole[0]} minutes in all, MORE than the others' training: {they}"
+    more = "MORE" if whole[0] > others[0] else "no more"
+    return f". With them {whole[0]} minutes in all, {more} than the others' training: {they}"
 
 
 def budgets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:

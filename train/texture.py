@@ -185,12 +185,10 @@ class Texture:
         steps = Slopes(differences, self.bounds[1], self.slopes)
         best = least_squares(steps, self.searched, steps.at, bounds=self.bounds, max_nfev=TRIALS)
         self.slopes = steps.slopes
-        off, found = differences(best.x), best.x.copy()
-        grain = slice(len(TISSUES), 2 * len(TISSUES))
+        found, grain = best.x.copy(), slice(len(TISSUES), 2 * len(TISSUES))
         if (found[grain] < _ORIGIN + FAINT).all():
             found[grain] = _ORIGIN
-            off = differences(found)
-        logger.info("texture: off by %s with %s", off.round(3), self.numbers())
+        logger.info("texture: off by %s with %s", differences(found).round(3), self.numbers())
 
     def fit_curves(self, make: Callable[[], Unfinished], *, near: bool = False) -> Float[Tensor, "n 4 i j k"]:
         """Give the generator the chain, or edge and curves, with which fractions are distributed as in the originals.
