@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Decode = Callable[[NDArray[np.int64]], Floats]
 """Rows of the codes → logarithms of their measures, (rows, measures)."""
+DecodeEach = Callable[[NDArray[np.int64], list[int]], Floats]
+"""Rows of the codes and numbers of draws → logarithms of the measures of each row with each draw, (draws, rows,
+measures)."""
 
 BATCH: Final = 4
 """Brains decoded at a time."""
 
-_LENGTH: Final = 4.0  # of the kernel, in root mean square distances of the codes from their mean
+_LENGTH: Final = 2.5  # of the kernel, in root mean square distances of the codes from their mean
 _TREND: Final = 3.0  # variance of constant and linear trend, in variances of the kernel
 _JITTER: Final = 1e-9
 
@@ -78,27 +81,51 @@ class CodeSurface:
         batch: int = BATCH,
         base: Floats | None = None,
     ) -> Floats:
-        """Measures of every row.
+        """Measures of every row; see `read_each`."""
+
+        def alone(rows: NDArray[np.int64], _: list[int]) -> Floats:
+            return decode(rows)[None]
+
+        return self.read_each(alone, 1, start=start, tolerance=tolerance, batch=batch, base=base)[0]
+
+    def read_each(
+        self,
+        decode: DecodeEach,
+        count: int,
+        *,
+        start: int,
+        tolerance: float,
+        batch: int = BATCH,
+        base: Floats | None = None,
+    ) -> Floats:
+        """Measures of every row with each of several draws, each with a surface of its own.
 
         Args:
             decode: makes brains and measures them.
-            start: rows to decode before the surface is put to the test; fewer if there are fewer.
-            tolerance: of logarithms; a batch predicted within it is the last that is decoded.
+            count: number of draws.
+            start: rows to decode before the surfaces are put to the test; fewer if there are fewer.
+            tolerance: of logarithms; a draw's batch predicted within it is the last of this draw that is decoded.
             batch: rows that are predicted and decoded at a time.
-            base: known values of every row that are near those wanted; the surface then goes through differences.
+            base: known values of every row that are near those wanted; surfaces then go through differences.
 
         Returns:
-            Logarithms, (rows, measures).
+            Logarithms, (draws, rows, measures).
         """
-        nodes = self.order[:start]
         about = np.zeros(1) if base is None else base
-        values = decode(nodes) - (about if base is None else base[nodes])
-        while len(nodes) < len(self.order):
+
+        def more(some: NDArray[np.int64], which: list[int]) -> Floats:
+            return decode(some, which) - (about if base is None else base[some])
+
+        nodes = self.order[:start]
+        values = dict(enumerate(more(nodes, list(range(count)))))
+        left = list(values)
+        while left and len(nodes) < len(self.order):
             some = self.order[len(nodes) : len(nodes) + batch]
-            predicted = self.through(nodes, values)[some]
-            found = decode(some) - (about if base is None else base[some])
-            nodes = np.concatenate([nodes, some])
-            values = np.concatenate([values, found])
-            if np.abs(found - predicted).max() <= tolerance:
-                break
-        return about + self.through(nodes, values)
+            off = {}
+            for draw, found in zip(left, more(some, left), strict=True):
+                off[draw] = np.abs(found - self.through(nodes, values[draw])[some]).max()
+                values[draw] = np.concatenate([values[draw], found])
+            nodes = self.order[: len(nodes) + len(some)]
+            left = [draw for draw in left if off[draw] > tolerance]
+        each = [self.through(self.order[: len(own)], own) for own in values.values()]
+        return about + np.stack(each)

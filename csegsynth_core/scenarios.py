@@ -307,24 +307,27 @@ def sweep(
         CSegSynthError, TableError: see `path`.
     """
     ages = plan.ages
-    frames = paths(pack, person, plan)
-    x = {s: encode(pack, f, source=f"the {s} path").x for s, f in frames.items()}
+    start = encode(pack, person).natural.iloc[0]
+    same = known is not None and known.pack_hash == pack.hash and known.plan == replace(plan, draws=1)
+    if known is not None and same and known.person == start.to_dict():
+        own, features = np.log(known.volumes[list(MEASURES)].to_numpy(float)), known.features
+    else:
+        own, features = None, _features(pack, paths(pack, person, plan), ages)
+    count = len(ages)
+    x = {}
+    for k, scenario in enumerate(plan.scenarios):
+        way = features.iloc[k * count : (k + 1) * count, -len(pack.schema.names) :]
+        x[scenario] = encode(pack, way.reset_index(drop=True), source=f"the {scenario} path").x
     assert pack.schema.age is not None  # noqa: S101 - `path` has refused otherwise
     name = pack.schema.age.name
     stats = pack.encoder.numeric[name]
-    start = encode(pack, person).natural.iloc[0]
-    count = len(ages)
-    first = [k * count + i for k in range(len(frames)) for i in (0, count - 1)]
-    first += [k * count + int(np.abs(ages - float(start[name])).argmin()) for k in range(len(frames))]
+    first = [k * count + i for k in range(len(x)) for i in (0, count - 1)]
+    first += [k * count + int(np.abs(ages - float(start[name])).argmin()) for k in range(len(x))]
     for age in sorted(set(plan.breaks)):  # both sides of a jump
         after = int(np.searchsorted(ages, age))
-        first += [k * count + i for k in range(len(frames)) for i in (after - 1, after) if 0 < after < count]
-    own = None
-    same = known is not None and known.pack_hash == pack.hash and known.plan == replace(plan, draws=1)
-    if known is not None and same and known.person == start.to_dict():
-        own = np.log(known.volumes[list(MEASURES)].to_numpy(float))
+        first += [k * count + i for k in range(len(x)) for i in (after - 1, after) if 0 < after < count]
     numbers, z = numbered_draws(pack, plan.draws, plan.seed)
-    pictured = {k * count + i: (s, i) for k, s in enumerate(frames) for i in sample(plan)}
+    pictured = {k * count + i: (s, i) for k, s in enumerate(x) for i in sample(plan)}
 
     def see(row: int, maps: Tensor) -> None:
         if shown is not None and row in pictured:
@@ -332,17 +335,13 @@ def sweep(
 
     ml = _measure(pack, x, first, list(pictured), z, plan.exact, own, progress or (lambda _: None), see)
     ml[:, :, len(TISSUES)] = ml[:, :, : len(TISSUES)].sum(axis=-1)
-    trained = (ages >= stats.minimum) & (ages <= stats.maximum)
-    parts, features = [], []
-    for k, (scenario, frame) in enumerate(frames.items()):
+    trained = _trained(pack, ages)
+    parts = []
+    for k, scenario in enumerate(x):
         for d, number in enumerate(numbers):
             part = pd.DataFrame({"scenario": scenario, "age": ages, "draw": number, "trained": trained})
             values = pd.DataFrame(ml[d, k * count : (k + 1) * count], columns=list(MEASURES))
             parts.append(pd.concat([part, values], axis=1))
-        lead = pd.DataFrame({"scenario": scenario, "trained": trained}, index=frame.index)
-        odd = [", ".join(names) or None for names in unusual_features(pack, frame)]
-        lead["unusual"] = pd.Series(odd, frame.index, dtype=object)
-        features.append(pd.concat([lead, frame], axis=1))
     return Sweep(
         person={str(k): v for k, v in start.items()},
         plan=plan,
@@ -350,10 +349,28 @@ def sweep(
         pack_hash=pack.hash,
         simulated=pack.simulated,
         volumes=pd.concat(parts, ignore_index=True),
-        features=pd.concat(features, ignore_index=True),
+        features=features,
         trained_ages=(stats.minimum, stats.maximum),
         schema=pack.schema,
     )
+
+
+def _trained(pack: Pack, ages: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether ages are within the training range."""
+    assert pack.schema.age is not None  # noqa: S101 - `path` has refused otherwise
+    stats = pack.encoder.numeric[pack.schema.age.name]
+    return (ages >= stats.minimum) & (ages <= stats.maximum)
+
+
+def _features(pack: Pack, frames: Mapping[str, pd.DataFrame], ages: NDArray[np.float64]) -> pd.DataFrame:
+    """`Sweep.features` of paths by scenario."""
+    parts = []
+    for scenario, frame in frames.items():
+        lead = pd.DataFrame({"scenario": scenario, "trained": _trained(pack, ages)}, index=frame.index)
+        odd = [", ".join(names) or None for names in unusual_features(pack, frame)]
+        lead["unusual"] = pd.Series(odd, frame.index, dtype=object)
+        parts.append(pd.concat([lead, frame], axis=1))
+    return pd.concat(parts, ignore_index=True)
 
 
 def change_percent(volumes: pd.DataFrame) -> pd.DataFrame:
@@ -420,42 +437,38 @@ def _measure(
     nodes = max(_OWN_START, len({*first, *pictured}))
     own_start, draw_start = (len(rows), len(rows)) if exact else (nodes, _DRAW_START)
     expected = (known is None) * min(own_start + 2 * BATCH, len(rows))
-    further_draws = len(z) - 1
-    ahead = further_draws * min(draw_start + _DRAW_BATCH, len(rows))
-
-    def told(done: int) -> None:
-        progress(min(done / max(expected + ahead, 1), 0.99))
-
+    ahead = (len(z) - 1) * min(draw_start + _DRAW_BATCH, len(rows))
     done = 0
 
-    def decode(some: NDArray[np.int64]) -> NDArray[np.float64]:
+    def decode(some: NDArray[np.int64], draws: Sequence[int]) -> NDArray[np.float64]:
+        """(draws, rows, measures)"""
         nonlocal done
+        measures = {d: _measurer(pack, rows, z[d : d + 1], *[see] * (d == 0)) for d in draws}
+        brains = [(d, row) for d in draws for row in some.tolist()]
         found = []
-        for one in side_by_side(_measurer(pack, rows, z[:1], see), some.tolist()):
+        for one in side_by_side(lambda at: measures[at[0]](at[1]), brains):
             found.append(one)
             done += 1
-            told(done)
-        return np.stack(found)
+            progress(min(done / max(expected + ahead, 1), 0.99))
+        return np.stack(found).reshape(len(draws), len(some), -1)
 
     own = known
     if own is None:
-        own = CodeSurface(codes, [*first, *pictured]).read(decode, start=own_start, tolerance=OWN_TOLERANCE)
-    surface = CodeSurface(codes, first)
-
-    def further(draw: int) -> NDArray[np.float64]:
-        measure = _measurer(pack, rows, z[draw : draw + 1])
-        return surface.read(
-            lambda some: np.stack([measure(row) for row in some.tolist()]),
-            start=draw_start,
-            tolerance=DRAW_TOLERANCE,
-            batch=_DRAW_BATCH,
-            base=own,
-        )
-
+        surface = CodeSurface(codes, [*first, *pictured])
+        own = surface.read(lambda some: decode(some, [0])[0], start=own_start, tolerance=OWN_TOLERANCE)
     out = [own]
-    for one in side_by_side(further, range(1, len(z))):
-        out.append(one)
-        told(expected + round(ahead * (len(out) - 1) / further_draws))
+    if len(z) > 1:
+        done = expected
+        out += [
+            *CodeSurface(codes, first).read_each(
+                lambda some, draws: decode(some, [d + 1 for d in draws]),
+                len(z) - 1,
+                start=draw_start,
+                tolerance=DRAW_TOLERANCE,
+                batch=_DRAW_BATCH,
+                base=own,
+            )
+        ]
     progress(1.0)
     return np.exp(np.stack(out))
 

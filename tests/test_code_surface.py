@@ -61,3 +61,22 @@ def test_equal_codes_and_few_of_them_are_no_trouble() -> None:
     got = CodeSurface(same, [1]).read(lambda rows: np.ones((len(rows), 1)), start=12, tolerance=0.1)
     assert np.allclose(got, 1.0)
     assert sorted(CodeSurface(same, [1]).order) == [0, 1, 2]
+
+
+def test_each_draw_is_decoded_until_its_own_surface_is_good(codes, rng) -> None:
+    base, noise = smooth(codes), rng.normal(size=(len(codes), 3))
+    true = np.stack([base + 0.01, base + 0.02 * noise, base * 1.001])
+    asked: dict[int, list[int]] = {0: [], 1: [], 2: []}
+
+    def decode(rows: np.ndarray, draws: list[int]) -> np.ndarray:
+        for draw in draws:
+            asked[draw].extend(rows.tolist())
+        return true[draws][:, rows]
+
+    surface = CodeSurface(codes, [0, 119])
+    got = surface.read_each(decode, 3, start=6, tolerance=1e-2, batch=2, base=base)
+    assert asked[0] == asked[2] == surface.order[:8].tolist()
+    assert asked[1] == surface.order.tolist()
+    assert np.abs(got - true).max(axis=(1, 2)) == pytest.approx([0, 0, 0], abs=1e-3)
+    for draw, rows in asked.items():
+        assert np.allclose(got[draw, rows], true[draw, rows])

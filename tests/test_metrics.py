@@ -394,9 +394,8 @@ def test_reports_say_budgets_and_who_is_calibrated():
         (7.5, "10.9 minutes in all, MORE than"),
     ):
         models["csegsynth"]["training_minutes"] = training
-        assert f"With them {said} the others' training: 10.1 to 10.9)" in report.budget_said(
-            {"models": models}
-        )
+        told = report.budget_said({"models": models})
+        assert f"With them {said} the other networks' training: 10.1 to 10.9)" in told
     del models["c_vae"]
     models["csegsynth"] |= {"calibration_minutes": "not recorded", "training_minutes": 10.8}
     assert report.budgets({"models": models}) == [

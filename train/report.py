@@ -259,7 +259,7 @@ def _together(models: dict[str, Any]) -> str:
         return ""
     they = f"{others[0]}" if others[0] == others[-1] else f"{others[0]} to {others[-1]}"
     more = "MORE" if whole[0] > others[0] else "no more"
-    return f". With them {whole[0]} minutes in all, {more} than the others' training: {they}"
+    return f". With them {whole[0]} minutes in all, {more} than the other networks' training: {they}"
 
 
 def budgets(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:

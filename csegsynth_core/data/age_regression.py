@@ -274,7 +274,8 @@ def _shared(raw: Sequence[float] | Sequence[NDArray[np.float64]]) -> NDArray[np.
 
 def _others(schema: Schema) -> tuple[Feature, ...]:
     """Features but age and sex."""
-    return tuple(f for f in schema.features if f not in (schema.age, schema.sex))
+    own = {one.name for one in (schema.age, schema.sex) if one is not None}
+    return tuple(one for one in schema.features if one.name not in own)
 
 
 def _check_age(age: float) -> None:

@@ -130,6 +130,10 @@ class Schema:
         return tuple(f.name for f in self.features)
 
     @cached_property
+    def _by_name(self) -> dict[str, Feature]:
+        return {one.name: one for one in self.features}
+
+    @cached_property
     def dependent(self) -> tuple[tuple[Feature, ZeroUnless], ...]:
         """Features that are 0 for some people, and unless what; each after the one that it depends on."""
         left = [(f, f.zero_unless) for f in self.features if f.zero_unless is not None]
@@ -172,14 +176,14 @@ class Schema:
         Raises:
             TableError: there is none.
         """
-        for one in self.features:
-            if one.name == name:
-                return one
-        raise TableError(
-            f"unknown feature {name!r}",
-            expected=f"one of {', '.join(self.names)}",
-            fix=suggestion(name, self.names),
-        )
+        found = self._by_name.get(name)
+        if found is None:
+            raise TableError(
+                f"unknown feature {name!r}",
+                expected=f"one of {', '.join(self.names)}",
+                fix=suggestion(name, self.names),
+            )
+        return found
 
     def at_odds(self, person: Mapping[str, Any]) -> list[Feature]:
         """Features that are not 0 although their `zero_unless` is not met; in the order of `dependent`.

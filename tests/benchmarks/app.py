@@ -21,6 +21,8 @@ from playwright.sync_api import sync_playwright
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.browser import Server, Site, chromium_path, go, serving, settle, wait_for_brain
 
+PACKS = ("ixi", "lifespan")
+"""Those that sliders and sweeps are measured on."""
 RELEASES = 36
 WATCH = """() => {
   const src = () => [...document.querySelectorAll('.st-key-planes image')].slice(0, 3)
@@ -58,14 +60,16 @@ def main(parts: list[str]) -> None:
             cold(play)
         with serving() as running, browser(play) as chromium:
             site = Site(running.address, chromium)
-            if {"slider", "sweep"} & {*parts}:
+            for pack in PACKS if {"slider", "sweep"} & {*parts} else ():
                 with site.open(width=1440, height=900) as page:
                     wait_for_brain(page)
-                    settle(page)
-                    if "slider" in parts:
-                        sliders(page)
                     if "sweep" in parts:
-                        sweep(page)
+                        sweep(page, pack)
+                    if "slider" in parts:
+                        page.goto(f"{running.address}/?pack={pack}")
+                        wait_for_brain(page)
+                        settle(page)
+                        sliders(page, pack)
             if "users" in parts:
                 users(site)
             if "memory" in parts:
@@ -131,7 +135,7 @@ def release(page: Any, slider: Any, share: float | None) -> tuple[float, float]:
 
 
 def sliders(
-    page: Any, releases: int = RELEASES, names: tuple[str, ...] = ("Age", "Height", "Weight")
+    page: Any, pack: str, releases: int = RELEASES, names: tuple[str, ...] = ("Age", "Height", "Weight")
 ) -> None:
     """Median and 95th percentile over releases of several features' sliders, by mouse and by keyboard."""
     page.evaluate(WATCH)
@@ -145,22 +149,22 @@ def sliders(
         found.append(release(page, slider, share))
     pictures, all_numbers = np.array(found).T
     for what, values, bar in (
-        (f"slider released to new pictures, {releases} releases", pictures, "0.5 / 0.9 s"),
+        (f"{pack}: slider released to new pictures, {releases} times", pictures, "0.5 / 0.9 s"),
         ("… and to the spread over draws beside the volumes", all_numbers, "none"),
     ):
         say(what, f"{np.median(values):.2f} / {np.quantile(values, 0.95):.2f} s", bar)
 
 
-def sweep(page: Any) -> None:
-    """60 ages, both scenarios, ten draws, on the Ageing page; and again in the same visit."""
-    address = (
-        page.url.split("?")[0].rstrip("/") + "/ageing?p.age=51&from=21&to=80&step=1&draws=10&scenario=both"
-    )
+def sweep(page: Any, pack: str) -> None:
+    """60 ages, both scenarios, ten draws, on the Ageing page; and again in the same visit. A pack other than the
+    first is opened for it."""
+    of = "p.age=51&from=21&to=80&step=1&draws=10&scenario=both"
+    address = f"{page.url.split('?')[0].rstrip('/')}/ageing?pack={pack}&{of}"
     start = time.monotonic()
     page.goto("about:blank")
     page.goto(address)
     _drawn(page)
-    say("60-age sweep, page opened to everything drawn", f"{time.monotonic() - start:.1f} s", "15 s")
+    say(f"{pack}: 60-age sweep, page opened to everything drawn", f"{time.monotonic() - start:.1f} s", "15 s")
     go(page, "Individual", "Generated brain")
     settle(page)
     start = time.monotonic()
@@ -203,7 +207,7 @@ def users(site: Site, count: int = 5, rounds: int = 6) -> None:
 
 def memory(site: Site, running: Server) -> None:
     """The server's memory after every page with both packs."""
-    for pack in ("ixi", "lifespan"):
+    for pack in PACKS:
         with site.open(f"/?pack={pack}", width=1440, height=900) as page:
             wait_for_brain(page)
             settle(page)
