@@ -302,7 +302,10 @@ def test_features_tell_what_they_told_after_another_texture(model):
     told = calibrate._told(model, features, rows)
     generator.amplify(0.6)
     before = (calibrate._told(model, features, rows) - told).std(dim=0)
+    prior.spread.mul_(0.5)
+    narrowed = prior.spread.clone()
     calibrate._keep_told(model, features, rows, told)
+    assert torch.equal(prior.spread, narrowed), "what was narrowed stays so"
     after = (calibrate._told(model, features, rows) - told).std(dim=0)
     assert before.max() > 0.05 * told.std(dim=0).max() and (after < 0.25 * before.max()).all()
 

@@ -265,7 +265,8 @@ def _keep_told(model: CSegSynth, features: Tensor, rows: list[int], told: Tensor
     """Give the prior network's line and curve what it takes for features to tell what they told.
 
     The nearest codes that do are found for each person, and what they differ by is regressed on features and the
-    square of age, with a penalty that matters only where people are fewer than features.
+    square of age, with a penalty that matters only where people are fewer than features. The noise that is left
+    beside the features stays as it is: `_set_balance` sets it, and what it narrowed has to last.
     """
     prior, y = model.prior, features[rows]
     if prior.straight is None:
@@ -280,7 +281,6 @@ def _keep_told(model: CSegSynth, features: Tensor, rows: list[int], told: Tensor
     prior.straight.bias += found[:, 0]
     prior.straight.weight += found[:, 1:-1]
     prior.curve += found[:, -1]
-    prior.set_spread(y)
     off = _told(model, features, rows) - told
     logger.info("what features tell of volumes is off by %s %%", (100 * off.std(dim=0)).numpy().round(2))
 
