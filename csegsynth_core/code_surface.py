@@ -77,7 +77,7 @@ class CodeSurface:
         decode: Decode,
         *,
         start: int,
-        tolerance: float,
+        tolerance: float | Floats,
         batch: int = BATCH,
         base: Floats | None = None,
     ) -> Floats:
@@ -94,7 +94,7 @@ class CodeSurface:
         count: int,
         *,
         start: int,
-        tolerance: float,
+        tolerance: float | Floats,
         batch: int = BATCH,
         base: Floats | None = None,
     ) -> Floats:
@@ -104,7 +104,8 @@ class CodeSurface:
             decode: makes brains and measures them.
             count: number of draws.
             start: rows to decode before the surfaces are put to the test; fewer if there are fewer.
-            tolerance: of logarithms; a draw's batch predicted within it is the last of this draw that is decoded.
+            tolerance: of logarithms, also one for each measure; a draw's batch predicted within it is the last of
+                this draw that is decoded.
             batch: rows that are predicted and decoded at a time.
             base: known values of every row that are near those wanted; surfaces then go through differences.
 
@@ -123,9 +124,10 @@ class CodeSurface:
             some = self.order[len(nodes) : len(nodes) + batch]
             off = {}
             for draw, found in zip(left, more(some, left), strict=True):
-                off[draw] = np.abs(found - self.through(nodes, values[draw])[some]).max()
+                apart = np.abs(found - self.through(nodes, values[draw])[some])
+                off[draw] = bool((apart > tolerance).any())
                 values[draw] = np.concatenate([values[draw], found])
             nodes = self.order[: len(nodes) + len(some)]
-            left = [draw for draw in left if off[draw] > tolerance]
+            left = [draw for draw in left if off[draw]]
         each = [self.through(self.order[: len(own)], own) for own in values.values()]
         return about + np.stack(each)

@@ -41,6 +41,7 @@ from csegsynth_core.scenario_file import THIS_PERSON, Overlay
 from csegsynth_core.scenarios import (
     DRAW_TOLERANCE,
     OWN_TOLERANCE,
+    REGIONS_TOLERANCE,
     VOLUMES,
     Plan,
     Sweep,
@@ -377,7 +378,8 @@ def plan_methods(
             "Some of the ages were decoded; volumes at the others were read off a Gaussian-process surface over the "
             "model's codes, refined until newly decoded brains had been predicted within "
             f"{100 * OWN_TOLERANCE:g} % ({shown.removeprefix('the ')})"
-            + (f" or {100 * DRAW_TOLERANCE:g} % (further draws)." if plan.draws > 1 else ".")
+            + (f" or {100 * DRAW_TOLERANCE:g} % (further draws)" if plan.draws > 1 else "")
+            + f", regions within {REGIONS_TOLERANCE:g} times that."
         )
     if unit == "percent":
         parts.append("Changes are in % of the first age of the same draw.")

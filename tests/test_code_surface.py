@@ -80,3 +80,20 @@ def test_each_draw_is_decoded_until_its_own_surface_is_good(codes, rng) -> None:
     assert np.abs(got - true).max(axis=(1, 2)) == pytest.approx([0, 0, 0], abs=1e-3)
     for draw, rows in asked.items():
         assert np.allclose(got[draw, rows], true[draw, rows])
+
+
+def test_each_measure_has_its_own_tolerance(codes) -> None:
+    true = smooth(codes)
+    true[:, 2] += 0.05 * np.sin(40 * codes @ np.linspace(-1, 1, 64))  # hard to predict
+    decoded = {}
+    for name, tolerance in {"strict": 1e-3, "loose": np.asarray([1e-3, 1e-3, 1.0])}.items():
+        asked: list[int] = []
+
+        def decode(rows: np.ndarray, asked: list[int] = asked) -> np.ndarray:
+            asked.extend(rows.tolist())
+            return true[rows]
+
+        got = CodeSurface(codes).read(decode, start=12, tolerance=tolerance)
+        assert np.abs(got - true)[:, :2].max() < 1e-3
+        decoded[name] = len(asked)
+    assert decoded["loose"] < decoded["strict"]
