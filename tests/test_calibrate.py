@@ -38,6 +38,7 @@ def model(made, monkeypatch):
         "FIRST_HALVINGS": 2,
         "VARIED": 2,
         "FIRST_VARIED": 2,
+        "AGAIN": 1,
     }
     for name, number in few.items():
         monkeypatch.setattr(calibrate, name, number)
@@ -62,7 +63,7 @@ def test_without_amplitudes_noise_changes_nothing(model):
 
 
 def test_weights_from_before_the_noise_load_as_without(model):
-    later = ("folds", "mirrored", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
+    later = ("folds", "mirrored", "held", "balance", "steady", "grain", "curves", "edge", "rim", "chain")
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[-1] not in later}
     other = CSegSynth(model.config)
     for name in later:
@@ -175,6 +176,25 @@ def test_folds_of_both_sides_are_as_alike_as_shapes(model):
         even, odd = ((velocity + s * mirror).square().sum().sqrt() for s in (1.0, -1.0))
         assert float(odd / even) == pytest.approx(1.0 - amount, abs=0.05)
         assert velocity.std().item() == pytest.approx(2.0, rel=0.1)
+
+
+def test_nothing_moves_sideways_in_the_middle(model):
+    """The fissure between the hemispheres stays straight; elsewhere, and in other directions, nothing changes."""
+    generator = model.generator
+    generator.folds[0] = 2.0
+    white = torch.randn(20, 3, *generator.coarse, generator=torch.Generator().manual_seed(5))
+    free = generator._folding(white)
+    generator.held.copy_(calibrate._held(generator))
+    held = generator._folding(white)
+    assert torch.equal(held[:, 1:], free[:, 1:])
+    left = held[:, 0].std(dim=(0, 2, 3)) / free[:, 0].std(dim=(0, 2, 3))
+    middle = len(left) // 2
+    assert torch.allclose(left, left.flip(0), atol=1e-5), "both sides alike"
+    assert (left.diff()[middle:] >= 0).all()
+    assert left[middle] < 0.1
+    assert left[0] > 0.99
+    away = (torch.arange(len(left)) - (len(left) - 1) / 2) * 8.0  # mm
+    assert torch.allclose(left, 1.0 - torch.exp(-((away / calibrate.FALX_MM) ** 2) / 2), atol=1e-5)
 
 
 def test_depth_is_that_of_the_brain_where_it_looks(model):

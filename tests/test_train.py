@@ -101,7 +101,7 @@ def fewer():
         patch.setattr(evaluate, "DRAWS", 4)
         patch.setattr(images, "FLOORS", 1)
         patch.setattr(images, "POOL", 1)
-        patch.setattr(texture.Texture, "search", lambda self, make: self.fit_curves(make))
+        patch.setattr(texture.Texture, "search", lambda self, make, *_: self.fit_curves(make))
         patch.setattr(texture, "FIRST_ROUNDS", 5)
         patch.setattr(texture, "SHARE", 4 * texture.SHARE)
         patch.setattr(principal, "NEWTON_STEPS", 1)

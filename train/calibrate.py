@@ -16,9 +16,10 @@ A code of a few dozen numbers gives everybody the template's folds. Real people 
 anything that their features tell, so a set of generated brains would be too alike. Two kinds of **noise** mend that:
 
 * **folds**: a random velocity that slides the cortex along the brain's surface, weaker with depth and in cerebellum
-  and brainstem, and on both sides as alike as people's shapes are. Its one level is such that generated brains of
-  training people resemble each other as much as the same people's real maps do, by the mean structural similarity
-  (Wang et al. 2004) of white matter: its blades are what folds are seen by.
+  and brainstem, and on both sides as alike as people's shapes are; near the middle nothing moves sideways, for the
+  falx keeps the fissure between the hemispheres straight. Its one level is such that generated brains of training
+  people resemble each other as much as the same people's real maps do, by the mean structural similarity (Wang et
+  al. 2004) of white matter: its blades are what folds are seen by.
 * **balance**: random shifts of the tissues' log-ratios in the whole brain and of its size, the smallest with which
   volumes of one person's draws vary, and vary together, as people do about what their features predict
   (leave-one-out errors of ridge regression).
@@ -59,6 +60,8 @@ FADE_MM = 12.0
 """Scale of its Gaussian fall below."""
 ROUNDS = 2
 """Searches of texture, each at the people's mean volumes, which the one before may have moved."""
+AGAIN = 3
+"""Steps of the last search, once places are set."""
 FEW = 200
 """People who tell mean volumes where they are near enough."""
 RESPONDING = 48
@@ -73,6 +76,8 @@ SUREST = 12.0
 """Most that log-ratios are raised."""
 RIM_MM = (3.0, 6.0)
 """Depth down to which all of the background's curve counts, and from which on nothing of it does."""
+FALX_MM = 10.0
+"""Scale of the Gaussian fall, away from the middle, of how much is taken out of velocities from left to right."""
 BELOW = 0.25
 """Amplitude in cerebellum and brainstem as a share of the cortex's: people differ little in their shape."""
 MOST_MM = 4.0
@@ -139,10 +144,11 @@ def calibrate(
     Returns:
         The texture found: `sharpness_wm`, …, `grain_wm`, …; `response`; `chain`, 1 where maps are mixed along
         the chain (`train.texture`); `mirrored`, how alike folds of both sides are (see
-        `TemplateGenerator.mirrored`); `folds_mm`, their amplitude; `excess`, the largest variance of volumes over
-        draws, before codes were narrowed, over what is wanted; `caution_wm`, … (see `_caution`); standard deviations
-        of the shifts `balance_wm`, `balance_gm`, `balance_csf` and `balance_length`; and what they were set by, of
-        real and generated brains: `ssim_real`, `ssim_made`, `mixed_real`, … (see `texture_of`).
+        `TemplateGenerator.mirrored`); `falx_mm` (`FALX_MM`); `folds_mm`, the folds' amplitude; `excess`, the largest
+        variance of volumes over draws, before codes were narrowed, over what is wanted; `caution_wm`, … (see
+        `_caution`); standard deviations of the shifts `balance_wm`, `balance_gm`, `balance_csf` and
+        `balance_length`; and what they were set by, of real and generated brains: `ssim_real`, `ssim_made`,
+        `mixed_real`, … (see `texture_of`).
     """
     generator = model.generator
     if not isinstance(generator, TemplateGenerator):
@@ -153,11 +159,12 @@ def calibrate(
     few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
     spread = _spread(model, features, responding)
-    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
+    for name in ("folds", "held", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
         getattr(generator, name).zero_()
     if template is not None:
         generator.template.copy_(template)
     generator.mirrored.fill_(_mirrored(generator))
+    generator.held.copy_(_held(generator))
     alike = [index[k] for k in np.random.default_rng(SEED).permutation(len(index))[:ALIKE]]
     some = alike[:PEOPLE]
     shape = _where(generator)
@@ -201,9 +208,9 @@ def calibrate(
     placed = _some(index, PLACED)
     there, _ = _mean_places(maps_of([r]) for r in placed)
     _set_places(model, features, there, placed)
-    texture.fit_curves(make)
+    texture.search(make, AGAIN)  # noise and places have changed it
     _set_places(model, features, there, placed)
-    found = {"chain": float(generator.chain.any()), "mirrored": float(generator.mirrored)}
+    found = {"chain": float(generator.chain.any()), "mirrored": float(generator.mirrored), "falx_mm": FALX_MM}
     report |= texture.numbers() | found
     caution = _caution(model, features, volumes, index, told)
     _keep_told(model, features, index, told * caution)  # noise and places have changed it, too
@@ -444,6 +451,13 @@ def _where(generator: TemplateGenerator) -> Tensor:
     strength = strength * (1.0 - (1.0 - BELOW) * _below(typical))
     both = torch.from_numpy(np.concatenate([strength[None], across]).astype(np.float32))
     return torch.nn.functional.avg_pool3d(both[None], 4)[0]
+
+
+def _held(generator: TemplateGenerator) -> Float[Tensor, " i4"]:
+    """How much of velocities from left to right is taken out, by the distance from the region's middle."""
+    places = len(generator.held)
+    away = (torch.arange(places) - (places - 1) / 2) * 4 * grid.VOXEL_MM
+    return torch.exp(-0.5 * (away / FALX_MM).square())
 
 
 def _below(brain: Float[Tensor, "1 4 i j k"]) -> NDArray[np.float64]:

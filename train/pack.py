@@ -140,13 +140,14 @@ _CHAIN = (
 _PLACES = ", and draws as much of every tissue as these people have on average at every place, over 8 mm"
 _NOISE = (
     "Noise beside the code was measured on the training people after training: folds slide along the surface by "
-    "{folds_mm:.1f} mm (standard deviation in the cortex{alike}), so that generated brains are as unlike each other "
-    "as real ones are (mean SSIM of WM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the brain's "
-    "size vary so that volumes of draws spread as people do about ridge regression."
+    "{folds_mm:.1f} mm (standard deviation in the cortex{alike}{falx}), so that generated brains are as unlike each "
+    "other as real ones are (mean SSIM of WM {ssim_made:.3f} and {ssim_real:.3f}); the tissues' balance and the "
+    "brain's size vary so that volumes of draws spread as people do about ridge regression."
 )
 
 
 _ALIKE = "; what differs between both sides is {mirrored:.0%} smaller than what they share"
+_FALX = "; near the middle, within some {falx_mm:.0f} mm, they do not move sideways"
 _NARROWED = (
     " Codes were narrowed in those directions in which volumes of one person's draws differed more than that "
     "(variance up to {excess:.2f} times people's)."
@@ -599,8 +600,9 @@ def _start_and_calibration(about: dict[str, Any], settings: dict[str, Any]) -> s
         said.append(_RECORDED + again + t1 + _TEXTURE.format(**noise | detail | words))
     if noise:
         alike = _ALIKE.format(**noise) if noise.get("mirrored") else ""
+        falx = _FALX.format(**noise) if "falx_mm" in noise else ""
         narrowed = _NARROWED * (noise.get("excess", 0.0) > 1.0)
-        said.append((_NOISE + narrowed).format(**noise | {"alike": alike}))
+        said.append((_NOISE + narrowed).format(**noise | {"alike": alike, "falx": falx}))
     return " ".join(said)
 
 

@@ -59,7 +59,7 @@ BOUNDS = (*[(0.0, 2.0)] * len(TISSUES), *[(0.0, 2.0)] * len(TISSUES), (-0.7, 0.4
 START = (*[0.3] * len(TISSUES), *[0.3] * len(TISSUES), 0.0)
 """Where the search begins."""
 TRIALS = 6
-"""Times that all numbers are improved together, in each search."""
+"""Times that all numbers are improved together in a search, where it is not told otherwise."""
 TRIED = 0.1
 """By which share of itself each number is changed to see what that does."""
 FAINT = 0.01
@@ -156,11 +156,12 @@ class Texture:
         response = float(np.exp(found[-1])) if self.responds else 1.0
         return dict(zip(_SEARCHED, found, strict=False)) | {"response": response}
 
-    def search(self, make: Callable[[], Unfinished]) -> None:
+    def search(self, make: Callable[[], Unfinished], trials: int | None = None) -> None:
         """Find the texture with which brains that are made are nearest to real ones, and features do what they did.
 
         Args:
             make: brains of as many people as `originals` had, by the generator as it is.
+            trials: times that all numbers are improved together; default `TRIALS`.
         """
         generator = self.generator
         self.fit_curves(make)
@@ -183,7 +184,7 @@ class Texture:
             return np.asarray(apart)
 
         steps = Slopes(differences, self.bounds[1], self.slopes)
-        best = least_squares(steps, self.searched, steps.at, bounds=self.bounds, max_nfev=TRIALS)
+        best = least_squares(steps, self.searched, steps.at, bounds=self.bounds, max_nfev=trials or TRIALS)
         self.slopes = steps.slopes
         found, grain = best.x.copy(), slice(len(TISSUES), 2 * len(TISSUES))
         if (found[grain] < _ORIGIN + FAINT).all():

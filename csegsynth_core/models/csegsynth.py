@@ -140,6 +140,9 @@ class TemplateGenerator(nn.Module):
     mirrored: Float[Tensor, ""]
     """How much smaller the folds' left–right odd part is than their even one: 0: not at all, each side has its own;
     1: both sides' are mirror images."""
+    held: Float[Tensor, " i4"]
+    """How much of random velocities from left to right is taken out, 1 for all: near the middle, where the falx keeps
+    the fissure between the hemispheres straight."""
     steady: Float[Tensor, " 4"]
     """What a brain without noise has added to its tissues' log-ratios and to the logarithm of its length, so that its
     volumes are the mean draw's."""
@@ -188,6 +191,7 @@ class TemplateGenerator(nn.Module):
         self.register_buffer("balance", torch.zeros(len(TISSUES) + 1, len(TISSUES)))
         self.register_buffer("folds", torch.zeros(4, *self.coarse))
         self.register_buffer("mirrored", torch.zeros(()))
+        self.register_buffer("held", torch.zeros(self.coarse[0]))
         self.register_buffer("steady", torch.zeros(len(TISSUES) + 1))
         self.register_buffer("grain", torch.zeros(len(TISSUES)))
         self.register_buffer("curves", torch.zeros(len(TISSUES), CURVE_STEPS + 1))
@@ -197,7 +201,7 @@ class TemplateGenerator(nn.Module):
         self.noise_width = len(TISSUES) + 3 * self.coarse[0] * self.coarse[1] * self.coarse[2]
         self.register_load_state_dict_pre_hook(
             zeros_if_absent(
-                "balance", "folds", "mirrored", "steady", "grain", "curves", "edge", "rim", "chain"
+                "balance", "folds", "mirrored", "held", "steady", "grain", "curves", "edge", "rim", "chain"
             )
         )
         for name in ("least", "parted"):  # in runs from before the curves, and from before the chain
@@ -260,7 +264,8 @@ class TemplateGenerator(nn.Module):
         smooth = torch.einsum("ai,nxijk->nxajk", i, smooth)
         across = self.folds[1:]
         smooth = smooth - across * (across * smooth).sum(dim=1, keepdim=True)
-        return self.folds[0] * smooth
+        sideways = smooth[:, :1] * (1.0 - self.held)[:, None, None]
+        return self.folds[0] * torch.cat([sideways, smooth[:, 1:]], dim=1)
 
     def render(
         self, controls: Controls, resolution: int = 1, offset: Offset = (0, 0, 0)
