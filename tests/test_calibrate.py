@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from csegsynth_core.models.csegsynth import CURVE_STEPS, Config, CSegSynth, mirror_image
 from csegsynth_core.tissue import TISSUES
 from csegsynth_core.volumes import volumes_ml
-from train import calibrate, texture
+from train import calibrate, principal, texture
 from train.ridge import EASED, PENALTIES, fit_codes, fit_sparing
 from train.template import set_template
 from train.texture import packed, texture_of
@@ -44,6 +44,7 @@ def model(made, monkeypatch):
         monkeypatch.setattr(calibrate, name, number)
     monkeypatch.setattr(texture, "TRIALS", 1)
     monkeypatch.setattr(texture, "SHARE", 4 * texture.SHARE)
+    monkeypatch.setattr(principal, "NEWTON_STEPS", 2)
     state = {k: v.clone() for k, v in made.state_dict().items()}
     yield made
     made.load_state_dict(state)
