@@ -26,6 +26,7 @@ Floats = NDArray[np.float32]
 
 LONGEST = (
     "test_train",
+    "test_engine",
     "test_browser_pages",
     "test_pages",
     "test_browser_app",
