@@ -428,10 +428,10 @@ def test_calibration_leaves_alike_brains_alike(model, monkeypatch):
     monkeypatch.setattr(calibrate, "PLACE_STEPS", 1)
     monkeypatch.setattr(calibrate, "ROUNDS", 1)
     brain = model(torch.zeros(1, FEATURES), torch.zeros(1, 16))
-    features = torch.randn(6, FEATURES)
-    volumes = volumes_ml(brain)[:, :3].repeat(6, 1)
+    features = torch.randn(4, FEATURES)
+    volumes = volumes_ml(brain)[:, :3].repeat(4, 1)
     found = calibrate.calibrate(
-        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(6)), features, volumes
+        model, lambda some: brain.expand(len(some), -1, -1, -1, -1), list(range(4)), features, volumes
     )
     assert found["folds_mm"] == 0.0 and not model.generator.folds[0].any()
     assert max(found[f"balance_{t}"] for t in ("wm", "gm", "csf", "length")) < 0.01
