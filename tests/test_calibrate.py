@@ -213,6 +213,7 @@ def test_depth_is_that_of_the_brain_where_it_looks(model):
     assert off[1] < 0.4 * off[0], off
 
 
+@pytest.mark.slow
 def test_calibration_matches_similarity_and_spread(model, monkeypatch):
     """Of a cohort whose brains are this generator's with known noise, calibration finds the noise again."""
     monkeypatch.setattr(texture.Texture, "search", lambda *_: None)
@@ -378,6 +379,7 @@ def test_a_brain_without_noise_has_its_own_shift(model):
     assert (after[1] / before[1]).item() == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_calibration_finds_texture_and_mean_volumes(model, monkeypatch):
     """Of a cohort that is this generator's, but sharper, grainy, with curves of its own and with more CSF."""
     monkeypatch.setattr(calibrate, "ROUNDS", 1)

@@ -91,6 +91,7 @@ def test_a_batch_says_what_was_done_to_each_picture(cohort):
     assert loss.isfinite(), "unknown ages and sexes do not count"
 
 
+@pytest.mark.slow
 def test_the_shipped_extractor_minds_blur(cohort):
     """Brains against their own blurred selves are further apart than one half of them from the other."""
     rows = np.stack([np.asarray(cohort.packed[k]) for k in range(12)])

@@ -604,6 +604,7 @@ def test_quality_of_a_few_people_uses_an_absolute_bound() -> None:
 # ---------------------------------------------------------------------------------------------- real people
 
 
+@pytest.mark.slow
 def test_real_people(shared: Path, tmp_path: Path) -> None:
     """Three people of IXI, the two with faulty labels among them, against the volumes of their labels."""
     ixi = shared / "data" / "ixi"

@@ -307,6 +307,7 @@ def test_fsl_absent(stripped: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyP
 # ---------------------------------------------------------------------------------------- a real head
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ANAT.is_dir(), reason="shared AOMIC data absent")
 def test_aomic_volumes_match_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """FSL FAST found WM 501, GM 690, CSF 253 mL (hard classes); Dice on FAST's own grid."""

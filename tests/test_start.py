@@ -74,6 +74,7 @@ def test_the_autoencoder_reads_and_draws_components_of_blocks(cohort) -> None:
     assert nearer_than(average, autoencoder.decode(latents), maps) >= 0.9 * len(maps)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_diffusion_begins_with_a_decoder_that_keeps_mean_volumes(cohort) -> None:
     engine, maps = started(cohort, "ldm")

@@ -167,6 +167,7 @@ def test_maps_have_the_cohorts_volumes(cohort):
     assert np.allclose(every_second.sum(dim=(2, 3, 4))[:, :3].numpy() * 0.064, true, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_training_starts_at_peoples_components(cohort):
     """After the start the generator remakes training people's volumes from their scores, without any step."""
     engine = make_engine(cohort)
@@ -312,6 +313,7 @@ def test_pack_round_trip(pack_folder, cohort):
     assert "sub-toy" not in "".join(p.read_text() for p in pack_folder.glob("*.json"))  # nobody is named
 
 
+@pytest.mark.slow
 def test_a_pack_is_calibrated_again_from_its_own_weights(pack_folder, cohort, tmp_path):
     """Texture starts anew, at the template as it was before any; mean volumes are the people's as before."""
     again = tmp_path / "again"
