@@ -122,12 +122,13 @@ class CodeSurface:
         left = list(values)
         while left and len(nodes) < len(self.order):
             some = self.order[len(nodes) : len(nodes) + batch]
-            off = {}
+            missed = []
             for draw, found in zip(left, more(some, left), strict=True):
                 apart = np.abs(found - self.through(nodes, values[draw])[some])
-                off[draw] = bool((apart > tolerance).any())
+                if (apart > tolerance).any():
+                    missed.append(draw)
                 values[draw] = np.concatenate([values[draw], found])
             nodes = self.order[: len(nodes) + len(some)]
-            left = [draw for draw in left if off[draw]]
+            left = missed
         each = [self.through(self.order[: len(own)], own) for own in values.values()]
         return about + np.stack(each)

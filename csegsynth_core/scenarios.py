@@ -10,10 +10,9 @@ off a smooth surface over the model's codes (`csegsynth_core.code_surface`), bot
 person's own draw the brains of a filmstrip are decoded (`sample`), then more until four of them had been predicted
 within `OWN_TOLERANCE`; for a further draw, whose difference from the own one the surface goes through, one within
 `DRAW_TOLERANCE`; regions, which differ more between people, within twice that. `Plan(exact=True)` decodes every age
-and draw. Measured on some paths of both shipped packs: the
-own draw is within 0.07 % (tissues) and 0.3 % (regions) of the exact sums, further draws within 0.9 % and 4 %:
-ventricles, whose draws spread by ten times that (`tests/benchmarks/sweep.py` measures others; a test holds what they
-are on one).
+and draw. Measured on some paths of both shipped packs: the own draw is within 0.07 % (tissues) and 0.3 % (regions) of
+the exact sums, further draws within 0.9 % and 4 %: ventricles, whose draws spread by ten times that
+(`tests/benchmarks/sweep.py` measures others; a test holds what they are on one).
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def calibrate(
     few, responding = _some(index, FEW), _some(index, RESPONDING)
     told = _told(model, features, index)
     spread = _spread(model, features, responding)
-    for name in ("folds", "held", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
+    for name in ("folds", "balance", "steady", "grain", "curves", "edge", "rim", "chain"):
         getattr(generator, name).zero_()
     if template is not None:
         generator.template.copy_(template)
